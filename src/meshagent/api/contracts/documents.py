@@ -1,0 +1,46 @@
+"""`room.*`: structured documents that several participants edit at once (spec room-protocol 5.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from meshagent.api.contracts.operation import Empty, Operation
+
+
+class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Make a document; `json` is its initial content, one key, the root's tag."""
+
+    path: str
+    json: dict[str, Any] | None = None
+
+
+class ConnectRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Subscribe to a document. `vector`, a base64 state vector, asks for only what it lacks."""
+
+    path: str
+    create: bool = True
+    vector: str | None = None
+
+
+class ConnectResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The document's schema; its state follows as a `room.sync` event."""
+
+    schema: dict[str, Any]
+
+
+class DisconnectRequest(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+
+
+class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One update, both ways; the payload is a Yjs v1 update in base64 text."""
+
+    path: str
+
+
+CREATE = Operation("room.create", CreateRequest, Empty)
+CONNECT = Operation("room.connect", ConnectRequest, ConnectResult)
+DISCONNECT = Operation("room.disconnect", DisconnectRequest, Empty)
+SYNC = Operation("room.sync", SyncRequest, Empty)

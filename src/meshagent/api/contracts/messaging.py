@@ -1,0 +1,59 @@
+"""`messaging.*`: presence and messages between participants (spec room-protocol 5.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from meshagent.api.contracts.operation import Empty, Operation
+
+
+class SendRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A message for one participant; the attachment is the payload."""
+
+    to_participant_id: str
+    type: str
+    message: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class BroadcastRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A message for everybody else who enabled messaging; the attachment is the payload."""
+
+    type: str
+    message: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class MessageEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`messaging.send` as participants receive it."""
+
+    from_participant_id: str
+    type: str
+    message: msgspec.Raw
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """A participant as others see it."""
+
+    id: str
+    role: str
+    attributes: dict[str, Any]
+
+
+class PresenceList(msgspec.Struct, frozen=True, kw_only=True):
+    """Who else has messaging enabled."""
+
+    participants: list[Presence]
+
+
+ENABLE = Operation("messaging.enable", Empty, Empty)
+DISABLE = Operation("messaging.disable", Empty, Empty)
+SEND = Operation("messaging.send", SendRequest, Empty)
+BROADCAST = Operation("messaging.broadcast", BroadcastRequest, Empty)
+
+MESSAGING_ENABLED = "messaging.enabled"
+PARTICIPANT_ENABLED = "participant.enabled"
+PARTICIPANT_DISABLED = "participant.disabled"
+PARTICIPANT_ATTRIBUTES = "participant.attributes"
+SERVER_OWNED_TYPES = frozenset({MESSAGING_ENABLED, PARTICIPANT_ENABLED, PARTICIPANT_DISABLED, PARTICIPANT_ATTRIBUTES})
+"""Message types that only the server sends; from a client they would forge presence."""

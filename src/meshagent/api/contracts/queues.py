@@ -1,0 +1,48 @@
+"""`queues.*`: named first-in first-out queues of JSON messages (spec room-protocol 5.6)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.wire.content import Body
+
+
+class QueueRequest(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+
+
+class SendRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Append one message, any JSON value. A missing queue is made, unless `create` is false."""
+
+    name: str
+    message: msgspec.Raw
+    create: bool = True
+
+
+class ReceiveRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Take the oldest message; on an empty queue wait for one, or with `wait` false answer empty."""
+
+    name: str
+    create: bool = True
+    wait: bool = True
+
+
+class QueueSize(msgspec.Struct, frozen=True, kw_only=True):
+    """`size` counts messages that nobody has received yet."""
+
+    name: str
+    size: int
+
+
+class ListResult(msgspec.Struct, frozen=True, kw_only=True):
+    queues: list[QueueSize]
+
+
+LIST = Operation("queues.list", Empty, ListResult)
+OPEN = Operation("queues.open", QueueRequest, Empty)
+SEND = Operation("queues.send", SendRequest, Empty)
+RECEIVE: Operation[ReceiveRequest, Body] = Operation("queues.receive", ReceiveRequest, Body)
+"""Answers the message itself: json, text for a string, empty for none."""
+DRAIN = Operation("queues.drain", QueueRequest, Empty)
+CLOSE = Operation("queues.close", QueueRequest, Empty)

@@ -1,0 +1,116 @@
+"""`storage.*`: the room's files (spec room-protocol 5.4)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.wire.content import FileBody
+
+
+class PathRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Names one file or folder; the empty path is the room's root."""
+
+    path: str
+
+
+class ExistsResult(msgspec.Struct, frozen=True, kw_only=True):
+    exists: bool
+
+
+class StatResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`{"exists": false}`, or everything about one entry. Times are ISO 8601 with an offset; size in bytes."""
+
+    exists: bool
+    name: str | None = None
+    is_folder: bool | None = None
+    size: int | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+class EntryResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a listing; `name` is the last part of the path. Folders have times but no size."""
+
+    name: str
+    is_folder: bool
+    created_at: str
+    updated_at: str
+    size: int | None = None
+
+
+class ListResult(msgspec.Struct, frozen=True, kw_only=True):
+    files: list[EntryResult]
+
+
+class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Start writing a file. Nobody sees it before it is closed; without `overwrite` it must not exist."""
+
+    path: str
+    overwrite: bool = False
+
+
+class HandleResult(msgspec.Struct, frozen=True, kw_only=True):
+    handle: str | int
+
+
+class HandleRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Names an open handle; for `storage.write` the payload is what to append."""
+
+    handle: str | int
+
+
+class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Publish what was written, or with `discard` throw it away (an extension, spec 10.5)."""
+
+    handle: str | int
+    discard: bool = False
+
+
+class DownloadUrlRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`download` asks for a URL whose answer a browser saves instead of showing."""
+
+    path: str
+    download: bool = False
+
+
+class UrlResult(msgspec.Struct, frozen=True, kw_only=True):
+    url: str
+
+
+class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Delete a file or an empty folder; with `recursive` a folder with all that is in it."""
+
+    path: str
+    recursive: bool = False
+
+
+class MoveRequest(msgspec.Struct, frozen=True, kw_only=True):
+    source_path: str
+    destination_path: str
+    overwrite: bool = False
+
+
+class FileEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A file was created, replaced or deleted; `participant_id` says by whom, None for the server itself."""
+
+    path: str
+    participant_id: str | None
+
+
+class FileMovedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    source_path: str
+    destination_path: str
+    participant_id: str | None
+
+
+EXISTS = Operation("storage.exists", PathRequest, ExistsResult)
+STAT = Operation("storage.stat", PathRequest, StatResult)
+LIST = Operation("storage.list", PathRequest, ListResult)
+OPEN = Operation("storage.open", OpenRequest, HandleResult)
+WRITE = Operation("storage.write", HandleRequest, Empty)
+CLOSE = Operation("storage.close", CloseRequest, Empty)
+DOWNLOAD = Operation("storage.download", PathRequest, FileBody)
+DOWNLOAD_URL = Operation("storage.download_url", DownloadUrlRequest, UrlResult)
+DELETE = Operation("storage.delete", DeleteRequest, Empty)
+MOVE = Operation("storage.move", MoveRequest, Empty)

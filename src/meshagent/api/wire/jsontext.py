@@ -1,0 +1,107 @@
+"""JSON text as it travels: fast for what everyone sends, tolerant of what Python programs may send.
+
+Python's own encoder writes `NaN`, `Infinity` and lone surrogates that strict decoders refuse, and clients
+turn unknown values into text with `str()` (spec room-protocol 2.3). Reading accepts all of that; what we
+write is strict JSON: not-a-number and infinities become null, lone surrogates U+FFFD.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from meshagent.api.errors import InvalidRequestError
+
+Json = Any
+"""Any JSON value: None, bool, int, float, str, list or dict with string keys."""
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_decoder = msgspec.json.Decoder()
+
+
+def dumps(value: Json) -> bytes:
+    """UTF-8 JSON text of `value`; datetimes in ISO 8601, values that JSON lacks as their `str()`."""
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, OverflowError):
+        # Integers beyond 64 bits, non-string keys, lone surrogates: rare, so the slow way round is enough.
+        return json.dumps(_strict(value), default=str).encode()
+
+
+def loads(text: bytes | str) -> Json:
+    """The value of a JSON text.
+
+    Raises:
+        InvalidRequestError: The text is not JSON.
+    """
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _loads_tolerant(text)
+
+
+def raw(value: Json) -> msgspec.Raw:
+    """`value` as JSON text that structs carry along without looking into it."""
+    return msgspec.Raw(dumps(value))
+
+
+def decode(text: bytes, kind: type[T]) -> T:
+    """A JSON text as a value of type `kind`; unknown keys are ignored, nulls of optional keys count as absent.
+
+    Raises:
+        InvalidRequestError: Not JSON, or a required key is missing or has the wrong type; the text names it.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return convert(loads(text), kind)
+
+
+def convert(value: Json, kind: type[T]) -> T:
+    """As `decode`, from a value that is decoded already."""
+    try:
+        return msgspec.json.decode(dumps(_without_optional_nulls(value, kind)), type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(_readable(error)) from None
+
+
+def _without_optional_nulls(value: Json, kind: type[Any]) -> Json:
+    """`value` without the null members whose field in `kind` has a default."""
+    if not isinstance(value, dict) or not issubclass(kind, msgspec.Struct):
+        return value
+    optional = {field.encode_name for field in msgspec.structs.fields(kind) if not field.required}
+    return {key: item for key, item in value.items() if item is not None or key not in optional}
+
+
+def _readable(error: msgspec.ValidationError) -> str:
+    text = str(error).replace("Object missing required field", "missing field")
+    return "invalid request: " + text[:1].lower() + text[1:]
+
+
+def _loads_tolerant(text: bytes | str) -> Json:
+    try:
+        return _strict(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"this is not JSON: {error}") from None
+
+
+def _strict(value: Json) -> Json:
+    """`value` without what strict JSON or UTF-8 cannot hold."""
+    if isinstance(value, dict):
+        return {_strict(str(key)): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if _has_surrogate(value) else value
+    return cast(Json, value)
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
