@@ -1,0 +1,1 @@
+"""The room server: what self-hosters run (`openmeshagent[server]`)."""

@@ -1,0 +1,180 @@
+"""Port of the file store: the files and folders of a room."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, Self
+
+__all__ = ["DEFAULT_CHUNK_BYTES", "FileInfo", "FileReader", "FileStore", "FileStores", "FileWriter"]
+
+DEFAULT_CHUNK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileInfo:
+    """One file or folder.
+
+    Attributes:
+        name: Last part of its path; "" for the room's root.
+        size: Bytes of a file, None for a folder.
+        created_at: When the path first came to be, kept when the file is replaced; timezone-aware. Where the
+            file system cannot keep it, the same as `updated_at`.
+        updated_at: When the content last changed; timezone-aware.
+    """
+
+    name: str
+    is_folder: bool
+    size: int | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class FileReader(Protocol):
+    """An open file; its content stays the same even if the path is replaced or deleted meanwhile."""
+
+    @property
+    def info(self) -> FileInfo: ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`; fewer only at the end of the file."""
+        ...
+
+    def iter_chunks(
+        self, chunk_bytes: int = DEFAULT_CHUNK_BYTES, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The bytes `start … stop` in pieces of `chunk_bytes`, the last one smaller."""
+        ...
+
+    def fileno(self) -> int | None:
+        """Descriptor for sendfile, valid until `close`; None if the store has no such thing."""
+        ...
+
+    async def close(self) -> None:
+        """Release the file; closing twice is harmless."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+
+class FileWriter(Protocol):
+    """Content on its way into a store, seen by nobody until it is published.
+
+    End it with `FileStore.publish` or `FileStore.discard`; what a crash leaves behind is removed at the next start.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    async def write(self, content: bytes | memoryview) -> None:
+        """Append `content`, buffered: success says nothing about the disk until `publish`.
+
+        Raises:
+            LimitExceededError: The file would be longer than the writer's `max_bytes`.
+            InvalidStateError: The writer was published or discarded, or an earlier write failed.
+            StoreFailedError: The disk refused, for instance because it is full; the writer is of no more use.
+        """
+        ...
+
+
+class FileStore(Protocol):
+    """Files of one room. Every path goes through `paths.normalize_path`; "" is the room's root, always a folder.
+
+    Folders come to be with the first file in them and stay until deleted. An answer to `publish`, `delete` or
+    `move` says that the change is durable. All methods raise `InvalidRequestError` for a path that is no path and
+    `StoreFailedError` when the disk refuses. `tests/server/stores/test_file_store_contract.py` says how each
+    adapter behaves.
+    """
+
+    async def stat(self, path: str) -> FileInfo | None:
+        """The file or folder at `path`, or None."""
+        ...
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is a file or folder at `path`."""
+        ...
+
+    async def list_folder(self, path: str) -> list[FileInfo]:
+        """Files and folders directly in the folder `path`, by name; empty if there is no such folder.
+
+        Raises:
+            ConflictError: `path` is a file.
+        """
+        ...
+
+    async def open_read(self, path: str) -> FileReader:
+        """The file, open.
+
+        Raises:
+            NotFoundError: There is no file at `path` (a folder is none).
+        """
+        ...
+
+    async def start_write(self, *, max_bytes: int | None = None) -> FileWriter:
+        """A place to write new content, outside what anybody sees."""
+        ...
+
+    async def publish(self, writer: FileWriter, path: str, *, overwrite: bool) -> FileInfo:
+        """Make the written content the file at `path`, in one step, with the folders it needs.
+
+        The writer is finished afterwards, whether this succeeds or fails.
+
+        Raises:
+            AlreadyExistsError: There is a file, and `overwrite` is false.
+            ConflictError: `path` is a folder, or a part of it is a file.
+            InvalidStateError: The writer was published or discarded before, or a write failed.
+        """
+        ...
+
+    async def discard(self, writer: FileWriter) -> None:
+        """Forget the written content; harmless after `publish` or `discard`."""
+        ...
+
+    async def delete(self, path: str, *, recursive: bool = False) -> tuple[str, ...]:
+        """Remove a file or a folder and return the paths of the files that went, sorted.
+
+        Raises:
+            NotFoundError: There is nothing at `path`.
+            ConflictError: The folder is not empty and `recursive` is false.
+            InvalidRequestError: `path` is the root.
+        """
+        ...
+
+    async def move(self, source: str, destination: str, *, overwrite: bool = False) -> FileInfo:
+        """Give a file or folder another path, in one step, making the folders that it needs.
+
+        `overwrite` replaces a file by a file; a folder is never replaced.
+
+        Raises:
+            NotFoundError: There is nothing at `source`.
+            AlreadyExistsError: There is something at `destination`, and `overwrite` is false.
+            ConflictError: A folder would be replaced or moved into itself, or a part of the path is a file.
+            InvalidRequestError: One of the paths is the root.
+        """
+        ...
+
+
+class FileStores(Protocol):
+    """The file stores of all rooms."""
+
+    async def open(self, project: str, room: str) -> FileStore:
+        """The files of one room; it need not exist before. Opening twice gives the same store."""
+        ...
+
+    async def delete_room(self, project: str, room: str) -> None:
+        """Remove all files of a room; harmless if it has none."""
+        ...
+
+    async def close(self) -> None:
+        """Release threads and temporary files; open readers and writers are of no more use."""
+        ...

@@ -1,0 +1,116 @@
+"""Port of the queue store: durable first-in first-out lists of messages, by room and name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["DEFAULT_WINDOW", "QueueStore", "StoredMessage", "StoredQueue"]
+
+DEFAULT_WINDOW = 1024
+"""Messages that `open` and `load` return at most, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One message. Within a queue a smaller `message_id` is nearer the front; ids have gaps."""
+
+    message_id: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredQueue:
+    """A queue as it was when opened.
+
+    Attributes:
+        queue_id: Names this life of the queue; a queue made anew under the same name has another.
+        size: All messages in it.
+        head: The first of them, at most the window asked for.
+    """
+
+    queue_id: int
+    size: int
+    head: tuple[StoredMessage, ...]
+
+
+class QueueStore(Protocol):
+    """Queues of all rooms, made for a service that keeps the head of each open queue in memory.
+
+    The service opens a queue once, hands messages out from memory and records it here:
+
+    * sent and stored: `append`, acknowledge the sender when the future is done;
+    * received: `remove` and hand over when the future is done (at most once: a crash in between loses the
+      message to that receiver, never gives it to two);
+    * the receiver turned out to be gone: `restore` puts the message back to its old place;
+    * handed straight to a waiting receiver: no store call, or `next_message_id` and `restore` if it failed.
+
+    Writes are applied in the order of the calls, and reads see every write that was called before them.
+    `tests/server/stores/test_queue_store_contract.py` says how each adapter behaves.
+    """
+
+    async def open(
+        self, room: str, name: str, *, create: bool = True, window: int = DEFAULT_WINDOW
+    ) -> StoredQueue | None:
+        """The queue with the head of its messages; None if it is missing and `create` is false.
+
+        Raises:
+            CorruptDataError: A message of the head is damaged.
+            StoreFailedError: The disk could not be read, or the new queue not stored.
+        """
+        ...
+
+    async def load(self, queue_id: int, *, after: int = 0, count: int = DEFAULT_WINDOW) -> list[StoredMessage]:
+        """The first `count` messages whose id is greater than `after`, in order."""
+        ...
+
+    def next_message_id(self) -> int:
+        """An id behind every message appended so far, in whatever queue."""
+        ...
+
+    def append(self, queue_id: int, body: bytes, *, limit: int) -> asyncio.Future[int]:
+        """Add a message at the end; the future gives its id once it is durable.
+
+        Cancelling the future does not take the message back.
+
+        Raises:
+            LimitExceededError: At once: the queue holds `limit` messages, counting those on their way to the
+                disk, or too many writes wait for the disk. Nothing was stored.
+            NotFoundError: At once or from the future: the queue was deleted, or never opened.
+            StoreFailedError: From the future: the message is not known to be stored.
+        """
+        ...
+
+    def restore(self, queue_id: int, message: StoredMessage) -> asyncio.Future[int]:
+        """Put a removed message back where its id belongs; the limit does not count. Errors as in `append`."""
+        ...
+
+    def remove(self, queue_id: int, message_ids: Sequence[int]) -> asyncio.Future[int]:
+        """Take messages out; the future gives how many were there, once it is durable. Errors as in `append`."""
+        ...
+
+    async def sizes(self, room: str) -> dict[str, int]:
+        """Messages in each queue of the room, by name; empty queues are in it with 0."""
+        ...
+
+    async def drain(self, queue_id: int) -> int:
+        """Remove all messages and return how many there were.
+
+        Raises:
+            NotFoundError: The queue was deleted.
+        """
+        ...
+
+    async def delete(self, queue_id: int) -> None:
+        """Remove the queue with its messages.
+
+        Raises:
+            NotFoundError: It was deleted before.
+        """
+        ...
+
+    async def delete_room(self, room: str) -> None:
+        """Remove every queue of the room."""
+        ...
