@@ -1,0 +1,129 @@
+"""What a server does with a token before it lets anyone in (spec room-protocol 4.4). No I/O: keys are looked up by
+a function that the caller gives, and the time is an argument."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import Enum
+
+from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
+from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, NO_SCOPE, ApiScope
+from meshagent.api.tokens.signing import BadSignatureError, read_unverified, read_verified
+from meshagent.api.tokens.token import ParticipantToken, TokenExpiredError, check_time
+
+KeyLookup = Callable[[str | None, str], str | None]
+"""From project id (claim `sub`, None if absent) and key id (claim `kid`) to the secret; None for no such key."""
+
+MAX_TOKEN_CHARS = 64 * 1024
+"""Longer texts are refused unread; request lines and headers are shorter in practice."""
+
+
+class TokenProblem(Enum):
+    """Why a token was refused; the value is a stable name for logs and metrics."""
+
+    MISSING = "missing"
+    MALFORMED = "malformed"
+    UNKNOWN_KEY = "unknown_key"
+    NO_DEFAULT_SECRET = "no_default_secret"  # noqa: S105 - a reason, not a secret
+    BAD_SIGNATURE = "bad_signature"
+    EXPIRED = "expired"
+    WRONG_ROOM = "wrong_room"
+
+
+class TokenRefusedError(PermissionDeniedError):
+    """The token does not open this door; the text tells its owner why, `problem` tells programs."""
+
+    code = "token_refused"
+
+    def __init__(self, problem: TokenProblem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+def verify_token(
+    jwt: str | None, *, lookup: KeyLookup, default_secret: str | None, now: float | None = None
+) -> ParticipantToken:
+    """The token behind a JWT, once its signature and time are found good.
+
+    Args:
+        jwt: What the client sent, if anything.
+        lookup: Finds a key's secret.
+        default_secret: Verifies tokens that name no key. Whoever holds it may speak for any project.
+        now: Seconds since 1970; the clock's time when None.
+
+    Raises:
+        TokenRefusedError: In every other case, with the reason.
+    """
+    if not jwt:
+        raise TokenRefusedError(
+            TokenProblem.MISSING, "no token was sent: use the query parameter 'token' or a Bearer header"
+        )
+    if len(jwt) > MAX_TOKEN_CHARS:
+        raise TokenRefusedError(TokenProblem.MALFORMED, f"the token is longer than {MAX_TOKEN_CHARS} characters")
+    try:
+        claimed = ParticipantToken.from_json(read_unverified(jwt))
+    except InvalidRequestError as error:
+        raise TokenRefusedError(TokenProblem.MALFORMED, str(error)) from None
+    try:
+        claims = read_verified(jwt, _secret_for(claimed, lookup, default_secret))
+        check_time(claims, now=time.time() if now is None else now)
+    except TokenExpiredError as error:
+        raise TokenRefusedError(TokenProblem.EXPIRED, str(error)) from None
+    except BadSignatureError:
+        raise TokenRefusedError(TokenProblem.BAD_SIGNATURE, _bad_signature_text(claimed)) from None
+    except InvalidRequestError as error:
+        raise TokenRefusedError(TokenProblem.MALFORMED, str(error)) from None
+    return claimed  # read_verified judged these very bytes
+
+
+def require_room(token: ParticipantToken, room_name: str) -> None:
+    """Let only tokens through that have a grant for this room.
+
+    Raises:
+        TokenRefusedError: It has none; the text names the rooms that it does open.
+    """
+    if token.allows_room(room_name):
+        return
+    rooms = [str(grant.scope) for grant in token.grants if grant.name == "room"]
+    opens = f"it opens {', '.join(map(repr, rooms[:5]))}" if rooms else "it has no room grant"
+    raise TokenRefusedError(TokenProblem.WRONG_ROOM, f"the token does not open the room {room_name!r}: {opens}")
+
+
+def effective_scope(token: ParticipantToken) -> ApiScope:
+    """What the token's holder may do in the room (spec room-protocol-current 2.2).
+
+    Its `api` grant; or `FULL_ROOM_SCOPE` itself for a token with neither that grant nor a version, as the 0.5
+    generation makes them; or nothing.
+
+    Raises:
+        TokenRefusedError: The grant cannot be read.
+    """
+    if not any(grant.name == "api" for grant in token.grants):
+        return FULL_ROOM_SCOPE if token.version is None else NO_SCOPE
+    try:
+        return token.get_api_grant() or NO_SCOPE
+    except InvalidRequestError as error:
+        raise TokenRefusedError(TokenProblem.MALFORMED, str(error)) from None
+
+
+def _secret_for(token: ParticipantToken, lookup: KeyLookup, default_secret: str | None) -> str:
+    if token.api_key_id is None:
+        if not default_secret:
+            raise TokenRefusedError(
+                TokenProblem.NO_DEFAULT_SECRET,
+                "the token names no key (claim 'kid'), and this server has no default secret",
+            )
+        return default_secret
+    secret = lookup(token.project_id, token.api_key_id)
+    if not secret:
+        raise TokenRefusedError(
+            TokenProblem.UNKNOWN_KEY, f"there is no key {token.api_key_id!r} in the project {token.project_id!r} here"
+        )
+    return secret
+
+
+def _bad_signature_text(token: ParticipantToken) -> str:
+    if token.api_key_id is None:
+        return "the token was not signed with this server's default secret"
+    return f"the token was not signed with the secret of the key {token.api_key_id!r}"
