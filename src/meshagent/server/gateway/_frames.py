@@ -120,10 +120,18 @@ class FrameReader:
             if self._sink is None:
                 return
             first = data[position]
-            length = data[position + 1] - _MASKED
-            if first == _FINAL_BINARY and 0 <= length < 126 and self._fragments is None:
-                payload = position + 6  # by far the most frequent frames skip the general header
-            else:
+            payload = length = 0
+            if first == _FINAL_BINARY and self._fragments is None:
+                # The frames of the hot path, whole messages below 64 KiB, skip the general header.
+                second = data[position + 1]
+                if _MASKED <= second < _MASKED + 126:
+                    length = second - _MASKED
+                    payload = position + 6
+                elif second == _MASKED + 126 and size - position >= 4:
+                    length = data[position + 2] << 8 | data[position + 3]
+                    if 126 <= length <= self._max_bytes:
+                        payload = position + 8
+            if not payload:
                 header = self._header(data, position)
                 if header is None:
                     break
@@ -131,7 +139,8 @@ class FrameReader:
             end = payload + length
             if end > size:
                 break
-            message = apply_mask(data[payload:end], data[payload - 4 : payload])  # type: ignore[arg-type]  # takes any buffer
+            mask = data[payload - 4 : payload]
+            message = apply_mask(data[payload:end], mask)  # type: ignore[arg-type]  # it takes any buffer
             position = end
             if first == _FINAL_BINARY:
                 self._on_binary(message)

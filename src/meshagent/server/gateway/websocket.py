@@ -44,6 +44,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _READ_BUFFER_BYTES: Final = 256 * 1024
+_COPIED_READ_BYTES: Final = 64 * 1024
 _CONGESTED_BYTES: Final = 64 * 1024  # as much as a transport takes before it asks its writer to pause
 _JOIN_BYTES: Final = 16 * 1024  # larger batches are handed over piece by piece: copying would cost more
 _PING: Final = server_frame(b"", PING)
@@ -237,7 +238,9 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes just read."""
-        self.feed(self._shell.read_buffer[:nbytes])
+        data = self._shell.read_buffer[:nbytes]
+        # Many small frames parse faster from `bytes` than from a view, large ones without the copy.
+        self.feed(bytes(data) if nbytes <= _COPIED_READ_BYTES else data)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the peer; messages are delivered before this returns."""
