@@ -1,0 +1,140 @@
+"""The profile: which server this user's programs talk to, and the key they sign tokens with.
+
+A server writes it at its first start, so that no variable needs setting on the same machine; programs read it
+when the environment says nothing else. It is one JSON object, readable by its owner only, at
+`$MESHAGENT_PROFILE` or `~/.meshagent/profile.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from meshagent.api.errors import InvalidRequestError, NotFoundError
+from meshagent.api.tokens.api_key import ApiKey
+
+DEFAULT_API_URL = "http://localhost:8080"
+"""Where programs look for a server when nothing names one: this machine, never a third party's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What the profile file says; None where it says nothing. `admin_token` opens the accounts REST API."""
+
+    api_url: str | None = None
+    project_id: str | None = None
+    key_id: str | None = None
+    secret: str | None = field(default=None, repr=False)
+    admin_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What to sign tokens with. Without `key_id` the secret is a server's default secret."""
+
+    project_id: str | None
+    key_id: str | None
+    secret: str = field(repr=False)
+
+
+def profile_path(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the profile is kept: `MESHAGENT_PROFILE`, else `~/.meshagent/profile.json`."""
+    chosen = (os.environ if environ is None else environ).get("MESHAGENT_PROFILE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".meshagent" / "profile.json"
+
+
+def load_profile(path: Path | None = None) -> Profile:
+    """The profile; an empty one when there is no file. Members that are not known are ignored.
+
+    Raises:
+        InvalidRequestError: The file cannot be read as a profile; the text names it.
+    """
+    path = path or profile_path()
+    try:
+        data = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return Profile()
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"the profile {path} cannot be read: {error}") from None
+    known = {item.name for item in fields(Profile)}
+    values = {key: value for key, value in data.items() if key in known} if isinstance(data, dict) else None
+    if values is None or not all(value is None or isinstance(value, str) for value in values.values()):
+        raise InvalidRequestError(f"the profile {path} must be a JSON object of texts")
+    return Profile(**values)
+
+
+def save_profile(profile: Profile, path: Path | None = None) -> Path:
+    """Write the profile for its owner's eyes only, in one step; returns where."""
+    path = path or profile_path()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data = {key: value for key, value in asdict(profile).items() if value is not None}
+    write_private(path, json.dumps(data, indent=2) + "\n")
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file by `text` in one step, with mode 0600; after a power cut it holds the old or the new text."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def api_base_url(environ: Mapping[str, str] | None = None) -> str:
+    """The server's base URL, without a trailing slash: `MESHAGENT_API_URL`, else the profile's, else this machine."""
+    environ = os.environ if environ is None else environ
+    url = environ.get("MESHAGENT_API_URL") or load_profile(profile_path(environ)).api_url or DEFAULT_API_URL
+    return url.rstrip("/")
+
+
+def find_credentials(environ: Mapping[str, str] | None = None) -> Credentials:
+    """What this program signs its tokens with.
+
+    The first of these that has a secret: `MESHAGENT_SECRET` (with `MESHAGENT_PROJECT_ID` and `MESHAGENT_KEY_ID`),
+    `MESHAGENT_API_KEY` in its one-line form, the profile. Ids are never mixed with another source's secret: when
+    project or key id is set to something else than the secret's own, that is an error and not a bad token.
+
+    Raises:
+        NotFoundError: None of them has a secret; the text says how to get one.
+        InvalidRequestError: The sources contradict each other, or one cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    project_id = environ.get("MESHAGENT_PROJECT_ID") or None
+    key_id = environ.get("MESHAGENT_KEY_ID") or None
+    if secret := environ.get("MESHAGENT_SECRET"):
+        return Credentials(project_id=project_id, key_id=key_id, secret=secret)
+    source, found = "MESHAGENT_API_KEY", None
+    if compact := environ.get("MESHAGENT_API_KEY"):
+        key = ApiKey.decode(compact)
+        found = Credentials(project_id=key.project_id, key_id=key.key_id, secret=key.secret)
+    else:
+        path = profile_path(environ)
+        profile = load_profile(path)
+        source = f"the profile {path}"
+        if profile.secret:
+            found = Credentials(project_id=profile.project_id, key_id=profile.key_id, secret=profile.secret)
+    if found is None:
+        raise NotFoundError(
+            "there is no key to sign a token with: start a server on this machine with `meshagent serve`, or set "
+            "MESHAGENT_PROJECT_ID, MESHAGENT_KEY_ID and MESHAGENT_SECRET (or MESHAGENT_API_KEY)"
+        )
+    if project_id not in (None, found.project_id) or key_id not in (None, found.key_id):
+        raise InvalidRequestError(
+            f"MESHAGENT_PROJECT_ID or MESHAGENT_KEY_ID names another key than {source}: set MESHAGENT_SECRET as well"
+        )
+    return found

@@ -1,0 +1,161 @@
+"""Every setting of the server, in one immutable object.
+
+`load_config` in `config_sources` builds it from flags, environment, file and these defaults. Sizes are bytes,
+times are float seconds. What each setting does is its description here and its entry in
+`docs/reference/configuration.md`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, SecretStr, field_validator
+from pydantic import NonNegativeFloat as Seconds
+
+KIB = 1024
+MIB = 1024 * 1024
+GIB = 1024 * 1024 * 1024
+
+
+def _http_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")) or not text.partition("://")[2].strip("/"):
+        raise ValueError("must be a URL that begins with http:// or https://")
+    return text.rstrip("/")
+
+
+HttpUrlText = Annotated[str, AfterValidator(_http_url)]
+
+
+class Settings(BaseModel):
+    """A group of settings: frozen, and unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class LimitSettings(Settings):
+    """Bounds that keep one participant from taking the server's memory, disk or time from the others."""
+
+    max_packet_bytes: PositiveInt = Field(
+        default=4 * MIB + 4 * KIB, description="Largest WebSocket message taken, which is one packet of a room message."
+    )
+    max_message_bytes: PositiveInt = Field(
+        default=64 * MIB, description="Largest room message, all of its packets together."
+    )
+    max_buffered_bytes: PositiveInt = Field(
+        default=8 * MIB,
+        description="Most that may wait to be sent to one participant; one that falls further behind is cut.",
+    )
+    max_pending_requests: PositiveInt = Field(
+        default=10_000, description="Requests of one connection that may wait at a time."
+    )
+    max_pending_bytes: PositiveInt = Field(
+        default=16 * MIB,
+        description="Content of those requests; beyond it the connection is read no further for a while.",
+    )
+    max_connections_per_room: PositiveInt = Field(default=10_000, description="Participants in one room.")
+    max_file_bytes: PositiveInt = Field(default=5 * GIB, description="Largest file in a room's storage.")
+    max_document_bytes: PositiveInt = Field(default=64 * MIB, description="Largest document, as its encoded state.")
+    max_queue_messages: PositiveInt = Field(
+        default=1_000_000, description="Messages that one queue holds; more are refused."
+    )
+    http_head_timeout: Seconds = Field(
+        default=10.0, description="Longest that a new connection may take to send its request line and headers."
+    )
+    join_timeout: Seconds = Field(
+        default=30.0, description="Longest that opening a room may take before a join is given up."
+    )
+    tool_call_timeout: Seconds = Field(
+        default=600.0, description="Longest that a tool or an agent may take to answer before its caller gets an error."
+    )
+    ping_interval: Seconds = Field(default=30.0, description="Silence of a client after which the server pings it.")
+    ping_timeout: Seconds = Field(default=20.0, description="Silence after that ping which ends the connection.")
+
+
+class LivekitSettings(Settings):
+    """The LiveKit server for audio and video. Without all three, `livekit.connect` says that it is not configured."""
+
+    url: str | None = Field(default=None, description="What clients connect to, such as wss://livekit.example.com.")
+    api_key: str | None = Field(default=None, description="The key that room tokens are made with.")
+    api_secret: SecretStr | None = Field(default=None, description="That key's secret.")
+
+
+class OutgoingSettings(Settings):
+    """What the server itself may call: webhooks, agent and schema services given by URL."""
+
+    allow: tuple[str, ...] = Field(
+        default=("*",),
+        description="Host names or addresses that may be called; `*` is any, `*.example.com` any below it.",
+    )
+    deny: tuple[str, ...] = Field(default=(), description="The same form; what is named here is never called.")
+    allow_private_addresses: bool = Field(
+        default=True,
+        description="Whether loopback and private networks may be called. Switch off where strangers hold tokens.",
+    )
+    timeout: Seconds = Field(default=30.0, description="Longest that one outgoing request may take.")
+
+
+class ServerConfig(Settings):
+    """All settings of one server."""
+
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 is every interface."
+    )
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        default=Path("meshagent-data"), description="Folder for everything that is kept; made when missing."
+    )
+    public_url: HttpUrlText | None = Field(
+        default=None,
+        description="The server's address as its users see it, for links; by default made of host and port.",
+    )
+    durability: Literal["fsync", "process"] = Field(
+        default="fsync",
+        description="What an acknowledged write survives: `fsync` a power cut, `process` the server being killed.",
+    )
+    idle_grace: Seconds = Field(
+        default=30.0, description="How long a room stays in memory after its last person has left."
+    )
+    shutdown_grace: Seconds = Field(default=10.0, description="How long a stopping server waits for work in hand.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe message logged."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="One line of text, or one JSON object, per message."
+    )
+    metrics: bool = Field(default=True, description="Whether `/metrics` answers in Prometheus format.")
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database for accounts, postgresql://…; by default a file in the data folder.",
+    )
+    project_id: str | None = Field(
+        default=None, min_length=1, description="The default project's id; made at first start."
+    )
+    key_id: str | None = Field(default=None, min_length=1, description="The default key's id; made at first start.")
+    secret: SecretStr | None = Field(
+        default=None, min_length=1, description="The default key's secret, which also verifies tokens without a key id."
+    )
+    admin_token: SecretStr | None = Field(
+        default=None, min_length=1, description="Bearer token that opens the whole accounts API; made at first start."
+    )
+    encryption_key: SecretStr | None = Field(
+        default=None,
+        min_length=1,
+        description="Encrypts secrets at rest; made at first start and kept in the data folder.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, min_length=1, description="Signs calls to services; by default the default key's secret."
+    )
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    livekit: LivekitSettings = Field(default_factory=LivekitSettings)
+    outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
