@@ -1,0 +1,20 @@
+"""Each benchmark runs to its end in quick mode and measures server and yardstick; what it measures is not judged."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import documents, fanout, files, joins
+from benchmarks.running import Benchmark
+from benchmarks.support import SERVER, YARDSTICK, Options, Samples
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+@pytest.mark.parametrize("benchmark", [fanout.run, documents.run, joins.run, files.run], ids=lambda run: run.__module__)
+async def test_runs_to_the_end(benchmark: Benchmark) -> None:
+    samples = Samples()
+    await benchmark(Options(quick=True, rounds=1), samples)
+    measured = {subject for figures in samples.values.values() for subject in figures}
+    assert measured == {SERVER, YARDSTICK}
+    assert all(value >= 0 for figures in samples.values.values() for values in figures.values() for value in values)
