@@ -1,0 +1,84 @@
+"""System calls that decide whether data survives, gathered so that tests can make them fail."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Disk", "Durability", "lock_file", "sync_descriptor"]
+
+Durability = Literal["fsync", "process"]
+"""What an acknowledged write survives: "fsync" a power cut, "process" only the end of the process."""
+
+
+def sync_descriptor(descriptor: int) -> None:
+    """Bring a file or folder to the disk itself, past its write cache where the system keeps these apart."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The calls a file store makes to write and to sync; a test passes its own to inject faults.
+
+    Attributes:
+        sync: Makes a descriptor durable.
+        write: Writes bytes at the end of a descriptor and returns how many it took, as `os.write`.
+    """
+
+    sync: Callable[[int], None] = sync_descriptor
+    write: Callable[[int, bytes | memoryview], int] = os.write
+
+    @classmethod
+    def of(cls, durability: Durability) -> Disk:
+        """The real disk at this durability."""
+        return cls() if durability == "fsync" else cls(sync=_no_sync)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the entries of `folder` durable."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def write_all(self, descriptor: int, content: bytes | bytearray) -> None:
+        """Write all of `content`, in as many calls as it takes."""
+        with memoryview(content) as view:
+            done = 0
+            while done < len(view):
+                done += self.write(descriptor, view[done:])
+
+    def make_folder(self, folder: Path) -> None:
+        """Make `folder` with its missing parents, private to the server's user, and make them durable."""
+        missing = [folder, *folder.parents]
+        missing = missing[: next(i for i, parent in enumerate(missing) if parent.is_dir())]
+        for parent in reversed(missing):
+            parent.mkdir(mode=0o700, exist_ok=True)
+            self.sync_folder(parent.parent)
+
+
+def lock_file(path: Path) -> int:
+    """Take an exclusive lock that ends with the process or when the returned descriptor is closed.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _no_sync(descriptor: int) -> None:
+    """What the process wrote is in the system's cache, and survives its death there."""

@@ -1,0 +1,83 @@
+"""Schema of the room database, version by version, and the statements that write many rows at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Final, TypeVar
+
+__all__ = ["ROOM_MIGRATIONS", "in_chunks", "insert_rows"]
+
+T = TypeVar("T")
+
+ROOM_MIGRATIONS: Final = (
+    (
+        # The id of a document or queue is never given out twice (AUTOINCREMENT), so it names one life of it.
+        """CREATE TABLE documents (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            room TEXT NOT NULL,
+            path TEXT NOT NULL,
+            schema_name TEXT NOT NULL,
+            schema_json TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            updated_at INTEGER NOT NULL,
+            snapshot_seq INTEGER NOT NULL DEFAULT 0,
+            snapshot_crc INTEGER,
+            UNIQUE (room, path)
+        )""",
+        "CREATE TABLE document_snapshots (document INTEGER PRIMARY KEY, state BLOB NOT NULL)",
+        """CREATE TABLE document_updates (
+            document INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            crc INTEGER NOT NULL,
+            content BLOB NOT NULL,
+            PRIMARY KEY (document, seq)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE queues (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            room TEXT NOT NULL,
+            name TEXT NOT NULL,
+            UNIQUE (room, name)
+        )""",
+        """CREATE TABLE queue_messages (
+            queue INTEGER NOT NULL,
+            id INTEGER NOT NULL,
+            crc INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY (queue, id)
+        ) WITHOUT ROWID""",
+    ),
+)
+"""Times are milliseconds since 1970 in UTC; `crc` is the CRC-32 of the content beside it."""
+
+_CHUNKS: Final = (64, 8, 1)
+"""Rows in one statement: few sizes, so that each statement is prepared once."""
+
+
+def in_chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The rows in order, in pieces whose sizes are all in a short list."""
+    start = 0
+    while start < len(rows):
+        size = next(size for size in _CHUNKS if size <= len(rows) - start)
+        yield rows[start : start + size]
+        start += size
+
+
+@cache
+def _row_values(rows: int, columns: int) -> str:
+    """Place holders for a VALUES clause."""
+    row = f"({', '.join('?' * columns)})"
+    return ", ".join([row] * rows)
+
+
+def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert full rows.
+
+    Many rows go into one statement, because the interpreter lock is given up and won back for each one: with a
+    busy event loop next door that, and not the disk, would set the pace.
+    """
+    for chunk in in_chunks(rows):
+        values = [value for row in chunk for value in row]
+        connection.execute(f"INSERT INTO {table} VALUES {_row_values(len(chunk), len(chunk[0]))}", values)  # noqa: S608 - the table is a constant of this package
