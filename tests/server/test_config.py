@@ -25,6 +25,22 @@ def test_defaults_listen_on_this_machine_only_and_survive_a_power_cut() -> None:
     assert config.secret is None
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:99"),
+        ("0.0.0.0", "http://localhost:99"),
+        ("::", "http://localhost:99"),
+        ("::1", "http://[::1]:99"),
+    ],
+)
+def test_the_servers_own_url_is_one_that_can_be_dialled(host: str, url: str) -> None:
+    config = load_config(flags={"host": host})
+    assert config.local_url(99) == config.base_url(99) == url
+    config = load_config(flags={"host": host, "public_url": "https://rooms.example.com/"})
+    assert (config.local_url(99), config.base_url(99)) == (url, "https://rooms.example.com")
+
+
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
     file = write(tmp_path / "s.toml", 'host = "file"\nport = 1\nidle_grace = 1\n[limits]\nmax_file_bytes = 1\n')
     environ = {"MESHAGENT_SERVER_HOST": "environment", "MESHAGENT_SERVER_PORT": "2"}

@@ -150,6 +150,15 @@ class ServerConfig(Settings):
     livekit: LivekitSettings = Field(default_factory=LivekitSettings)
     outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
 
+    def local_url(self, port: int) -> str:
+        """How programs on this machine reach the server when it listens on `port`."""
+        host = "localhost" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def base_url(self, port: int) -> str:
+        """How users reach the server: `public_url`, else `local_url(port)`. No trailing slash."""
+        return self.public_url or self.local_url(port)
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:

@@ -1,0 +1,6 @@
+"""`python -m meshagent.cli` is the `meshagent` command."""
+
+from meshagent.cli import main
+
+if __name__ == "__main__":
+    main()
