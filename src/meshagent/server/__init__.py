@@ -1,1 +1,1 @@
-"""The room server: what self-hosters run (`openmeshagent[server]`)."""
+"""The room server. `app.py` puts it together; nothing else names concrete classes or reads configuration."""

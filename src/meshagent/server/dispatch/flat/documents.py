@@ -1,0 +1,135 @@
+"""`room.*` in the flat dialect: a subscription per connection and path, updates as `room.sync` (spec 5.2)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from typing import Any
+
+from meshagent.api.contracts import documents as api
+from meshagent.api.contracts.operation import EMPTY, Empty
+from meshagent.api.errors import InvalidRequestError, InvalidStateError
+from meshagent.api.wire import names
+from meshagent.server.dispatch.served import Served, Then, serve, serve_payload
+from meshagent.server.rooms.encoding import encode_event
+from meshagent.server.rooms.participant import Participant
+from meshagent.server.services.documents.ports import Update
+from meshagent.server.services.documents.service import DocumentService, DocumentSession
+from meshagent.server.stores.paths import normalize_path
+
+log = logging.getLogger(__name__)
+
+_EMPTY_UPDATE = b"\x00\x00"
+
+
+class _FlatSubscriber:
+    """A participant that watches a document under the path as it wrote it."""
+
+    __slots__ = ("_participant", "path")
+
+    def __init__(self, participant: Participant, path: str) -> None:
+        self._participant = participant
+        self.path = path
+
+    def push(self, update: Update) -> None:
+        self._participant.outbox.deliver(update.encoded(self.path, self._encode))
+
+    def ended(self, reason: str) -> None:
+        """The dialect has no word for it; what the participant still sends is acknowledged and dropped."""
+
+    def _encode(self, update: Update) -> bytes:
+        return encode_event(_EVENT_ID, names.DOCUMENT_UPDATE, api.SyncRequest(path=self.path), update.base64)
+
+
+_EVENT_ID = 1
+"""Receivers match ids of answers only; one number for all updates lets all share the encoded bytes."""
+
+
+class FlatDocuments:
+    """Serves the `room.*` operations of one room's connections."""
+
+    def __init__(self, documents: DocumentService) -> None:
+        self._documents = documents
+        self._sessions: dict[tuple[str, str], DocumentSession] = {}
+
+    def operations(self) -> list[Served]:
+        return [
+            serve(api.CREATE, self.create, grant=lambda scope, request: scope.require_sync(request.path, write=True)),
+            serve(
+                api.CONNECT, self.connect, grant=lambda scope, request: scope.require_sync(request.path, write=False)
+            ),
+            serve(api.DISCONNECT, self.disconnect, grant=None),
+            serve_payload(api.SYNC, self.sync, grant=None),
+        ]
+
+    async def create(self, caller: Participant, request: api.CreateRequest) -> Empty:
+        await self._documents.create(request.path, request.json)
+        return EMPTY
+
+    async def connect(self, caller: Participant, request: api.ConnectRequest) -> Then:
+        """Subscribe; the state follows the answer at once, since clients deadlock on the other order (spec 3.3)."""
+        create = request.create and caller.scope.can_write_document(request.path)
+        vector = _decode_base64(request.vector.encode()) if request.vector else None
+        async with self._documents.using(request.path, create=create) as document:
+            subscriber = _FlatSubscriber(caller, request.path)
+            key = (caller.id, normalize_path(request.path))
+
+            def subscribe() -> None:
+                previous = self._sessions.pop(key, None)
+                self._sessions[key] = self._documents.subscribe(document, subscriber)
+                if previous is not None:
+                    previous.close()
+                subscriber.push(Update(document.document.encode_state(vector) or _EMPTY_UPDATE))
+
+            return Then(api.ConnectResult(schema=document.schema_json), subscribe)
+
+    def disconnect(self, caller: Participant, request: api.DisconnectRequest) -> Empty:
+        session = self._sessions.pop((caller.id, normalize_path(request.path)), None)
+        if session is not None:
+            session.close()
+        return EMPTY
+
+    def sync(self, caller: Participant, request: api.SyncRequest, payload: bytes) -> Any:
+        """Take one update, in the order of arrival; the answer comes when it is durable.
+
+        What is merely late, such as an update for a path that was just closed, is acknowledged and dropped: an
+        error would stop a 0.5 client from sending any edit ever again (spec 5.2.5).
+
+        Raises:
+            MalformedUpdateError: The payload is not an update; nothing changed.
+        """
+        session = self._sessions.get((caller.id, normalize_path(request.path)))
+        if session is None:
+            log.info("dropped an update of %r for %s, which it has not open", caller, request.path)
+            return EMPTY
+        if not caller.scope.can_write_document(request.path):
+            log.info("dropped an update of %r for %s, which it may only read", caller, request.path)
+            return EMPTY
+        try:
+            return session.apply(_update_of(payload), caller.id) or EMPTY
+        except InvalidStateError:
+            log.info("dropped an update of %r for %s, which was deleted", caller, request.path)
+            return EMPTY
+
+    def left(self, participant: Participant) -> None:
+        for key in [key for key in self._sessions if key[0] == participant.id]:
+            self._sessions.pop(key).close()
+
+    async def close(self) -> None:
+        self._sessions.clear()
+
+
+def _update_of(payload: bytes) -> bytes:
+    """The update in a payload: base64 text, or, since `SyncClient.sync` sends what it is given, a bare update."""
+    try:
+        return base64.b64decode(payload, validate=True)
+    except binascii.Error:
+        return payload
+
+
+def _decode_base64(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise InvalidRequestError("the state vector is not base64 text") from None

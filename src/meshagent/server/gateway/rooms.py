@@ -1,0 +1,86 @@
+"""The door of a room: `GET /rooms/{room}` upgraded to a WebSocket (spec room-protocol 1.1, 1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from meshagent.api.errors import LimitExceededError, NotFoundError, PermissionDeniedError, UnavailableError
+from meshagent.server.furnishing import FurnishedRoom
+from meshagent.server.gateway.auth import Doorkeeper
+from meshagent.server.gateway.websocket import WebSocketShell
+from meshagent.server.rooms.directory import RoomDirectory
+from meshagent.server.rooms.room import Admission, Room, RoomKey
+
+MAX_ROOM_NAME_LENGTH = 255
+
+
+class RoomDoor:
+    """Lets participants into rooms, by WebSocket and by plain requests.
+
+    Refusals are plain HTTP before the upgrade, with the reason as text: 403 for tokens (current clients retry
+    401 for ever), 404 for names that no room can have, 429 for a full room, 503 when a room cannot start.
+    """
+
+    def __init__(self, doorkeeper: Doorkeeper, directory: RoomDirectory[FurnishedRoom], shell: WebSocketShell) -> None:
+        self._doorkeeper = doorkeeper
+        self._directory = directory
+        self._shell = shell
+
+    async def enter(self, request: web.Request) -> web.StreamResponse:
+        """Handler of `GET /rooms/{room}`."""
+        name = room_name_of(request)
+        admission = self._doorkeeper.admit(request, name)
+        async with self._directory.lease(RoomKey(admission.project_id, name)) as room:
+            if room.is_full:
+                raise LimitExceededError(f"the room {name} is full", limit=room.max_connections)
+            self._check_dev_services(admission, room)
+            return self._shell.upgrade(request, room.connection_for(admission))
+
+    @asynccontextmanager
+    async def visit(self, request: web.Request) -> AsyncIterator[tuple[Admission, FurnishedRoom]]:
+        """A room for the length of one plain request, with what the request's token allows in it.
+
+        Raises:
+            PermissionDeniedError, NotFoundError, LimitExceededError, UnavailableError: As for entering.
+        """
+        name = room_name_of(request)
+        admission = self._doorkeeper.admit(request, name)
+        async with self._directory.lease(RoomKey(admission.project_id, name)) as room:
+            yield admission, room
+
+    def _check_dev_services(self, admission: Admission, room: Room) -> None:
+        """A token that brings services of its own needs a room that does not run yet (spec 1.2, 4.5)."""
+        if admission.token.extra_payload.get("meshagent_dev_services") and room.participants:
+            raise RoomRunsError(f"the room {room.name} is running; services can be tried in a fresh one only")
+
+
+class RoomRunsError(UnavailableError):
+    """The room runs already, and the token wants one that does not."""
+
+    code = "room_runs"
+
+
+def room_name_of(request: web.Request) -> str:
+    """The room that a request's path names.
+
+    Raises:
+        NotFoundError: No room can have that name.
+    """
+    name = request.match_info["room"]
+    if not 0 < len(name) <= MAX_ROOM_NAME_LENGTH or any(ord(character) < 32 for character in name):
+        raise NotFoundError("no room can have that name")
+    return name
+
+
+def refusal_status(error: Exception) -> int | None:
+    """The HTTP status of a refusal at the door; None for errors that have no special one here."""
+    if isinstance(error, RoomRunsError):
+        return 409
+    if isinstance(error, PermissionDeniedError):
+        return 403
+    if isinstance(error, LimitExceededError):
+        return 429
+    return None

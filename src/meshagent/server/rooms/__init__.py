@@ -1,0 +1,1 @@
+"""Rooms, their participants, and the connections that carry them."""

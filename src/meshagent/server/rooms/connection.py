@@ -1,0 +1,265 @@
+"""A connection: one participant's WebSocket, from the upgrade to the end.
+
+It puts packets together, hands messages to the room's dispatcher, and sends answers. Order: messages are
+handled in the order in which they came; a request that has to wait becomes a task of the connection.
+Bounds: bytes on the way out are bounded by the socket (a slow consumer is cut off), bytes of requests that
+wait are bounded by pausing the reader, and their number by refusing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from meshagent.api.errors import InternalError, InvalidRequestError, LimitExceededError, RoomException
+from meshagent.api.wire import envelope, names
+from meshagent.api.wire.packets import DATA_SIZE, Reassembler, count_packets, data_packet, header_packet
+from meshagent.server.dispatch.dispatcher import Dispatcher
+from meshagent.server.dispatch.served import StreamedFile, Then
+from meshagent.server.gateway.websocket import WebSocket, WebSocketHandler, server_frame
+from meshagent.server.rooms.encoding import encode_answer, encode_failure
+from meshagent.server.rooms.participant import Participant
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds of one connection.
+
+    Attributes:
+        max_message_bytes: Data of one message; a larger request is answered with an error.
+        max_pending_requests: Requests that wait for something; one more is refused.
+        max_pending_bytes: Bytes held by waiting requests before the reader pauses.
+        max_buffered_bytes: Bytes that may wait behind a download; one more and the participant is cut off.
+    """
+
+    max_message_bytes: int = 64 * 1024 * 1024
+    max_pending_requests: int = 10_000
+    max_pending_bytes: int = 16 * 1024 * 1024
+    max_buffered_bytes: int = 8 * 1024 * 1024
+
+
+class RoomMembership:
+    """What a connection needs of its room; `Room` is the real one."""
+
+    dispatcher: Dispatcher
+
+    def entered(self, connection: Connection) -> None:
+        """The socket is open: welcome the participant."""
+        raise TypeError("a room says how it welcomes")
+
+    def departed(self, connection: Connection, code: int, reason: str) -> None:
+        """The socket is gone; called once, and only after `entered`."""
+        raise TypeError("a room says how it cleans up")
+
+
+class Connection(WebSocketHandler):
+    """Implements the socket's handler, the dispatcher's caller, and the participant's outbox."""
+
+    __slots__ = (
+        "_behind",
+        "_limits",
+        "_paused",
+        "_pending_bytes",
+        "_reassembler",
+        "_room",
+        "_stream",
+        "_tasks",
+        "_writable",
+        "participant",
+        "socket",
+    )
+
+    participant: Participant
+    socket: WebSocket | None
+
+    def __init__(self, room: RoomMembership, limits: ConnectionLimits) -> None:
+        self._room = room
+        self._limits = limits
+        self._reassembler = Reassembler(limits.max_message_bytes)
+        self._tasks: set[asyncio.Future[Any]] | None = None
+        self._pending_bytes = 0
+        self._paused = False
+        self._behind: deque[bytes | tuple[int, StreamedFile]] | None = None
+        self._stream: asyncio.Task[None] | None = None
+        self._writable: asyncio.Event | None = None
+        self.socket = None
+
+    # --- the socket's side ---------------------------------------------------------------------------
+
+    def connected(self, socket: WebSocket) -> None:
+        self.socket = socket
+        self._room.entered(self)
+
+    def received(self, packet: bytes) -> None:
+        reassembler = self._reassembler
+        message = reassembler.receive(packet)
+        if message is not None:
+            self._room.dispatcher.dispatch(self, message)
+        elif reassembler.oversized is not None:
+            oversized, reassembler.oversized = reassembler.oversized, None
+            limit = self._limits.max_message_bytes
+            self.fail(
+                oversized.id,
+                LimitExceededError(f"the message is larger than the limit of {limit} bytes", limit=limit),
+            )
+
+    def writable(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+
+    def lost(self, code: int, reason: str) -> None:
+        self.socket = None
+        self._behind = None
+        for task in self._tasks or ():
+            task.cancel()
+        if self._stream is not None:
+            self._stream.cancel()
+        if self._reassembler.dropped:
+            log.info("%r sent %d packets that fit no message", self.participant, self._reassembler.dropped)
+        self._room.departed(self, code, reason)
+
+    # --- the participant's outbox --------------------------------------------------------------------
+
+    def deliver(self, frames: bytes) -> None:
+        if self._behind is not None:
+            self._queue_behind(frames)
+        elif self.socket is not None:
+            self.socket.write(frames)
+
+    def disconnect(self, code: int, reason: str) -> None:
+        if self.socket is not None:
+            self.socket.close(code, reason)
+
+    def drop(self) -> None:
+        """Cut the connection without a close frame, which makes current clients come back."""
+        if self.socket is not None:
+            self.socket.drop()
+
+    # --- the dispatcher's caller ---------------------------------------------------------------------
+
+    def answer(self, message_id: int, result: object) -> None:
+        if isinstance(result, Then):
+            self.deliver(encode_answer(message_id, result.result))
+            if self.socket is not None:
+                result.after()
+        elif isinstance(result, StreamedFile):
+            self._send_stream(message_id, result)
+        else:
+            self.deliver(encode_answer(message_id, result))
+
+    def fail(self, message_id: int, error: RoomException) -> None:
+        self.deliver(encode_failure(message_id, error))
+
+    def answer_when_done(self, message_id: int, result: Any, size: int) -> None:
+        tasks = self._tasks
+        if tasks is None:
+            tasks = self._tasks = set()
+        limit = self._limits.max_pending_requests
+        if len(tasks) >= limit:
+            if asyncio.iscoroutine(result):
+                result.close()
+            raise LimitExceededError(f"over {limit} requests of this connection are waiting", limit=limit)
+        future = asyncio.ensure_future(result)
+        tasks.add(future)
+        self._pending_bytes += size
+        if self._pending_bytes > self._limits.max_pending_bytes and not self._paused and self.socket is not None:
+            self._paused = True
+            self.socket.pause_reading()
+        future.add_done_callback(lambda done: self._finish(message_id, done, size))
+
+    def _finish(self, message_id: int, done: asyncio.Future[Any], size: int) -> None:
+        if self._tasks is not None:
+            self._tasks.discard(done)
+        self._pending_bytes -= size
+        if self._paused and self._pending_bytes <= self._limits.max_pending_bytes // 2:
+            self._paused = False
+            if self.socket is not None:
+                self.socket.resume_reading()
+        if done.cancelled():
+            if self.socket is not None:
+                self.fail(message_id, InvalidRequestError("the request was cancelled"))
+            return
+        error = done.exception()
+        if error is None:
+            self.answer(message_id, done.result())
+        elif isinstance(error, RoomException):
+            self.fail(message_id, error)
+        elif isinstance(error, Exception):
+            self.fail(message_id, self._room.dispatcher.unexpected(self.participant, "a request", error))
+        else:
+            self.fail(message_id, InternalError("the request was interrupted"))
+
+    # --- streamed files ------------------------------------------------------------------------------
+
+    def _queue_behind(self, item: bytes | tuple[int, StreamedFile]) -> None:
+        """Keep what comes while a stream is being sent: packets of two messages must never mix."""
+        assert self._behind is not None
+        self._behind.append(item)
+        socket = self.socket
+        if socket is None:
+            return
+        waiting = sum(len(entry) for entry in self._behind if isinstance(entry, bytes))
+        if waiting + socket.buffered > self._limits.max_buffered_bytes:
+            log.warning("%r reads too slowly: %d bytes wait behind a download", self.participant, waiting)
+            socket.drop()
+
+    def _send_stream(self, message_id: int, file: StreamedFile) -> None:
+        if self._behind is not None:
+            self._queue_behind((message_id, file))
+            return
+        self._behind = deque()
+        self._stream = asyncio.get_running_loop().create_task(self._stream_files(message_id, file))
+
+    async def _stream_files(self, message_id: int, file: StreamedFile) -> None:
+        """Send a file, then what queued up behind it, until nothing is left."""
+        try:
+            await self._stream_file(message_id, file)
+            while self._behind:
+                item = self._behind.popleft()
+                if isinstance(item, bytes):
+                    if self.socket is not None:
+                        self.socket.write(item)
+                else:
+                    await self._stream_file(*item)
+            self._behind = None
+        except Exception:
+            # The message was announced and cannot be finished; its receiver can only start afresh.
+            log.exception("a download of %r broke off", self.participant)
+            self.drop()
+        finally:
+            self._stream = None
+
+    async def _stream_file(self, message_id: int, file: StreamedFile) -> None:
+        header = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type, "usage": None})
+        total = count_packets(len(header) + file.size)
+        self._write(header_packet(message_id, names.RESPONSE.encode(), total))
+        pending = header
+        index = 0
+        async for chunk in file.chunks:
+            pending += chunk
+            while len(pending) >= DATA_SIZE:
+                index += 1
+                self._write(data_packet(message_id, index, pending[:DATA_SIZE]))
+                pending = pending[DATA_SIZE:]
+                await self._room_in_socket()
+        if pending:
+            index += 1
+            self._write(data_packet(message_id, index, pending))
+        if index != total:
+            raise InternalError(f"{file.name} changed its size while it was sent")
+
+    def _write(self, packet: bytes) -> None:
+        if self.socket is not None:
+            self.socket.write(server_frame(packet))
+
+    async def _room_in_socket(self) -> None:
+        """Yield after every packet, and wait while the socket is full."""
+        while self.socket is not None and self.socket.congested:
+            self._writable = asyncio.Event()
+            await self._writable.wait()
+        await asyncio.sleep(0)

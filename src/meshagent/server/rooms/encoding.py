@@ -1,0 +1,57 @@
+"""Messages as WebSocket frames, built once for all who receive them (architecture section 5)."""
+
+from __future__ import annotations
+
+from meshagent.api.contracts.operation import Empty
+from meshagent.api.errors import RoomException
+from meshagent.api.wire import envelope, names
+from meshagent.api.wire.content import Body
+from meshagent.api.wire.packets import DATA_SIZE, data_packet, header_packet, iter_packets
+from meshagent.server.gateway.websocket import server_frame
+
+_RESPONSE_TYPE = names.RESPONSE.encode()
+
+
+def encode_message(message_id: int, message_type: str, data: bytes) -> bytes:
+    """All frames of one message, in order: the same bytes serve every recipient."""
+    if 0 < len(data) <= DATA_SIZE:
+        return b"".join(
+            (
+                server_frame(header_packet(message_id, message_type.encode(), 1)),
+                server_frame(data_packet(message_id, 1, data)),
+            )
+        )
+    return b"".join(map(server_frame, iter_packets(message_id, message_type, data)))
+
+
+def encode_event(message_id: int, message_type: str, header: object, payload: bytes = b"") -> bytes:
+    """The frames of an event: a header that becomes JSON, and a payload."""
+    return encode_message(message_id, message_type, envelope.pack(header, payload))
+
+
+def _empty_answer_parts() -> tuple[bytes, bytes, bytes]:
+    """The frames of the answer `empty` around its two message ids."""
+    marker = 0x0102030405060708
+    frames = encode_message(marker, names.RESPONSE, envelope.pack({"type": "empty", "usage": None}))
+    first, second, third = frames.split(marker.to_bytes(8, "big"))
+    return first, second, third
+
+
+_EMPTY_1, _EMPTY_2, _EMPTY_3 = _empty_answer_parts()
+
+
+def encode_answer(message_id: int, result: object) -> bytes:
+    """The frames of a `__response__`: `None` and `Empty` as empty, a content as it is, a struct as JSON."""
+    if result is None or isinstance(result, Empty):
+        id_bytes = message_id.to_bytes(8, "big")
+        return b"".join((_EMPTY_1, id_bytes, _EMPTY_2, id_bytes, _EMPTY_3))
+    if isinstance(result, Body):
+        return encode_message(message_id, names.RESPONSE, result.pack())
+    data = envelope.pack({"type": "json", "json": result, "usage": None})
+    return encode_message(message_id, names.RESPONSE, data)
+
+
+def encode_failure(message_id: int, error: RoomException) -> bytes:
+    """The frames of a `__response__` that says why a request failed."""
+    header = {"type": "error", "text": str(error), "code": error.wire_code, "usage": None}
+    return encode_message(message_id, names.RESPONSE, envelope.pack(header))

@@ -1,0 +1,65 @@
+"""A participant: somebody or something that is in a room through one connection."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from meshagent.api.contracts.messaging import Presence
+from meshagent.api.tokens.scope import ApiScope
+
+
+class Outbox(Protocol):
+    """Where encoded messages for one participant go; bounded, and never waits."""
+
+    def deliver(self, frames: bytes) -> None:
+        """Queue encoded frames. A participant that cannot keep up is disconnected, not waited for."""
+        ...
+
+    def disconnect(self, code: int, reason: str) -> None:
+        """End the connection after what is queued has left."""
+        ...
+
+
+class Participant:
+    """One member of a room, for as long as its connection lasts.
+
+    Attributes:
+        id: Unique in this server run; two connections with one token are two participants.
+        name: From the token; attribute `name` always equals it.
+        role: `user`, `agent`, `tool`, or other text from the token.
+        attributes: What others see; changed by the participant itself.
+        scope: What its token allows.
+    """
+
+    __slots__ = ("attributes", "id", "messaging_enabled", "name", "outbox", "project_id", "role", "scope")
+
+    def __init__(
+        self,
+        *,
+        participant_id: str,
+        name: str,
+        role: str,
+        scope: ApiScope,
+        outbox: Outbox,
+        project_id: str = "",
+    ) -> None:
+        self.id = participant_id
+        self.name = name
+        self.role = role
+        self.scope = scope
+        self.outbox = outbox
+        self.project_id = project_id
+        self.attributes: dict[str, Any] = {"name": name}
+        self.messaging_enabled = False
+
+    @property
+    def is_user(self) -> bool:
+        """Whether this is a person; people keep a room open, agents and tools do not."""
+        return self.role == "user"
+
+    def presence(self) -> Presence:
+        """How others see it now."""
+        return Presence(id=self.id, role=self.role, attributes=dict(self.attributes))
+
+    def __repr__(self) -> str:
+        return f"<Participant {self.name!r} {self.role} {self.id}>"

@@ -1,0 +1,287 @@
+"""One open document: the CRDT, who watches it, and what of it is not on disk yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from meshagent.api.documents.crdt_doc import DocumentDamagedError, merge_updates
+from meshagent.api.documents.server_document import ServerDocument
+from meshagent.api.errors import InvalidStateError, RoomException
+from meshagent.server.services.documents.ports import Subscriber, Update
+from meshagent.server.stores.documents import DocumentLogStore
+
+log = logging.getLogger(__name__)
+
+_SNAPSHOT_UPDATES = 500
+_SNAPSHOT_BYTES = 256 * 1024
+_RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The changes of one turn of the event loop, which are stored and sent on as one."""
+
+    durable: asyncio.Future[None]
+    changes: list[tuple[Subscriber | None, bytes]] = field(default_factory=list)
+
+
+class OpenDocument:
+    """A document in memory with its subscribers.
+
+    Changes of one loop turn become one record in the log and one message to each subscriber; whoever made
+    them is answered when the record is durable. When the disk refuses, those answers fail, the document
+    stays in memory, and the whole state is written again until that succeeds (architecture rule 10).
+
+    Args:
+        room_key: Names the room in the log.
+        path: Normalised path.
+        schema_json: The schema as its author wrote it.
+        document: The CRDT.
+        store: The log.
+        incarnation: Names this life of the document in the log.
+        last_seq: Number of the newest record in the log.
+        spawn: Starts a task that the room owns.
+        changed: Told after each turn with changes, with the id of the participant who made the last one.
+    """
+
+    def __init__(
+        self,
+        *,
+        room_key: str,
+        path: str,
+        schema_json: dict[str, object],
+        document: ServerDocument,
+        store: DocumentLogStore,
+        incarnation: int,
+        last_seq: int,
+        unsaved_updates: int,
+        spawn: Callable[..., object],
+        changed: Callable[[OpenDocument], None],
+    ) -> None:
+        self.room_key = room_key
+        self.path = path
+        self.schema_json = schema_json
+        self.document = document
+        self.incarnation = incarnation
+        self.subscribers: set[Subscriber] = set()
+        self.pins = 0
+        """How many calls are using the document now; it is not unloaded under them."""
+        self.file_is_stale = False
+        self.last_author: str | None = None
+        self.ended = False
+        self._store = store
+        self._spawn = spawn
+        self._changed = changed
+        self._turn: _Turn | None = None
+        self._last_seq = last_seq
+        self._unsaved_updates = unsaved_updates
+        self._unsaved_bytes = 0
+        self._snapshot_running = False
+        self._reloading = False
+        self._awaiting_repair: list[asyncio.Future[None]] | None = None
+        self._in_flight = 0
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the log holds everything."""
+        return self._turn is None and self._awaiting_repair is None and self._in_flight == 0
+
+    def apply(self, update: bytes, author: Subscriber | None, author_id: str | None) -> asyncio.Future[None] | None:
+        """Merge a change into the document, in the order of the calls.
+
+        Returns:
+            A future that is done when the change is durable, or None if the update changed nothing.
+
+        Raises:
+            MalformedUpdateError: Not a readable update; the document is as before.
+            InvalidStateError: The document was deleted.
+        """
+        if self.ended:
+            raise InvalidStateError(f"the document {self.path} was deleted")
+        try:
+            applied = self.document.apply(update)
+        except DocumentDamagedError:
+            self._reload_soon()
+            raise
+        if applied.repair is not None:
+            log.warning("repaired %s: an update of %s broke its schema", self.path, author_id)
+            if author is not None:
+                author.push(Update(applied.repair))
+        durable = None
+        if applied.update is not None:
+            self.last_author = author_id
+            durable = self._record(author, applied.update)
+        if applied.pending:
+            # It shows nothing until what it depends on arrives, but it is acknowledged, so it must not be lost.
+            durable = _unwatched(asyncio.get_running_loop().create_future())
+            self._append(update, durable)
+        return durable
+
+    def record_own_change(self, update: bytes, author_id: str | None) -> asyncio.Future[None]:
+        """Store and send on a change that the server made to the document itself."""
+        self.last_author = author_id
+        return self._record(None, update)
+
+    def _record(self, author: Subscriber | None, update: bytes) -> asyncio.Future[None]:
+        turn = self._turn
+        if turn is None:
+            loop = asyncio.get_running_loop()
+            turn = self._turn = _Turn(_unwatched(loop.create_future()))
+            loop.call_soon(self._end_turn)
+        turn.changes.append((author, update))
+        return turn.durable
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return
+        if self.ended:
+            turn.durable.set_exception(InvalidStateError(f"the document {self.path} was deleted"))
+            return
+        update = _merged([change for _, change in turn.changes])
+        self._append(update, turn.durable)
+        self._send_on(turn.changes, update)
+        self.file_is_stale = True
+        self._changed(self)
+
+    def _send_on(self, changes: list[tuple[Subscriber | None, bytes]], merged: bytes) -> None:
+        """Give every subscriber what others changed, never its own changes back."""
+        authors = {author for author, _ in changes if author is not None}
+        for_all = Update(merged)
+        for subscriber in list(self.subscribers):
+            if subscriber not in authors:
+                subscriber.push(for_all)
+            elif len(authors) > 1 or len(changes) > sum(author is subscriber for author, _ in changes):
+                subscriber.push(Update(_merged([change for author, change in changes if author is not subscriber])))
+
+    # --- durability ----------------------------------------------------------------------------------
+
+    def _append(self, update: bytes, durable: asyncio.Future[None]) -> None:
+        if self._awaiting_repair is not None:
+            # The log has a gap; the next whole state that is written will hold this change too.
+            self._awaiting_repair.append(durable)
+            return
+        try:
+            stored = self._store.append(self.incarnation, update)
+        except RoomException as error:
+            self._append_failed(error, durable)
+            return
+        self._in_flight += 1
+        size = len(update)
+        stored.add_done_callback(lambda done: self._appended(done, size, durable))
+
+    def _appended(self, stored: asyncio.Future[int], size: int, durable: asyncio.Future[None]) -> None:
+        self._in_flight -= 1
+        if stored.cancelled() or (error := stored.exception()) is not None:
+            failure = error if not stored.cancelled() else None
+            self._append_failed(failure or InvalidStateError("the server is stopping"), durable)
+            return
+        self._last_seq = max(self._last_seq, stored.result())
+        self._unsaved_updates += 1
+        self._unsaved_bytes += size
+        if not durable.done():
+            durable.set_result(None)
+        if self._unsaved_updates >= _SNAPSHOT_UPDATES or self._unsaved_bytes >= _SNAPSHOT_BYTES:
+            self._spawn(self.snapshot(), name=f"snapshot of {self.path}")
+
+    def _append_failed(self, error: BaseException, durable: asyncio.Future[None]) -> None:
+        if not durable.done():
+            durable.set_exception(error)
+        if self.ended or self._awaiting_repair is not None:
+            return
+        log.error("a change of %s is not on disk: %s; keeping the document loaded", self.path, error)
+        self._awaiting_repair = []
+        self._spawn(self._repair(), name=f"repair of {self.path}")
+
+    async def _repair(self) -> None:
+        """Write the whole state until the disk takes it; each change is answered by the first try that held it."""
+        attempt = 0
+        while not self.ended:
+            waiting, self._awaiting_repair = self._awaiting_repair or [], []
+            try:
+                await self._write_snapshot()
+            except RoomException as error:
+                log.error("%s still cannot be written: %s", self.path, error)
+                _resolve(waiting, error)
+                await asyncio.sleep(_RETRY_DELAYS[min(attempt, len(_RETRY_DELAYS) - 1)])
+                attempt += 1
+                continue
+            _resolve(waiting, None)
+            if not self._awaiting_repair:
+                break
+        _resolve(self._awaiting_repair or [], InvalidStateError(f"the document {self.path} was deleted"))
+        self._awaiting_repair = None
+
+    def _reload_soon(self) -> None:
+        """The CRDT library failed inside: take a fresh copy from the log, which has everything acknowledged."""
+        if not self._reloading:
+            self._reloading = True
+            self._spawn(self._reload(), name=f"reload of {self.path}")
+
+    async def _reload(self) -> None:
+        try:
+            stored = await self._store.load(self.room_key, self.path)
+            if stored is None or stored.incarnation != self.incarnation or self.ended:
+                return
+            fresh = ServerDocument(self.document.schema)
+            fresh.load([*([stored.snapshot] if stored.snapshot is not None else []), *stored.updates])
+            self.document.close()
+            self.document = fresh
+        finally:
+            self._reloading = False
+
+    async def snapshot(self) -> None:
+        """Replace the log by the present state, if there is anything to replace; failures are logged only."""
+        if self._snapshot_running or self.ended or self._unsaved_updates == 0:
+            return
+        self._snapshot_running = True
+        try:
+            await self._write_snapshot()
+        except RoomException as error:
+            log.error("no snapshot of %s: %s; its log is still whole", self.path, error)
+        finally:
+            self._snapshot_running = False
+
+    async def _write_snapshot(self) -> None:
+        state, upto, updates, size = (
+            self.document.encode_state(),
+            self._last_seq,
+            self._unsaved_updates,
+            self._unsaved_bytes,
+        )
+        await self._store.write_snapshot(self.incarnation, state, upto_seq=upto)
+        self._unsaved_updates -= updates
+        self._unsaved_bytes -= size
+
+    def end(self, reason: str) -> None:
+        """The document is gone: tell subscribers, and let nothing more be stored."""
+        if self.ended:
+            return
+        self.ended = True
+        for subscriber in list(self.subscribers):
+            subscriber.ended(reason)
+        self.subscribers.clear()
+        self.document.close()
+
+
+def _unwatched(future: asyncio.Future[None]) -> asyncio.Future[None]:
+    """A future whose failure is no error of the program when nobody waits for it any more."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
+
+
+def _merged(updates: list[bytes]) -> bytes:
+    return updates[0] if len(updates) == 1 else merge_updates(*updates)
+
+
+def _resolve(futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

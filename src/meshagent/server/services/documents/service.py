@@ -1,0 +1,370 @@
+"""The documents of one room: opened at first use, kept while somebody watches, never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+from meshagent.api.documents.builtin import builtin_schema
+from meshagent.api.documents.schema import MeshSchema, MeshSchemaException
+from meshagent.api.documents.server_document import ServerDocument
+from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, NotFoundError, RoomException
+from meshagent.server.rooms.context import RoomContext
+from meshagent.server.rooms.participant import Participant
+from meshagent.server.services.documents.open_document import OpenDocument
+from meshagent.server.services.documents.ports import DocumentFiles, Subscriber
+from meshagent.server.stores.documents import DocumentLogStore, StoredDocument
+from meshagent.server.stores.paths import normalize_path
+
+log = logging.getLogger(__name__)
+
+_SCHEMA_FOLDER = ".schemas"
+
+
+class DocumentSession:
+    """One subscriber's hold on one document."""
+
+    __slots__ = ("_service", "document", "subscriber")
+
+    def __init__(self, service: DocumentService, document: OpenDocument, subscriber: Subscriber) -> None:
+        self._service = service
+        self.document = document
+        self.subscriber = subscriber
+
+    def apply(self, update: bytes, author_id: str | None) -> asyncio.Future[None] | None:
+        """Merge the subscriber's change; see `OpenDocument.apply`."""
+        return self.document.apply(update, self.subscriber, author_id)
+
+    def close(self) -> None:
+        """Stop watching; closing twice is harmless."""
+        self._service.unsubscribe(self.document, self.subscriber)
+
+
+class DocumentService:
+    """Keeps the room's documents.
+
+    The log is the truth; the file at a document's path is a view of it, written a moment after changes and
+    when the last subscriber leaves, so that listings, downloads and copies of the folder show documents too.
+
+    Args:
+        room: Whose documents they are.
+        store: The durable log.
+        files: The room's files.
+        save_delay: Seconds between a change and the file that shows it.
+    """
+
+    def __init__(
+        self, room: RoomContext, store: DocumentLogStore, files: DocumentFiles, *, save_delay: float = 2.0
+    ) -> None:
+        self._room = room
+        self._room_key = f"{room.project_id}/{room.name}"
+        self._store = store
+        self._files = files
+        self._save_delay = save_delay
+        self._open: dict[str, OpenDocument] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._save_timers: dict[str, asyncio.TimerHandle] = {}
+
+    # --- opening and watching ------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def using(
+        self, path: str, *, create: bool = False, initial_json: dict[str, Any] | None = None
+    ) -> AsyncIterator[OpenDocument]:
+        """The document at `path`, in memory for the length of the block.
+
+        Args:
+            path: Any spelling of it.
+            create: Make it if it is missing, with the schema that its extension names.
+            initial_json: Content for a document that is made now.
+
+        Raises:
+            NotFoundError: It is missing and `create` is false, or no schema has the extension's name.
+            InvalidRequestError: The path has no extension, the file there is no document, or `initial_json`
+                does not fit the schema.
+            CorruptDataError: The log cannot be trusted; nothing is opened.
+        """
+        normal = normalize_path(path)
+        document = await self._load(normal, create=create, initial_json=initial_json)
+        document.pins += 1
+        try:
+            yield document
+        finally:
+            document.pins -= 1
+            self._release(document)
+
+    def subscribe(self, document: OpenDocument, subscriber: Subscriber) -> DocumentSession:
+        """Watch a document that `using` gave: a state read in this loop turn and later pushes miss nothing."""
+        document.subscribers.add(subscriber)
+        return DocumentSession(self, document, subscriber)
+
+    def unsubscribe(self, document: OpenDocument, subscriber: Subscriber) -> None:
+        document.subscribers.discard(subscriber)
+        self._release(document)
+
+    async def create(self, path: str, initial_json: dict[str, Any] | None) -> None:
+        """Make a document, with `initial_json` as its content if given.
+
+        Raises:
+            AlreadyExistsError: There is something at the path.
+            InvalidRequestError, NotFoundError: As in `using`.
+        """
+        normal = normalize_path(path)
+        if (
+            await self._store.stat(self._room_key, normal) is not None
+            or await self._files.read_file(normal) is not None
+        ):
+            raise AlreadyExistsError(f"there is something at {normal} already")
+        async with self.using(normal, create=True, initial_json=initial_json):
+            pass
+
+    async def describe(self, path: str, *, include_ids: bool = False) -> dict[str, Any]:
+        """The document as JSON, root tag first; it is not made if it is missing."""
+        async with self.using(path) as document:
+            return document.document.to_json(include_ids=include_ids)
+
+    async def replace_json(self, path: str, content: dict[str, Any], author_id: str | None) -> dict[str, Any]:
+        """Turn the document into `content` with as few edits as possible; returns it as it is then.
+
+        Raises:
+            InvalidRequestError: `content` does not fit the schema; nothing changed.
+        """
+        async with self.using(path) as document:
+            update = document.document.patch_json(content)
+            if update is not None:
+                await document.record_own_change(update, author_id)
+            return document.document.to_json()
+
+    # --- what the file service tells -----------------------------------------------------------------
+
+    async def before_read(self, path: str) -> None:
+        """Somebody looks at the file at `path`: let it show the present state."""
+        for document in self._at_or_below(path):
+            await self._save_file(document)
+
+    async def before_delete(self, path: str) -> None:
+        """The file or folder at `path` goes: the documents in it go first, with their history."""
+        for stored in await self._stored_at_or_below(path):
+            async with self._lock(stored):
+                self._forget(stored, "the document was deleted")
+                await self._store.delete(self._room_key, stored)
+
+    async def replaced(self, path: str) -> None:
+        """Somebody wrote another file over the document at `path`; it is read anew at its next use."""
+        await self.before_delete(path)
+
+    async def before_move(self, source: str, destination: str) -> None:
+        """The file or folder at `source` gets another path, and the documents in it with it."""
+        for stored in await self._stored_at_or_below(source):
+            target = destination + stored[len(source) :]
+            async with self._lock(stored):
+                document = self._open.pop(stored, None)
+                await self._store.move(self._room_key, stored, target)
+                if document is not None:
+                    document.path = target
+                    self._open[target] = document
+
+    # --- the room's side -----------------------------------------------------------------------------
+
+    def left(self, participant: Participant) -> None:
+        """Nothing here belongs to participants; sessions are closed by whoever made them."""
+
+    async def close(self) -> None:
+        """Write everything down and close all documents."""
+        for timer in self._save_timers.values():
+            timer.cancel()
+        self._save_timers.clear()
+        for document in list(self._open.values()):
+            try:
+                await document.snapshot()
+                await self._save_file(document)
+            except RoomException as error:
+                log.error("%s was closed without its file: %s; its log has everything", document.path, error)
+            document.end("the room ended")
+        self._open.clear()
+
+    # --- loading -------------------------------------------------------------------------------------
+
+    async def _load(self, path: str, *, create: bool, initial_json: dict[str, Any] | None) -> OpenDocument:
+        document = self._open.get(path)
+        if document is not None:
+            return document
+        async with self._lock(path):
+            document = self._open.get(path)
+            if document is None:
+                document = await self._load_or_make(path, create, initial_json)
+                self._open[path] = document
+            return document
+
+    async def _load_or_make(self, path: str, create: bool, initial_json: dict[str, Any] | None) -> OpenDocument:
+        stored = await self._store.load(self._room_key, path)
+        if stored is not None:
+            schema_json = await self._schema_of(path, json.loads(stored.schema_json))
+            return self._restore(stored, schema_json)
+        existing = await self._files.read_file(path)
+        if existing is None and not create:
+            raise NotFoundError(f"there is no document {path}")
+        schema_json = await self._schema_of(path, None)
+        content = _new_content(path, _schema(schema_json), existing, initial_json)
+        state = content.encode_state()
+        content.close()
+        made = await self._store.create(
+            self._room_key,
+            path,
+            schema_name=_schema_name(path),
+            schema_json=json.dumps(schema_json),
+            state=state,
+        )
+        if existing is None:
+            await self._files.publish_document(path, state, participant_id=None)
+        return self._restore(made, schema_json)
+
+    def _restore(self, stored: StoredDocument, schema_json: dict[str, Any]) -> OpenDocument:
+        content = ServerDocument(_schema(schema_json))
+        history = [stored.snapshot] if stored.snapshot is not None else []
+        content.load([*history, *stored.updates])
+        return OpenDocument(
+            room_key=self._room_key,
+            path=stored.path,
+            schema_json=schema_json,
+            document=content,
+            store=self._store,
+            incarnation=stored.incarnation,
+            last_seq=stored.last_seq,
+            unsaved_updates=len(stored.updates),
+            spawn=self._room.spawn,
+            changed=self._schedule_save,
+        )
+
+    async def _schema_of(self, path: str, stored: dict[str, Any] | None) -> dict[str, Any]:
+        """The schema that the extension names: a file in `.schemas`, else the stored one, else a built-in one."""
+        name = _schema_name(path)
+        text = await self._files.read_file(f"{_SCHEMA_FOLDER}/{name}.json")
+        if text is not None:
+            try:
+                schema = json.loads(text)
+                MeshSchema.from_json(schema)
+            except (ValueError, TypeError, KeyError, MeshSchemaException) as error:
+                raise InvalidRequestError(f"{_SCHEMA_FOLDER}/{name}.json is not a usable schema: {error}") from None
+            return dict(schema)
+        if stored is not None:
+            return stored
+        built_in = builtin_schema(name)
+        if built_in is None:
+            raise NotFoundError(f"there is no schema {name!r} for {path}; deploy {_SCHEMA_FOLDER}/{name}.json first")
+        return built_in.to_json()
+
+    # --- saving and unloading ------------------------------------------------------------------------
+
+    def _schedule_save(self, document: OpenDocument) -> None:
+        if document.path not in self._save_timers:
+            loop = asyncio.get_running_loop()
+            self._save_timers[document.path] = loop.call_later(self._save_delay, self._save_due, document)
+
+    def _save_due(self, document: OpenDocument) -> None:
+        self._save_timers.pop(document.path, None)
+        if not document.ended:
+            self._room.spawn(self._save_and_release(document), name=f"save {document.path}")
+
+    async def _save_and_release(self, document: OpenDocument) -> None:
+        await self._save_file(document)
+        self._release(document)
+
+    async def _save_file(self, document: OpenDocument) -> None:
+        if not document.file_is_stale or document.ended:
+            return
+        document.file_is_stale = False
+        try:
+            state = document.document.encode_state()
+            await self._files.publish_document(document.path, state, participant_id=document.last_author)
+        except RoomException as error:
+            document.file_is_stale = True
+            log.error("the file of %s was not written: %s; its log has everything", document.path, error)
+            self._schedule_save(document)
+
+    def _release(self, document: OpenDocument) -> None:
+        if not document.subscribers and not document.pins and not document.ended:
+            self._room.spawn(self._retire(document), name=f"retire {document.path}")
+
+    async def _retire(self, document: OpenDocument) -> None:
+        """Unload a document that nobody uses, once everything of it is on disk."""
+        await document.snapshot()
+        await self._save_file(document)
+        async with self._lock(document.path):
+            if document.subscribers or document.pins or document.ended:
+                return
+            if document.is_saved and not document.file_is_stale:
+                self._forget(document.path, "nobody uses the document")
+            else:
+                self._schedule_save(document)
+
+    def _forget(self, path: str, reason: str) -> None:
+        timer = self._save_timers.pop(path, None)
+        if timer is not None:
+            timer.cancel()
+        document = self._open.pop(path, None)
+        if document is not None:
+            document.end(reason)
+
+    # --- finding -------------------------------------------------------------------------------------
+
+    def _lock(self, path: str) -> asyncio.Lock:
+        lock = self._locks.get(path)
+        if lock is None:
+            lock = self._locks[path] = asyncio.Lock()
+        return lock
+
+    def _at_or_below(self, path: str) -> list[OpenDocument]:
+        if not self._open:
+            return []
+        return [document for document in self._open.values() if _is_at_or_below(document.path, path)]
+
+    async def _stored_at_or_below(self, path: str) -> list[str]:
+        stored = await self._store.list_documents(self._room_key)
+        return [info.path for info in stored if _is_at_or_below(info.path, path)]
+
+
+def _is_at_or_below(path: str, folder: str) -> bool:
+    return not folder or path == folder or path.startswith(folder + "/")
+
+
+def _schema_name(path: str) -> str:
+    """The part of the file's name after its last dot (spec 5.2.1)."""
+    stem, dot, extension = path.rpartition("/")[2].rpartition(".")
+    if not dot or not extension or not stem:
+        raise InvalidRequestError(f"{path!r} has no extension, which would name its schema")
+    return extension
+
+
+def _schema(schema_json: dict[str, Any]) -> MeshSchema:
+    return MeshSchema.from_json(schema_json)
+
+
+def _new_content(
+    path: str, schema: MeshSchema, existing: bytes | None, initial_json: dict[str, Any] | None
+) -> ServerDocument:
+    """The content of a document that has no history yet: given, imported from a file, or empty."""
+    content = ServerDocument(schema)
+    if existing:
+        _import(path, content, existing)
+    elif initial_json is not None:
+        content.from_json(initial_json)
+    else:
+        content.seed()
+    return content
+
+
+def _import(path: str, content: ServerDocument, existing: bytes) -> None:
+    """Take over a file that somebody put at the path: a document's state, or a document as JSON."""
+    try:
+        if existing.lstrip().startswith(b"{"):
+            content.from_json(json.loads(existing))
+        else:
+            content.load([existing])
+    except (ValueError, RoomException) as error:
+        raise InvalidRequestError(f"the file {path} is not a document: {error}") from None
