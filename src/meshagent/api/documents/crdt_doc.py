@@ -1,0 +1,234 @@
+"""The CRDT behind a document: one Y.js document with one tree in it.
+
+The only module that calls the binding's document functions, so its traps are handled once. A failure to read
+an update is a `MalformedUpdateError`, never a Rust panic. Observers only append to queues, because an exception
+or a write inside one would corrupt the transaction that called it.
+
+Source: spec room-protocol 6.4; Yjs update format v1.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, cast
+
+import pycrdt
+from pycrdt import _pycrdt
+
+from meshagent.api.documents.crdt_types import Transaction, XmlContainer, XmlEvent, XmlMap
+from meshagent.api.documents.update_format import read_varint
+from meshagent.api.errors import InvalidRequestError, InvalidStateError
+
+__all__ = [
+    "ROOT_NAME",
+    "CrdtDoc",
+    "DocumentDamagedError",
+    "MalformedUpdateError",
+    "merge_updates",
+    "new_client_id",
+]
+
+ROOT_NAME: Final = "xml"
+_EMPTY_VECTOR: Final = b"\x00"
+
+
+class MalformedUpdateError(InvalidRequestError):
+    """The bytes are not a readable update or state vector; the document is as it was."""
+
+    code = "malformed_update"
+
+
+class DocumentDamagedError(MalformedUpdateError):
+    """An update broke the CRDT while it was applied. Drop the document and load it again from its history."""
+
+    code = "document_damaged"
+
+
+class CrdtDoc:
+    """One Y.js document and the queues of what happened to it.
+
+    Attributes:
+        client_id: Author id of this copy's own changes.
+        root: The root element: a list of children. Its tag is the schema's.
+        root_map: The same root as a map: its attributes.
+        updates: Changes of committed transactions as updates, oldest first. The owner empties the list.
+        events: Changes of committed transactions node by node. The owner empties the list.
+    """
+
+    __slots__ = ("_closed", "_damaged", "_doc", "_subscriptions", "_txn", "events", "root", "root_map", "updates")
+
+    def __init__(self, *, client_id: int | None = None, doc: pycrdt.Doc[pycrdt.XmlFragment] | None = None) -> None:
+        self._doc = _pycrdt.Doc(client_id or new_client_id(), None, None) if doc is None else doc._doc
+        self._txn: Transaction | None = None
+        self._damaged = False
+        self._closed = False
+        self.updates: list[bytes] = []
+        self.events: list[XmlEvent] = []
+        txn = self._doc.create_transaction()
+        # As a fragment first: events of a root that was first opened as a map panic.
+        self.root = cast(XmlContainer, self._doc.get_or_insert_xml_fragment(txn, ROOT_NAME))
+        self.root_map = cast(XmlMap, self._doc.get_or_insert_map(txn, ROOT_NAME))
+        txn.drop()
+        # The callbacks hold the lists, not this object: references through Rust are not garbage collected.
+        updates = self.updates
+        self._subscriptions = [
+            self._doc.observe(lambda event: updates.append(event.update)),
+            cast("_pycrdt.XmlFragment", self.root).observe_deep(self.events.extend),  # type: ignore[arg-type]  # stub
+        ]
+
+    @property
+    def client_id(self) -> int:
+        return self._doc.client_id()
+
+    @property
+    def raw(self) -> _pycrdt.Doc:
+        """The binding's document, for what else needs it (undo managers)."""
+        return self._doc
+
+    @contextmanager
+    def transaction(self, origin: int | None = None) -> Iterator[Transaction]:
+        """Open a transaction, or join the one that is open; all its changes are one update.
+
+        An exception inside does not undo what was done before it.
+        """
+        if self._txn is not None:
+            yield self._txn
+            return
+        self._check_usable()
+        txn = self._begin(origin)
+        self._txn = txn
+        try:
+            yield txn
+        finally:
+            self._txn = None
+            self._end(txn)
+
+    def apply(self, update: bytes) -> None:
+        """Apply a remote update; `updates` and `events` tell what changed.
+
+        Raises:
+            MalformedUpdateError: Not an update. Nothing changed.
+            DocumentDamagedError: A well-formed update that the CRDT could not digest.
+        """
+        self._check_usable()
+        _check_client_count(update)
+        txn = self._begin(None)
+        try:
+            self._doc.apply_update(cast(_pycrdt.Transaction, txn), update)
+        except ValueError as error:  # decoding comes first, so nothing was applied
+            raise MalformedUpdateError(f"not a document update: {error}") from error
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            self._damaged = _is_decodable(update)
+            raise self._panic_error(error) from error
+        finally:
+            self._end(txn)
+
+    def state_vector(self) -> bytes:
+        """How much of each author's work this copy holds."""
+        with self.transaction() as txn:
+            return self._doc.get_state(cast(_pycrdt.Transaction, txn))
+
+    def encode(self, vector: bytes | None = None) -> bytes:
+        """The whole state as one update, or the part that a copy with state vector `vector` lacks."""
+        if vector is not None:
+            _check_client_count(vector)
+        with self.transaction() as txn:
+            try:
+                return self._doc.get_update(cast(_pycrdt.Transaction, txn), vector or _EMPTY_VECTOR)
+            except ValueError as error:
+                raise MalformedUpdateError(f"not a state vector: {error}") from error
+
+    def close(self) -> None:
+        """Stop observing and forget queued changes. Closing again does nothing."""
+        self._closed = True
+        for subscription in self._subscriptions:
+            subscription.drop()
+        self._subscriptions.clear()
+        self.updates.clear()
+        self.events.clear()
+
+    def _begin(self, origin: int | None) -> Transaction:
+        if origin is None:
+            return self._doc.create_transaction()
+        return self._doc.create_transaction_with_origin(origin)
+
+    def _end(self, txn: Transaction) -> None:
+        try:
+            if not self._damaged:
+                txn.commit()
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            # The change is in, but those who watch were not told of it.
+            self._damaged = True
+            raise self._panic_error(error) from error
+        finally:
+            txn.drop()
+
+    def _panic_error(self, error: BaseException) -> MalformedUpdateError:
+        if self._damaged:
+            return DocumentDamagedError(f"an update damaged the document: {error}")
+        return MalformedUpdateError(f"not a document update: {error}")
+
+    def _check_usable(self) -> None:
+        if self._damaged:
+            raise DocumentDamagedError("an earlier update damaged the document; load it again")
+        if self._closed:
+            raise InvalidStateError("the document is closed")
+
+
+def new_client_id() -> int:
+    """A random author id of 31 bits, which every implementation can hold."""
+    return secrets.randbelow(2**31 - 1) + 1
+
+
+def merge_updates(*updates: bytes) -> bytes:
+    """One update with the effect of all; `MalformedUpdateError` if one cannot be read."""
+    if len(updates) == 1:
+        return updates[0]
+    for update in updates:
+        _check_client_count(update)
+    try:
+        return pycrdt.merge_updates(*updates)
+    except ValueError as error:
+        raise MalformedUpdateError(f"not a document update: {error}") from error
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise MalformedUpdateError(f"not a document update: {error}") from error
+
+
+def _check_client_count(data: bytes) -> None:
+    """Refuse a count of authors that the data cannot hold: the decoder reserves memory for it first.
+
+    Four hostile bytes would otherwise cost most of a second.
+    """
+    if not data:
+        raise MalformedUpdateError("an update is not empty")
+    if data[0] < 0x80:
+        return
+    try:
+        count, _ = read_varint(data[:10], 0)
+    except IndexError:
+        count = len(data)
+    if count * 2 > len(data):  # each author takes two bytes at the very least
+        raise MalformedUpdateError("not a document update: it is shorter than it says")
+
+
+def _is_decodable(update: bytes) -> bool:
+    try:
+        pycrdt.merge_updates(update)
+    except BaseException as error:
+        if not (isinstance(error, ValueError) or _is_panic(error)):
+            raise
+        return False
+    return True
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Rust panics arrive as a class that cannot be imported and is no `Exception`."""
+    return type(error).__name__ == "PanicException"

@@ -1,0 +1,196 @@
+"""Taking out what an update put into a document against its schema.
+
+A schema cannot be checked before an update is applied: what an update does depends on the state it meets. So the
+room applies it, finds what does not belong, and removes that in the same breath; nobody else sees the state in
+between. Only what changed is looked at, never the whole tree.
+
+Removed are: elements of unknown or disallowed tags, or nested too deep; texts other than the one text node of an
+element `text`; attributes the schema does not have or whose value is no JSON; values embedded in text; content that
+is no node at all. Left alone are missing attributes, types of values and the order of children, because clients
+build an element in many small updates (spec room-protocol 6.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshagent.api.documents.crdt_doc import CrdtDoc
+from meshagent.api.documents.crdt_tree import children_of
+from meshagent.api.documents.crdt_types import (
+    Transaction,
+    XmlContainer,
+    XmlElement,
+    XmlEvent,
+    XmlNode,
+    XmlText,
+    is_element,
+    is_text,
+    is_xml_event,
+)
+from meshagent.api.documents.schema import ElementType, MeshSchema
+from meshagent.api.documents.tree import ID, MAX_DEPTH, TEXT_TAG
+from meshagent.api.documents.values import is_clean
+
+__all__ = ["Violations", "find_violations", "remove_violations"]
+
+
+@dataclass(slots=True)
+class Violations:
+    """What has to go, by the node that holds it."""
+
+    children: dict[XmlContainer, list[int]] = field(default_factory=dict)
+    embeds: dict[XmlText, list[int]] = field(default_factory=dict)
+    attributes: list[tuple[XmlElement | XmlText, str]] = field(default_factory=list)
+    root_attributes: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.children or self.embeds or self.attributes or self.root_attributes)
+
+
+def find_violations(doc: CrdtDoc, schema: MeshSchema, events: Iterable[XmlEvent]) -> Violations:
+    """What the changes in `events` brought in that the schema does not allow."""
+    found = Violations()
+    for event in events:
+        if not is_xml_event(event):
+            continue  # inside foreign content, which was found when it came in
+        target = event.target
+        if is_text(target):
+            _check_text_event(found, target, event)
+        elif is_element(target):
+            element_type = schema.elements_by_tag_name.get(target.tag() or "")
+            if element_type is not None:  # else the schema has changed since; the element is history
+                _check_element_event(doc, schema, found, target, element_type, event)
+        elif target == doc.root:
+            _check_root_keys(found, schema.root, event)
+            _check_children_event(doc, schema, found, doc.root, schema.root, event)
+    return found
+
+
+def remove_violations(doc: CrdtDoc, txn: Transaction, violations: Violations) -> None:
+    """Remove them, as part of `txn`."""
+    for name in violations.root_attributes:
+        doc.root_map.remove(txn, name)
+    for node, name in violations.attributes:
+        node.remove_attribute(txn, name)
+    for text, offsets in violations.embeds.items():
+        for offset in sorted(offsets, reverse=True):
+            text.remove_range(txn, offset, 1)
+    for parent, indices in violations.children.items():
+        for index in sorted(indices, reverse=True):
+            parent.remove_range(txn, index, 1)
+
+
+def _check_text_event(found: Violations, text: XmlText, event: XmlEvent) -> None:
+    if keys := event.keys:
+        found.attributes.extend((text, name) for name, change in keys.items() if change["action"] != "delete")
+    offset = 0
+    for entry in event.delta:
+        if "insert" in entry:
+            offset += _note_embed(found, text, offset, entry["insert"])
+        else:
+            offset += entry.get("retain", 0)
+
+
+def _note_embed(found: Violations, text: XmlText, offset: int, insert: object) -> int:
+    """Note `insert` if it is no string; return its length in the text."""
+    if isinstance(insert, str):
+        return len(insert.encode())
+    found.embeds.setdefault(text, []).append(offset)
+    return 1
+
+
+def _check_root_keys(found: Violations, root_type: ElementType, event: XmlEvent) -> None:
+    for name, change in event.keys.items():
+        if change["action"] != "delete" and not (name in root_type.attribute_names and is_clean(change["newValue"])):
+            found.root_attributes.append(name)
+
+
+def _check_element_event(
+    doc: CrdtDoc,
+    schema: MeshSchema,
+    found: Violations,
+    element: XmlElement,
+    element_type: ElementType,
+    event: XmlEvent,
+) -> None:
+    for name, change in event.keys.items():
+        if change["action"] != "delete" and not _is_attribute_allowed(element_type, name, change["newValue"]):
+            found.attributes.append((element, name))
+    _check_children_event(doc, schema, found, element, element_type, event)
+
+
+def _check_children_event(
+    doc: CrdtDoc,
+    schema: MeshSchema,
+    found: Violations,
+    parent: XmlContainer,
+    parent_type: ElementType,
+    event: XmlEvent,
+) -> None:
+    inserted: list[tuple[int, object]] = []
+    index = 0
+    for entry in event.delta:
+        if "insert" in entry:
+            for node in entry["insert"]:
+                inserted.append((index, node))
+                index += 1
+        else:
+            index += entry.get("retain", 0)
+    if not inserted:
+        return
+    with doc.transaction() as txn:
+        walk = _SubtreeWalk(schema, found, txn)
+        walk.add(parent, parent_type, inserted, len(event.path))
+        walk.run()
+
+
+class _SubtreeWalk:
+    """Checks inserted nodes and all below them, without recursion: the depth is the sender's choice."""
+
+    def __init__(self, schema: MeshSchema, found: Violations, txn: Transaction) -> None:
+        self._schema = schema
+        self._found = found
+        self._txn = txn
+        self._todo: list[tuple[XmlElement, int]] = []
+
+    def run(self) -> None:
+        while self._todo:
+            element, depth = self._todo.pop()
+            element_type = self._schema.element(element.tag() or "")
+            for name, value in element.attributes(self._txn):
+                if not _is_attribute_allowed(element_type, name, value):
+                    self._found.attributes.append((element, name))
+            self.add(element, element_type, enumerate(children_of(self._txn, element)), depth)
+
+    def add(
+        self, parent: XmlContainer, parent_type: ElementType, children: Iterable[tuple[int, object]], depth: int
+    ) -> None:
+        for index, child in children:
+            if is_element(child) and depth < MAX_DEPTH and parent_type.allows_child(child.tag() or ""):
+                self._todo.append((child, depth + 1))
+            elif is_text(child) and parent_type.tag_name == TEXT_TAG and self._is_text_node(parent, child):
+                self._check_text(child)
+            else:
+                self._found.children.setdefault(parent, []).append(index)
+
+    def _is_text_node(self, parent: XmlContainer, text: XmlText) -> bool:
+        """Whether it is the first text among its siblings, wherever other children stand."""
+        first: XmlNode | None = next(filter(is_text, parent.children(self._txn)), None)
+        return first == text
+
+    def _check_text(self, text: XmlText) -> None:
+        for name, _ in text.attributes(self._txn):
+            self._found.attributes.append((text, name))
+        offset = 0
+        for insert in _inserts(text.diff(self._txn)):
+            offset += _note_embed(self._found, text, offset, insert)
+
+
+def _inserts(diff: Iterable[tuple[Any, object]]) -> Iterator[Any]:
+    return (insert for insert, _ in diff)
+
+
+def _is_attribute_allowed(element_type: ElementType, name: str, value: object) -> bool:
+    return (name in element_type.attribute_names or name == ID) and is_clean(value)

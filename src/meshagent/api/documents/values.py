@@ -1,0 +1,101 @@
+"""Values that a document can hold, and positions in its texts.
+
+The CRDT stores JSON values. It would turn others silently into null (dates, sets) or end in a panic (huge
+integers, keys that are no strings), so they are refused before they reach it. Integers come back from it as
+floats and are made integers again (spec room-protocol 6.4, Appendix H 12).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from meshagent.api.errors import InvalidRequestError
+
+__all__ = ["check_text", "check_value", "clean_attributes", "clean_value", "is_clean", "utf8_offset"]
+
+_MAX_EXACT_FLOAT: Final = 2.0**53
+_INT64: Final = 2**63
+_MAX_NESTING: Final = 64
+
+
+def check_text(text: str, what: str) -> None:
+    """Raise `InvalidRequestError` if `text` has no UTF-8 form (it holds half of a surrogate pair)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"{what}: the text holds a lone surrogate at {error.start}") from error
+
+
+def check_value(value: object, what: str, *, depth: int = 0) -> None:
+    """Raise `InvalidRequestError` if a document cannot hold `value`; `what` names the place in the text.
+
+    Held: None, booleans, strings, integers of 64 bits, finite floats, and lists, tuples and string-keyed dicts
+    of these, nested at most 64 deep.
+    """
+    if depth > _MAX_NESTING:
+        raise InvalidRequestError(f"{what}: the value is nested deeper than {_MAX_NESTING}")
+    match value:
+        case None | bool():
+            return
+        case str():
+            check_text(value, what)
+        case int():
+            if not -_INT64 <= value < _INT64:
+                raise InvalidRequestError(f"{what}: integers have at most 64 bits")
+        case float():
+            if not math.isfinite(value):
+                raise InvalidRequestError(f"{what}: {value} is not a JSON number")
+        case list() | tuple():
+            for item in value:
+                check_value(item, what, depth=depth + 1)
+        case dict():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise InvalidRequestError(f"{what}: keys of an object are strings, not {key!r:.80}")
+                check_text(key, what)
+                check_value(item, what, depth=depth + 1)
+        case _:
+            raise InvalidRequestError(f"{what}: a document cannot hold a {type(value).__name__}")
+
+
+def is_clean(value: object) -> bool:
+    """Whether a value read from a CRDT is a JSON value; no bytes, shared types or NaN anywhere in it."""
+    match value:
+        case None | bool() | str() | int():
+            return True
+        case float():
+            return math.isfinite(value)
+        case list():
+            return all(map(is_clean, value))
+        case dict():
+            return all(map(is_clean, value.values()))
+        case _:
+            return False
+
+
+def clean_value(value: Any) -> Any:
+    """A value read from a CRDT as JSON: whole floats become integers, what JSON lacks becomes null."""
+    match value:
+        case None | bool() | str() | int():
+            return value
+        case float():
+            if value.is_integer() and -_MAX_EXACT_FLOAT <= value <= _MAX_EXACT_FLOAT:
+                return int(value)
+            return value if math.isfinite(value) else None
+        case list():
+            return [clean_value(item) for item in value]
+        case dict():
+            return {key: clean_value(item) for key, item in value.items()}
+        case _:
+            return None
+
+
+def clean_attributes(attributes: Any) -> dict[str, Any]:
+    """A dict of cleaned values from a mapping, pairs, or None."""
+    return {key: clean_value(value) for key, value in dict(attributes or {}).items()}
+
+
+def utf8_offset(text: str, index: int) -> int:
+    """The offset in bytes of the character at `index` of `text` (spec room-protocol 6.8)."""
+    return index if text.isascii() else len(text[:index].encode())
