@@ -24,7 +24,7 @@ from meshagent.cli.app import app
 from meshagent.cli.serve import FIRST_PROGRAM, ServeError, announce
 from meshagent.server.config import ServerConfig
 from meshagent.server.config_sources import load_config
-from meshagent.server.identity import ServerIdentity, load_identity
+from meshagent.server.identity import IdentityError, ServerIdentity, load_identity
 
 PROJECT, KEY = "11111111-2222-3333-4444-555555555555", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 
@@ -40,13 +40,13 @@ def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @dataclass
 class Started:
-    url: str
+    port: int
     identity: ServerIdentity
 
 
 def announced(config: ServerConfig) -> str:
     output = io.StringIO()
-    announce(Started("http://127.0.0.1:5", load_identity(config)), config, Console(file=output, highlight=False))
+    announce(Started(5, load_identity(config)), config, Console(file=output, highlight=False))
     return output.getvalue()
 
 
@@ -122,6 +122,14 @@ def test_the_program_that_it_proposes_is_python() -> None:
     compile(FIRST_PROGRAM, "first program", "exec")
 
 
+class InUse(Exception):
+    """Stands for the server's own class."""
+
+
+def fake_server(run_server: Callable[[ServerConfig, object], object]) -> SimpleNamespace:
+    return SimpleNamespace(run_server=run_server, DataFolderInUseError=InUse)
+
+
 @pytest.fixture
 def server_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
     """Replaces the server by something that does not listen."""
@@ -141,7 +149,7 @@ def test_serve_hands_flags_file_and_environment_to_the_server(
     server_module: Callable[[object], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[ServerConfig] = []
-    server_module(SimpleNamespace(run_server=lambda config, on_started: seen.append(config)))
+    server_module(fake_server(lambda config, on_started: seen.append(config)))
     file = tmp_path / "server.toml"
     file.write_text("shutdown_grace = 1.5\nport = 1\n")
     monkeypatch.setenv("MESHAGENT_SERVER_IDLE_GRACE", "2.5")
@@ -152,18 +160,31 @@ def test_serve_hands_flags_file_and_environment_to_the_server(
 
 
 def test_a_wrong_setting_stops_the_start_with_its_name(server_module: Callable[[object], None]) -> None:
-    server_module(SimpleNamespace(run_server=lambda config, on_started: pytest.fail("it started")))
+    server_module(fake_server(lambda config, on_started: pytest.fail("it started")))
     with pytest.raises(ServeError, match=r"'port' \(from flag --port\)"):
         run("serve", "--port", "-1")
 
 
-def test_a_taken_port_is_told_without_a_traceback(server_module: Callable[[object], None]) -> None:
+@pytest.mark.parametrize("error", [OSError(98, "in use"), InUse("in use"), IdentityError("in use")])
+def test_what_keeps_it_from_starting_is_told_in_words(
+    server_module: Callable[[object], None], error: Exception
+) -> None:
     def run_server(config: ServerConfig, on_started: object) -> None:
-        raise OSError(98, "address already in use")
+        raise error
 
-    server_module(SimpleNamespace(run_server=run_server))
-    with pytest.raises(ServeError, match="address already in use"):
+    server_module(fake_server(run_server))
+    with pytest.raises(ServeError, match=r"the server cannot start: .*in use"):
         run("serve")
+
+
+def test_what_fails_later_keeps_its_traceback(server_module: Callable[[object], None], tmp_path: Path) -> None:
+    def run_server(config: ServerConfig, on_started: Callable[[Started], None]) -> None:
+        on_started(Started(5, load_identity(config)))
+        raise OSError("disk gone")
+
+    server_module(fake_server(run_server))  # type: ignore[arg-type]  # one that calls back
+    with pytest.raises(OSError, match="disk gone"):
+        run("serve", "--data", str(tmp_path))
 
 
 def test_without_the_servers_parts_it_says_how_to_get_them(server_module: Callable[[object], None]) -> None:

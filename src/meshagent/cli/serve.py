@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Protocol, cast
+from types import ModuleType
+from typing import Annotated, Final, Literal, Protocol
 
 import typer
 from rich.console import Console
@@ -40,15 +40,10 @@ class StartedServer(Protocol):
     """What the server tells once it answers requests."""
 
     @property
-    def url(self) -> str:
-        """How programs on this machine reach it."""
-        ...
+    def port(self) -> int: ...
 
     @property
     def identity(self) -> ServerIdentity: ...
-
-
-RunServer = Callable[[ServerConfig, Callable[[StartedServer], None]], None]
 
 
 def serve(
@@ -78,31 +73,46 @@ def serve(
     }
     try:
         server_config = load_config(flags=flags, overrides=settings or (), environ=os.environ, file=config)
-        _run_server()(server_config, lambda started: announce(started, server_config, Console(highlight=False)))
-    except (ConfigError, IdentityError) as error:
+    except ConfigError as error:
         raise ServeError(str(error)) from None
-    except OSError as error:
+    _run(server_config)
+
+
+def _run(config: ServerConfig) -> None:
+    """Serve until stopped; what keeps the server from starting is told in words."""
+    server = _load_server()
+    is_started = False
+
+    def on_started(started: StartedServer) -> None:
+        nonlocal is_started
+        is_started = True
+        announce(started, config, Console(highlight=False))
+
+    try:
+        server.run_server(config, on_started)
+    except (IdentityError, server.DataFolderInUseError, OSError) as error:
+        if is_started:
+            raise
         raise ServeError(f"the server cannot start: {error}") from error
 
 
-def _run_server() -> RunServer:
-    """The server's entry point, or an error that says how to install the part that is missing."""
+def _load_server() -> ModuleType:
+    """The server's module, which is imported only here: other commands work without the server's parts."""
     try:
-        module: Any = import_module("meshagent.server.app")
+        return import_module("meshagent.server.app")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "meshagent":
             raise
         raise ServeError(
             f"the server's parts are not installed (no module {error.name!r}): pip install 'openmeshagent[server]'"
         ) from None
-    return cast(RunServer, module.run_server)
 
 
 def announce(started: StartedServer, config: ServerConfig, console: Console) -> None:
     """Say where the server is, write the profile, and show a key that was made just now, this one time."""
     identity = started.identity
-    profile = publish_profile(identity, started.url)
-    lines = [("url", config.public_url or started.url), ("project", identity.project_id), ("key", identity.key_id)]
+    profile = publish_profile(identity, config.local_url(started.port))
+    lines = [("url", config.base_url(started.port)), ("project", identity.project_id), ("key", identity.key_id)]
     if identity.is_new:
         lines.append(("secret", f"{identity.secret}  (shown only this once)"))
     lines.append(("data", str(config.data_dir)))
