@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -41,6 +41,12 @@ class Then:
 
     result: object
     after: Callable[[], None]
+
+
+class PackedContent(NamedTuple):
+    """A content that is packed already, as a host of a tool sent it."""
+
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from meshagent.api.errors import RoomException
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.content import Body
 from meshagent.api.wire.packets import DATA_SIZE, data_packet, header_packet, iter_packets
+from meshagent.server.dispatch.served import PackedContent
 from meshagent.server.gateway.websocket import server_frame
 
 _RESPONSE_TYPE = names.RESPONSE.encode()
@@ -45,6 +46,8 @@ def encode_answer(message_id: int, result: object) -> bytes:
     if result is None or isinstance(result, Empty):
         id_bytes = message_id.to_bytes(8, "big")
         return b"".join((_EMPTY_1, id_bytes, _EMPTY_2, id_bytes, _EMPTY_3))
+    if isinstance(result, PackedContent):
+        return encode_message(message_id, names.RESPONSE, result.data)
     if isinstance(result, Body):
         return encode_message(message_id, names.RESPONSE, result.pack())
     data = envelope.pack({"type": "json", "json": result, "usage": None})

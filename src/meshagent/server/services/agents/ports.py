@@ -1,0 +1,45 @@
+"""What the agents service needs of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from meshagent.api.contracts.agents import RegisteredTool
+from meshagent.api.wire.content import Body
+from meshagent.server.rooms.participant import Participant
+
+
+class BuiltInToolkit(Protocol):
+    """A toolkit that the room itself offers."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    def tools(self) -> Mapping[str, RegisteredTool]:
+        """Its tools by name, as they are now."""
+        ...
+
+    async def invoke(self, caller: Participant, tool: str, arguments: Any, payload: bytes) -> Body:
+        """Run one of its tools.
+
+        Raises:
+            RoomException: The tool refused or failed.
+        """
+        ...
+
+
+class Summoner(Protocol):
+    """Invites services into the room."""
+
+    async def summon(self, caller: Participant, name: str, url: str, arguments: Any) -> None:
+        """Ask the service at `url` to join as `name`; done when it accepted.
+
+        Raises:
+            NotFoundError: `url` is a built-in target of a name that is not known.
+            RoomException: The service could not be reached or refused.
+        """
+        ...

@@ -1,0 +1,159 @@
+"""Who hosts which toolkits and agents in a room, and who can see them (spec room-protocol 5.5.1 to 5.5.4)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from meshagent.api.contracts.agents import RegisterAgentRequest, RegisteredTool, RegisterToolkitRequest
+from meshagent.api.errors import AlreadyExistsError, LimitExceededError
+from meshagent.server.rooms.participant import Participant
+
+MAX_REGISTRATIONS_PER_PARTICIPANT = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedToolkit:
+    """A toolkit that a participant hosts."""
+
+    host: Participant
+    name: str
+    title: str | None
+    description: str | None
+    thumbnail_url: str | None
+    public: bool
+    tools: Mapping[str, RegisteredTool]
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedAgent:
+    """An agent that a participant hosts."""
+
+    host: Participant
+    registration: RegisterAgentRequest
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def name(self) -> str:
+        return self.registration.name
+
+
+class Registry:
+    """Registrations in the order in which they were made; of several with one name the earliest counts."""
+
+    def __init__(self) -> None:
+        self._toolkits: dict[str, HostedToolkit] = {}
+        self._agents: dict[str, HostedAgent] = {}
+
+    def add_toolkit(self, host: Participant, request: RegisterToolkitRequest) -> HostedToolkit:
+        """Register a toolkit.
+
+        Raises:
+            AlreadyExistsError: The participant hosts one of that name; calls could not tell them apart.
+            LimitExceededError: The participant has too many registrations.
+        """
+        self._check_count(host)
+        if any(known.host is host and known.name == request.name for known in self._toolkits.values()):
+            raise AlreadyExistsError(f"you host a toolkit {request.name!r} already")
+        toolkit = HostedToolkit(
+            host=host,
+            name=request.name,
+            title=request.title,
+            description=request.description,
+            thumbnail_url=request.thumbnail_url,
+            public=request.public,
+            tools=request.tools,
+        )
+        self._toolkits[toolkit.id] = toolkit
+        return toolkit
+
+    def add_agent(self, host: Participant, request: RegisterAgentRequest) -> HostedAgent:
+        """Register an agent; several of one name are allowed."""
+        self._check_count(host)
+        agent = HostedAgent(host=host, registration=request)
+        self._agents[agent.id] = agent
+        return agent
+
+    def remove(self, registration_id: str, host: Participant) -> None:
+        """Remove a registration of `host`; having none of that id is no error (spec 5.5.2)."""
+        toolkit = self._toolkits.get(registration_id)
+        if toolkit is not None and toolkit.host is host:
+            del self._toolkits[registration_id]
+        agent = self._agents.get(registration_id)
+        if agent is not None and agent.host is host:
+            del self._agents[registration_id]
+
+    def remove_all_of(self, host: Participant) -> None:
+        """Remove everything that a participant hosts."""
+        self._toolkits = {key: entry for key, entry in self._toolkits.items() if entry.host is not host}
+        self._agents = {key: entry for key, entry in self._agents.items() if entry.host is not host}
+
+    def agents(self) -> list[HostedAgent]:
+        return list(self._agents.values())
+
+    def find_agent(self, name: str) -> HostedAgent | None:
+        return next((agent for agent in self._agents.values() if agent.name == name), None)
+
+    def visible_toolkits(self, viewer_id: str) -> dict[str, HostedToolkit]:
+        """By name, what the participant `viewer_id` can see: its own private toolkits, then public ones."""
+        return {toolkit.name: toolkit for toolkit in reversed(list(self._in_sight(viewer_id)))}
+
+    def find_toolkit(self, name: str, viewer_id: str) -> HostedToolkit | None:
+        """The toolkit that a call for `viewer_id` reaches: its private one of that name, else a public one."""
+        return next((toolkit for toolkit in self._in_sight(viewer_id) if toolkit.name == name), None)
+
+    def _in_sight(self, viewer_id: str) -> Iterator[HostedToolkit]:
+        yield from (entry for entry in self._toolkits.values() if not entry.public and entry.host.id == viewer_id)
+        yield from (entry for entry in self._toolkits.values() if entry.public)
+
+    def _check_count(self, host: Participant) -> None:
+        hosted = sum(toolkit.host is host for toolkit in self._toolkits.values())
+        hosted += sum(agent.host is host for agent in self._agents.values())
+        if hosted >= MAX_REGISTRATIONS_PER_PARTICIPANT:
+            limit = MAX_REGISTRATIONS_PER_PARTICIPANT
+            raise LimitExceededError(f"a participant can have {limit} registrations", limit=limit)
+
+
+def describe_agent(agent: HostedAgent) -> dict[str, Any]:
+    """An agent as listings show it."""
+    described = msgspec.to_builtins(agent.registration)
+    described["title"] = described["title"] or agent.name
+    described["description"] = described["description"] or ""
+    described["requires"] = [_complete_requirement(entry) for entry in described["requires"] or []]
+    described["labels"] = described["labels"] or []
+    described["supports_tools"] = bool(described["supports_tools"])
+    return dict(described)
+
+
+def _complete_requirement(requirement: dict[str, Any]) -> dict[str, Any]:
+    """Clients fail on a toolkit requirement without `tools` (spec 5.5.3)."""
+    return {"tools": None, **requirement} if "toolkit" in requirement else requirement
+
+
+def describe_tool(name: str, tool: RegisteredTool) -> dict[str, Any]:
+    """A tool as listings show it; `input_spec` is what current clients read (spec room-protocol-current 2.4)."""
+    described = {
+        "title": tool.title or name,
+        "description": tool.description or "",
+        "input_schema": tool.input_schema,
+        "thumbnail_url": tool.thumbnail_url,
+        "defs": tool.defs,
+        "supports_context": bool(tool.supports_context),
+    }
+    return {**described, "pricing": tool.pricing} if tool.pricing is not None else described
+
+
+def describe_toolkit(toolkit: HostedToolkit) -> dict[str, Any]:
+    """A toolkit as listings show it: `tools` maps names to descriptions."""
+    return {
+        "title": toolkit.title or toolkit.name,
+        "description": toolkit.description or "",
+        "thumbnail_url": toolkit.thumbnail_url,
+        "participant_id": toolkit.host.id,
+        "tools": {name: describe_tool(name, tool) for name, tool in toolkit.tools.items()},
+    }
