@@ -200,7 +200,7 @@ class CommitLog:
                 raise UnavailableError("the store is closed")
             if len(self._pending) >= settings.max_pending:
                 raise LimitExceededError("too many writes wait for the disk", limit=settings.max_pending)
-            if self._pending and self._pending_bytes + size > settings.max_pending_bytes:
+            if size and self._pending and self._pending_bytes + size > settings.max_pending_bytes:
                 raise LimitExceededError("too much waits for the disk", limit=settings.max_pending_bytes)
             self._pending.append(write)
             self._pending_bytes += size

@@ -7,6 +7,7 @@ nor read, and only ever replaced.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -43,12 +44,7 @@ def opened_folder(root: int, parts: Sequence[str]) -> Iterator[int | None]:
     try:
         for part in parts:
             assert folder is not None
-            try:
-                below = os.open(part, _FOLDER, dir_fd=folder)
-            except OSError:
-                if _is_folder(part, folder):
-                    raise
-                below = None
+            below = _open_folder(part, folder)
             os.close(folder)
             folder = below
             if folder is None:
@@ -145,6 +141,15 @@ def mark_created(descriptor: int, replaced: int | None) -> None:
             os.setxattr(descriptor, _CREATED, b"%d" % created)
         except OSError:
             pass  # documented at FileInfo.created_at
+
+
+def _open_folder(name: str, parent: int) -> int | None:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # nothing, a file, a link
+            return None
+        raise
 
 
 def _make_folder(name: str, parent: int, path: str, disk: Disk) -> None:

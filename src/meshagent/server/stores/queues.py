@@ -28,7 +28,7 @@ class StoredQueue:
     Attributes:
         queue_id: Names this life of the queue; a queue made anew under the same name has another.
         size: All messages in it.
-        head: The first of them, at most the window asked for.
+        head: The first of them, at most the window asked for, and fewer if they are large.
     """
 
     queue_id: int
@@ -63,7 +63,7 @@ class QueueStore(Protocol):
         ...
 
     async def load(self, queue_id: int, *, after: int = 0, count: int = DEFAULT_WINDOW) -> list[StoredMessage]:
-        """The first `count` messages whose id is greater than `after`, in order."""
+        """Messages whose id is greater than `after`, in order: at most `count`, fewer if large, none at the end."""
         ...
 
     def next_message_id(self) -> int:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from meshagent.api.errors import InvalidStateError, RoomException
+from meshagent.api.errors import InvalidStateError, RoomException, UnavailableError
 from meshagent.server.stores.disk import Durability
 from meshagent.server.stores.errors import CorruptDataError, StoreFailedError
 from meshagent.server.stores.health import HealthMonitor
@@ -131,7 +131,7 @@ class ReadPool:
         self._health = health
         self._component = component
         self._readers = [_Reader(f"{component}-read-{number}") for number in range(threads)]
-        self._turns = itertools.cycle(self._readers)
+        self._turn = itertools.count()
 
     async def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """What `read` returns, called in a thread of the pool inside a read transaction.
@@ -139,8 +139,11 @@ class ReadPool:
         Raises:
             StoreFailedError: The disk could not be read.
             CorruptDataError: The database is damaged, or `read` found what it read to be.
+            UnavailableError: The pool is closed.
         """
-        reader = next(self._turns)
+        if not self._readers:
+            raise UnavailableError("the store is closed")
+        reader = self._readers[next(self._turn) % len(self._readers)]
         return await asyncio.get_running_loop().run_in_executor(reader.executor, self._read, reader, read)
 
     def _read(self, reader: _Reader, read: Callable[[sqlite3.Connection], T]) -> T:
@@ -165,8 +168,10 @@ class ReadPool:
             raise failure from error
 
     async def close(self) -> None:
+        """Finish the reads that were asked for; closing twice is harmless."""
         loop = asyncio.get_running_loop()
-        for reader in self._readers:
+        readers, self._readers = self._readers, []
+        for reader in readers:
             await loop.run_in_executor(reader.executor, reader.close)
             reader.executor.shutdown()
 
