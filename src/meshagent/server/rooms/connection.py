@@ -131,6 +131,16 @@ class Connection(WebSocketHandler):
         elif self.socket is not None:
             self.socket.write(frames)
 
+    async def sent(self) -> bool:
+        await asyncio.sleep(0)  # answers of this turn are written in the next one
+        pause = 0.0
+        while self.socket is not None:
+            if not self.socket.buffered and not self._behind:
+                return True
+            await asyncio.sleep(pause)
+            pause = min(pause + 0.0005, 0.02)
+        return False
+
     def disconnect(self, code: int, reason: str) -> None:
         if self.socket is not None:
             self.socket.close(code, reason)

@@ -15,6 +15,10 @@ class Outbox(Protocol):
         """Queue encoded frames. A participant that cannot keep up is disconnected, not waited for."""
         ...
 
+    async def sent(self) -> bool:
+        """Wait until all that was delivered has left this process; False if the connection ended before."""
+        ...
+
     def disconnect(self, code: int, reason: str) -> None:
         """End the connection after what is queued has left."""
         ...

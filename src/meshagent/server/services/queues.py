@@ -1,0 +1,332 @@
+"""Queues: named, durable, first in first out; each message goes to one receiver (spec room-protocol 5.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from meshagent.api.contracts import queues as api
+from meshagent.api.contracts.operation import EMPTY, Empty
+from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, RoomException
+from meshagent.server.dispatch.served import PackedContent, Served, serve
+from meshagent.server.rooms.context import RoomContext
+from meshagent.server.rooms.participant import Participant
+from meshagent.server.stores.queues import DEFAULT_WINDOW, QueueStore, StoredMessage, StoredQueue
+
+log = logging.getLogger(__name__)
+
+MAX_NAME_LENGTH = 255
+
+_Waiter = tuple[Participant, "asyncio.Future[PackedContent | Empty]"]
+
+
+class _OpenQueue:
+    """A queue whose front is in memory."""
+
+    __slots__ = ("appending", "front", "name", "queue_id", "refilling", "stored", "waiters")
+
+    def __init__(self, name: str, stored: StoredQueue) -> None:
+        self.name = name
+        self.queue_id = stored.queue_id
+        self.front: deque[StoredMessage] = deque(stored.head)
+        self.stored = stored.size
+        """Messages in the store that nobody was promised, those of `front` included."""
+        self.appending = 0
+        """Messages on their way to the disk."""
+        self.refilling = False
+        self.waiters: deque[_Waiter] = deque()
+
+    def next_waiter(self) -> _Waiter | None:
+        """The receiver that has waited longest and is still there."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter[1].done():
+                return waiter
+        return None
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether `front` is all there is in the store."""
+        return len(self.front) == self.stored
+
+
+class QueuesService:
+    """Serves the `queues.*` operations of one room.
+
+    A sender is answered when its message is on disk, or is on its way to a receiver that was waiting for it.
+    A receiver gets a message when its removal is on disk: a message never goes to two receivers, and one that
+    could not be handed over goes back to the front. `size` counts what nobody was promised.
+
+    Args:
+        room: Whose queues they are.
+        store: Where messages outlive the server.
+        max_messages: Messages in one queue; one more is refused.
+    """
+
+    def __init__(self, room: RoomContext, store: QueueStore, *, max_messages: int = 1_000_000) -> None:
+        self._room_key = f"{room.project_id}/{room.name}"
+        self._room = room
+        self._store = store
+        self._max_messages = max_messages
+        self._queues: dict[str, _OpenQueue] = {}
+        self._opening: dict[str, asyncio.Task[_OpenQueue | None]] = {}
+        self._held: dict[str, int] = {}
+        self._closed = False
+
+    def operations(self) -> list[Served]:
+        return [
+            serve(api.LIST, self.list, grant=lambda scope, _: scope.require_queue_list()),
+            serve(api.OPEN, self.open, grant=lambda scope, request: scope.require_queue_send(request.name)),
+            serve(api.SEND, self.send, grant=lambda scope, request: scope.require_queue_send(request.name)),
+            serve(api.RECEIVE, self.receive, grant=lambda scope, request: scope.require_queue_receive(request.name)),
+            serve(api.DRAIN, self.drain, grant=lambda scope, request: scope.require_queue_receive(request.name)),
+            serve(api.CLOSE, self.close_queue, grant=lambda scope, request: scope.require_queue_receive(request.name)),
+        ]
+
+    # --- operations ----------------------------------------------------------------------------------
+
+    async def list(self, caller: Participant, request: Empty) -> api.ListResult:
+        """All queues of the room with their sizes, by name."""
+        sizes = await self._store.sizes(self._room_key)
+        return api.ListResult(queues=[api.QueueSize(name=name, size=size) for name, size in sorted(sizes.items())])
+
+    async def open(self, caller: Participant, request: api.QueueRequest) -> Empty:
+        """Make a queue; one that is there stays as it is."""
+        await self._opened(request.name, create=True)
+        return EMPTY
+
+    def send(self, caller: Participant, request: api.SendRequest) -> Awaitable[Empty]:
+        """Append a message.
+
+        Raises:
+            NotFoundError: There is no such queue, and `create` is false.
+            LimitExceededError: The queue is full; nothing was stored.
+            StoreFailedError: The message is not known to be stored.
+        """
+        message = bytes(request.message)
+        return self._in_order(request.name, request.create, lambda queue: self._send(queue, message))
+
+    def receive(self, caller: Participant, request: api.ReceiveRequest) -> Awaitable[PackedContent | Empty]:
+        """Take the oldest message: the message itself, text for a string, empty for none.
+
+        With `wait` the answer comes when there is a message, without a time limit; a receiver that leaves
+        meanwhile takes nothing with it.
+
+        Raises:
+            NotFoundError: There is no such queue, and `create` is false.
+        """
+        return self._in_order(
+            request.name, request.create, lambda queue: self._receive(queue, caller, wait=request.wait)
+        )
+
+    async def drain(self, caller: Participant, request: api.QueueRequest) -> Empty:
+        """Remove all messages; receivers go on waiting."""
+        queue = await self._opened(request.name, create=False)
+        queue.front.clear()
+        queue.stored = 0
+        await self._store.drain(queue.queue_id)
+        return EMPTY
+
+    async def close_queue(self, caller: Participant, request: api.QueueRequest) -> Empty:
+        """Remove a queue with its messages; its waiting receivers get empty."""
+        queue = await self._opened(request.name, create=False)
+        if self._queues.get(request.name) is queue:
+            del self._queues[request.name]
+        self._release_waiters(queue)
+        await self._store.delete(queue.queue_id)
+        return EMPTY
+
+    def left(self, participant: Participant) -> None:
+        """Its waits were cancelled with its connection; take their places out of the lines."""
+        for queue in self._queues.values():
+            if any(waiter[0] is participant for waiter in queue.waiters):
+                queue.waiters = deque(waiter for waiter in queue.waiters if waiter[0] is not participant)
+
+    async def close(self) -> None:
+        self._closed = True
+        for queue in self._queues.values():
+            self._release_waiters(queue)
+        self._queues.clear()
+
+    # --- opening -------------------------------------------------------------------------------------
+
+    def _in_order(self, name: str, create: bool, act: Callable[[_OpenQueue], Awaitable[Any]]) -> Awaitable[Any]:
+        """Run `act` on the queue, in the order of the calls: at once if it is open, else when it is."""
+        queue = self._queues.get(name)
+        if queue is not None and not self._held.get(name):
+            return act(queue)
+        self._held[name] = self._held.get(name, 0) + 1
+        return self._act_when_open(name, create, act)
+
+    async def _act_when_open(self, name: str, create: bool, act: Callable[[_OpenQueue], Awaitable[Any]]) -> Any:
+        try:
+            queue = await self._opened(name, create=create)
+            acting = act(queue)
+        finally:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]
+        return await acting
+
+    async def _opened(self, name: str, *, create: bool) -> _OpenQueue:
+        if not 0 < len(name) <= MAX_NAME_LENGTH:
+            raise InvalidRequestError(f"a queue's name has 1 to {MAX_NAME_LENGTH} characters")
+        while True:
+            queue = self._queues.get(name)
+            if queue is not None:
+                return queue
+            if self._closed:
+                raise InvalidStateError("the room has ended")
+            opening = self._opening.get(name)
+            if opening is None:
+                opening = self._opening[name] = asyncio.get_running_loop().create_task(self._load(name, create))
+                opening.add_done_callback(lambda _: self._opening.pop(name, None))
+            queue = await asyncio.shield(opening)
+            if queue is not None:
+                return queue
+            if not create:
+                raise NotFoundError(f"there is no queue {name!r}")
+
+    async def _load(self, name: str, create: bool) -> _OpenQueue | None:
+        stored = await self._store.open(self._room_key, name, create=create)
+        if stored is None:
+            return None
+        queue = self._queues[name] = _OpenQueue(name, stored)
+        return queue
+
+    # --- sending -------------------------------------------------------------------------------------
+
+    def _send(self, queue: _OpenQueue, message: bytes) -> Awaitable[Empty]:
+        if not queue.stored and not queue.appending:
+            waiter = queue.next_waiter()
+            if waiter is not None:
+                return self._hand_over(queue, waiter, message)
+        return self._append(queue, message)
+
+    def _append(self, queue: _OpenQueue, message: bytes) -> Awaitable[Empty]:
+        stored = self._store.append(queue.queue_id, message, limit=self._max_messages)
+        queue.appending += 1
+        answer: asyncio.Future[Empty] = asyncio.get_running_loop().create_future()
+
+        def settle(done: asyncio.Future[int]) -> None:
+            queue.appending -= 1
+            error = InvalidStateError("the server is stopping") if done.cancelled() else done.exception()
+            if error is not None:
+                if not answer.done():
+                    answer.set_exception(error)
+                return
+            if queue.holds_all and len(queue.front) < DEFAULT_WINDOW:
+                queue.front.append(StoredMessage(done.result(), message))
+            queue.stored += 1
+            if not answer.done():
+                answer.set_result(EMPTY)
+            self._serve_waiters(queue)
+
+        stored.add_done_callback(settle)
+        return answer
+
+    async def _hand_over(self, queue: _OpenQueue, waiter: _Waiter, message: bytes) -> Empty:
+        """Give a message to a receiver that waits for it, without the disk in between.
+
+        The sender is answered when the bytes have left for the receiver; if the receiver is gone by then, the
+        message is stored at the place that it would have had.
+        """
+        participant, future = waiter
+        place = self._store.next_message_id()
+        future.set_result(_content(message))
+        if await participant.outbox.sent():
+            return EMPTY
+        log.info("a message for %r goes back to the queue %s", participant, queue.name)
+        await self._put_back(queue, StoredMessage(place, message))
+        return EMPTY
+
+    # --- receiving -----------------------------------------------------------------------------------
+
+    def _receive(self, queue: _OpenQueue, caller: Participant, *, wait: bool) -> Awaitable[PackedContent | Empty]:
+        answer: asyncio.Future[PackedContent | Empty] = asyncio.get_running_loop().create_future()
+        if not wait and not queue.stored:
+            answer.set_result(EMPTY)
+            return answer
+        queue.waiters.append((caller, answer))
+        self._serve_waiters(queue)
+        return answer
+
+    def _serve_waiters(self, queue: _OpenQueue) -> None:
+        while queue.stored and queue.waiters:
+            if not queue.front:
+                self._refill(queue)
+                return
+            waiter = queue.next_waiter()
+            if waiter is None:
+                return
+            message = queue.front.popleft()
+            queue.stored -= 1
+            self._room.spawn(self._take(queue, waiter, message), name=f"receive from {queue.name}")
+
+    async def _take(self, queue: _OpenQueue, waiter: _Waiter, message: StoredMessage) -> None:
+        participant, future = waiter
+        try:
+            removed = await self._store.remove(queue.queue_id, [message.message_id])
+        except RoomException as error:
+            queue.front.appendleft(message)
+            queue.stored += 1
+            if not future.done():
+                future.set_exception(error)
+            return
+        if not removed:  # drained or closed meanwhile
+            if not future.done():
+                queue.waiters.appendleft(waiter)
+            return
+        if not future.done():
+            future.set_result(_content(message.body))
+            if await participant.outbox.sent():
+                return
+        await self._put_back(queue, message)
+
+    async def _put_back(self, queue: _OpenQueue, message: StoredMessage) -> None:
+        """Store a message again that could not be handed over, at its old place."""
+        try:
+            await self._store.restore(queue.queue_id, message)
+        except NotFoundError:
+            return  # the queue was closed meanwhile
+        if not queue.front or message.message_id < queue.front[0].message_id:
+            queue.front.appendleft(message)
+        else:
+            position = next(
+                (index for index, held in enumerate(queue.front) if held.message_id > message.message_id),
+                len(queue.front),
+            )
+            queue.front.insert(position, message)
+        queue.stored += 1
+        self._serve_waiters(queue)
+
+    def _refill(self, queue: _OpenQueue) -> None:
+        if not queue.refilling:
+            queue.refilling = True
+            self._room.spawn(self._load_more(queue), name=f"read on in {queue.name}")
+
+    async def _load_more(self, queue: _OpenQueue) -> None:
+        try:
+            loaded = await self._store.load(queue.queue_id)
+            queue.front.extend(loaded)
+            if not loaded:
+                queue.stored = 0
+        finally:
+            queue.refilling = False
+        self._serve_waiters(queue)
+
+    def _release_waiters(self, queue: _OpenQueue) -> None:
+        while (waiter := queue.next_waiter()) is not None:
+            waiter[1].set_result(EMPTY)
+
+
+def _content(message: bytes) -> PackedContent:
+    """The message itself as a content: text for a string, json for everything else."""
+    if message.lstrip()[:1] == b'"':
+        header = b'{"type":"text","text":' + message + b',"usage":null}'
+    else:
+        header = b'{"type":"json","json":' + message + b',"usage":null}'
+    return PackedContent(len(header).to_bytes(8, "big") + header)
