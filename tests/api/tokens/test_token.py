@@ -11,6 +11,7 @@ import jwt as pyjwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.types import Options
 
 from meshagent.api.errors import InvalidRequestError
 from meshagent.api.participant_token import ApiScope, ParticipantGrant, ParticipantToken
@@ -106,9 +107,43 @@ def test_another_secret_or_no_signature_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="signature"):
         ParticipantToken.from_jwt(REFERENCE, secret="other")
     unsigned = pyjwt.encode({"name": "eve", "grants": []}, key="", algorithm="none")
-    with pytest.raises(InvalidRequestError, match="signature"):
+    with pytest.raises(InvalidRequestError, match="HS256"):
         ParticipantToken.from_jwt(unsigned, secret=SECRET)
+    critical = pyjwt.encode({"name": "eve", "grants": []}, SECRET, headers={"crit": ["x"], "x": 1})
+    with pytest.raises(InvalidRequestError, match="HS256"):
+        ParticipantToken.from_jwt(critical, secret=SECRET)
+    with pytest.raises(InvalidRequestError, match="signature"):
+        ParticipantToken.from_jwt(REFERENCE, secret="")
     assert ParticipantToken.from_jwt(REFERENCE, validate=False).project_id == "p1"
+
+
+def test_a_public_key_is_not_a_secret() -> None:
+    with pytest.raises(InvalidRequestError, match="asymmetric"):
+        make_token().to_jwt(secret="ssh-rsa AAAA")
+
+
+@given(st.integers(0, len(REFERENCE) - 1), st.sampled_from("aZ09-_.=\n \u00e9"))
+def test_no_changed_character_goes_unnoticed(at: int, character: str) -> None:
+    changed = REFERENCE[:at] + character + REFERENCE[at + 1 :]
+    if changed == REFERENCE or at == len(REFERENCE) - 1:
+        return  # the last character of a signature holds two bits that no byte needs
+    with pytest.raises(InvalidRequestError):
+        ParticipantToken.from_jwt(changed, secret=SECRET)
+
+
+@given(
+    st.dictionaries(st.text(), st.integers(-(2**70), 2**70) | st.text() | st.none()), st.text(min_size=1, max_size=40)
+)
+def test_both_ways_agree_with_the_reference_implementation(extra: dict[str, Any], secret: str) -> None:
+    claims = extra | {"name": "a", "grants": []}
+    claims = {key: value for key, value in claims.items() if key not in ("sub", "kid", "version", "exp", "nbf")}
+    options: Options = {"verify_aud": False, "verify_iat": False, "verify_iss": False, "verify_jti": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pyjwt.warnings.InsecureKeyLengthWarning)
+        theirs = pyjwt.encode(claims | {"iss": "x"}, secret)
+        ours = ParticipantToken.from_jwt(theirs, secret=secret)
+        assert ours.to_json() | ours.extra_payload == claims | {"iss": "x"}
+        assert pyjwt.decode(ours.to_jwt(secret=secret), secret, ["HS256"], options=options) == claims | {"iss": "x"}
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "a.b", REFERENCE[:-1] + "\u2026", "eyJhbGciOiJIUzI1NiJ9.WzFd.x"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.tokens.signing import MalformedTokenError, read_unverified, read_verified, sign
+from meshagent.api.tokens.signing import MalformedTokenError, read_jwt, sign
 from meshagent.api.wire.jsontext import Json
 
 SECRET_VARIABLE = "MESHAGENT_SECRET"  # noqa: S105 - the variable's name, not a secret
@@ -217,12 +217,12 @@ class ParticipantToken:
             InvalidRequestError: It is not a participant token, or was signed with another secret.
             TokenExpiredError: Its time has passed or has not come.
         """
-        if not validate:
-            return ParticipantToken.from_json(read_unverified(jwt_str))
-        given = _given_secret(token, secret)
-        claims = read_verified(jwt_str, _environment_secret() if given is None else given)
-        check_time(claims, now=time.time())
-        return ParticipantToken.from_json(claims)
+        parts = read_jwt(jwt_str)
+        if validate:
+            given = _given_secret(token, secret)
+            parts.verify(_environment_secret() if given is None else given)
+            check_time(parts.claims, now=time.time())
+        return ParticipantToken.from_json(parts.claims)
 
 
 def check_time(claims: Mapping[str, Any], *, now: float) -> None:

@@ -9,7 +9,7 @@ from enum import Enum
 
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, NO_SCOPE, ApiScope
-from meshagent.api.tokens.signing import BadSignatureError, read_unverified, read_verified
+from meshagent.api.tokens.signing import BadSignatureError, read_jwt
 from meshagent.api.tokens.token import ParticipantToken, TokenExpiredError, check_time
 
 KeyLookup = Callable[[str | None, str], str | None]
@@ -62,19 +62,20 @@ def verify_token(
     if len(jwt) > MAX_TOKEN_CHARS:
         raise TokenRefusedError(TokenProblem.MALFORMED, f"the token is longer than {MAX_TOKEN_CHARS} characters")
     try:
-        claimed = ParticipantToken.from_json(read_unverified(jwt))
+        parts = read_jwt(jwt)
+        token = ParticipantToken.from_json(parts.claims)
     except InvalidRequestError as error:
         raise TokenRefusedError(TokenProblem.MALFORMED, str(error)) from None
     try:
-        claims = read_verified(jwt, _secret_for(claimed, lookup, default_secret))
-        check_time(claims, now=time.time() if now is None else now)
+        parts.verify(_secret_for(token, lookup, default_secret))
+        check_time(parts.claims, now=time.time() if now is None else now)
     except TokenExpiredError as error:
         raise TokenRefusedError(TokenProblem.EXPIRED, str(error)) from None
     except BadSignatureError:
-        raise TokenRefusedError(TokenProblem.BAD_SIGNATURE, _bad_signature_text(claimed)) from None
+        raise TokenRefusedError(TokenProblem.BAD_SIGNATURE, _bad_signature_text(token)) from None
     except InvalidRequestError as error:
         raise TokenRefusedError(TokenProblem.MALFORMED, str(error)) from None
-    return claimed  # read_verified judged these very bytes
+    return token
 
 
 def require_room(token: ParticipantToken, room_name: str) -> None:
