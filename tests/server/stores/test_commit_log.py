@@ -84,6 +84,17 @@ async def test_neighbours_with_one_handler_come_together(tmp_path: Path) -> None
         assert settled[2] == 30
 
 
+async def test_a_handler_that_loses_count_fails_alone(tmp_path: Path) -> None:
+    def handler(connection: sqlite3.Connection, items: Sequence[int]) -> list[int | Refused]:
+        insert(items[0])(connection)
+        return []
+
+    async with open_commit_log(tmp_path) as log:
+        with pytest.raises(ValueError, match="outcomes"):
+            await log.submit_item(handler, 1)
+        assert await log.submit(insert(1)) == 1
+
+
 async def test_a_write_that_refuses_before_writing_leaves_the_others_alone(tmp_path: Path) -> None:
     def refuse(connection: sqlite3.Connection) -> int:
         raise NotFoundError("nothing there")

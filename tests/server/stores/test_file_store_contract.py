@@ -20,6 +20,7 @@ from meshagent.api.errors import (
 from meshagent.server.stores.files import FileInfo, FileStore, FileStores
 from meshagent.server.stores.local_files import LocalFileStores
 from meshagent.server.stores.memory_files import MemoryFileStores
+from meshagent.server.stores.paths import MAX_PARTS
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -216,6 +217,20 @@ async def test_a_move_replaces_only_a_file_by_a_file(store: FileStore) -> None:
     await store.move("b", "b", overwrite=True)
     assert await get(store, "b") == b"a"
     assert await names(store) == ["b", "folder"]
+
+
+async def test_trees_do_not_grow_deeper_than_a_path(store: FileStore) -> None:
+    deep = "/".join("d" * MAX_PARTS)
+    await put(store, deep)
+    with pytest.raises(InvalidRequestError):
+        await put(store, f"{deep}/e")
+    await store.move("d", "e")
+    with pytest.raises(InvalidRequestError):
+        await store.move("e", "f/e")
+    assert await names(store) == ["e"]
+    await store.move("e/d", "f")
+    await store.move("f", "e/f")
+    assert await store.delete("e", recursive=True) == (f"e/f/{deep[4:]}",)
 
 
 async def test_the_root_stays(store: FileStore) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.server.stores.paths import MAX_PART_BYTES, MAX_PATH_BYTES, normalize_path, room_folder
+from meshagent.server.stores.paths import MAX_PART_BYTES, MAX_PARTS, MAX_PATH_BYTES, normalize_path, room_folder
 
 pieces = st.sampled_from(
     ["a", "b.txt", ".", "..", "...", "/", "//", "./", "\\", "\x00", "\x7f", "\x85", "é", "日", " "]
@@ -51,7 +51,8 @@ def test_one_spelling(path: str, normal: str) -> None:
         "a\x9f",
         "\udcff",
         "é" * 128,
-        "a/" * (MAX_PATH_BYTES // 2) + "a",
+        "/" * MAX_PATH_BYTES + "a",
+        "a/" * MAX_PARTS + "a",
     ],
 )
 def test_what_is_no_path(path: str) -> None:

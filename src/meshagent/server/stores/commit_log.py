@@ -257,16 +257,19 @@ class CommitLog:
             migrate(self._open_connection(), self._migrations)
         except Exception as error:  # noqa: BLE001 - handed to the caller of `open`
             self._close_connection()
-            loop.call_soon_threadsafe(opened.set_exception, store_error(error))
+            loop.call_soon_threadsafe(_finish_open, opened, store_error(error))
             return
         self._accepting = True
-        loop.call_soon_threadsafe(opened.set_result, None)
+        loop.call_soon_threadsafe(_finish_open, opened, None)
         expected = 1
         try:
             while batch := self._next_batch(expected):
                 expected = len(batch)
                 _resolve(batch, self._commit_batch(batch))
                 self._busy = False
+        except BaseException as error:
+            self._health.report_failure(self._component, error)
+            raise
         finally:
             self._abandon_pending()
             self._close_connection()
@@ -348,7 +351,10 @@ def _apply(connection: sqlite3.Connection, batch: Sequence[_Write]) -> list[obje
         stop = start + 1
         while stop < len(batch) and batch[stop].handler is handler:
             stop += 1
-        outcomes += handler(connection, [write.item for write in batch[start:stop]])
+        run = handler(connection, [write.item for write in batch[start:stop]])
+        if len(run) != stop - start:  # before the commit: nobody could be told what became of which write
+            raise ValueError(f"a handler gave {len(run)} outcomes for {stop - start} writes")
+        outcomes += run
         start = stop
     return [outcome.error if isinstance(outcome, Refused) else outcome for outcome in outcomes]
 
@@ -383,14 +389,24 @@ def _resolve(batch: Sequence[_Write], outcomes: Sequence[object]) -> None:
 
 def _deliver(resolved: Sequence[tuple[_Write, object]]) -> None:
     for write, outcome in resolved:
-        if write.settle is not None:
-            write.settle(outcome)
         if write.future.done():
             continue
         if isinstance(outcome, Exception):
             write.future.set_exception(outcome)
         else:
             write.future.set_result(outcome)
+    for write, outcome in resolved:  # still before any waiting task runs
+        if write.settle is not None:
+            write.settle(outcome)
+
+
+def _finish_open(opened: asyncio.Future[None], error: Exception | None) -> None:
+    if opened.done():  # whoever opened the log was cancelled
+        return
+    if error is None:
+        opened.set_result(None)
+    else:
+        opened.set_exception(error)
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

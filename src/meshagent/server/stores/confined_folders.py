@@ -20,6 +20,7 @@ from meshagent.server.stores.files import FileInfo
 from meshagent.server.stores.paths import normalize_path
 
 __all__ = [
+    "depth_below",
     "file_info",
     "files_below",
     "find",
@@ -117,6 +118,15 @@ def files_below(folder: int, name: str, path: str) -> tuple[str, ...]:
         prefix = path + below[len(name) :]
         files += [f"{prefix}/{file}" for file in names if _is_spellable(file) and _is_file(file, descriptor)]
     return tuple(sorted(files))
+
+
+def depth_below(folder: int, name: str) -> int:
+    """Levels of the tree in the folder `name`: 0 if it is empty."""
+    deepest = 0
+    for below, folders, files, _ in os.fwalk(name, dir_fd=folder, follow_symlinks=False):
+        if folders or files:
+            deepest = max(deepest, below[len(name) :].count("/") + 1)
+    return deepest
 
 
 def file_info(name: str, descriptor: int) -> FileInfo:

@@ -159,7 +159,7 @@ class FileStore(Protocol):
             NotFoundError: There is nothing at `source`.
             AlreadyExistsError: There is something at `destination`, and `overwrite` is false.
             ConflictError: A folder would be replaced or moved into itself, or a part of the path is a file.
-            InvalidRequestError: One of the paths is the root.
+            InvalidRequestError: One of the paths is the root, or something in the folder would lie too deep.
         """
         ...
 

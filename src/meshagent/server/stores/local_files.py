@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from meshagent.api.errors import (
     AlreadyExistsError,
@@ -29,6 +30,7 @@ from meshagent.api.errors import (
     UnavailableError,
 )
 from meshagent.server.stores.confined_folders import (
+    depth_below,
     file_info,
     files_below,
     find,
@@ -43,7 +45,7 @@ from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.files import FileInfo, FileReader, FileStore, FileStores, FileWriter
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.local_file_handles import LocalReader, LocalWriter
-from meshagent.server.stores.paths import normalize_path, room_folder
+from meshagent.server.stores.paths import MAX_PARTS, normalize_path, room_folder
 
 __all__ = ["LocalFileStore", "LocalFileStores"]
 
@@ -74,7 +76,7 @@ class LocalFileStores(FileStores):
         self._disk = disk or Disk.of(durability)
         self._health = health or HealthMonitor()
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="files")
-        self._stores: dict[tuple[str, str], LocalFileStore] = {}
+        self._stores: WeakValueDictionary[tuple[str, str], LocalFileStore] = WeakValueDictionary()
         self._rooms = threading.Lock()
         self._lock_descriptor: int | None = None
 
@@ -148,10 +150,11 @@ class LocalFileStores(FileStores):
 
     def _store(self, project: str, room: str) -> LocalFileStore:
         key = (project, room)
-        if key not in self._stores:
+        store = self._stores.get(key)
+        if store is None:  # one for all who use the room at a time: they share its lock
             folder = self._root / "rooms" / room_folder(project, room)
-            self._stores[key] = LocalFileStore(folder, self._temp, self._disk, self)
-        return self._stores[key]
+            store = self._stores[key] = LocalFileStore(folder, self._temp, self._disk, self)
+        return store
 
     def _prepare(self) -> None:
         self._disk.make_folder(self._root)
@@ -329,6 +332,8 @@ class LocalFileStore(FileStore):
             is_folder = stat.S_ISDIR(moved.st_mode)
             if present is not None and source != destination and (is_folder or stat.S_ISDIR(present.st_mode)):
                 raise ConflictError(f"{source!r} cannot replace {destination!r}: a folder is never replaced")
+            if is_folder and len(to_parents) + 1 + depth_below(from_folder, from_name) > MAX_PARTS:
+                raise InvalidRequestError(f"something in {source!r} would lie more than {MAX_PARTS} folders deep")
             with made_folder(root, to_parents, self._disk) as to_folder:
                 os.rename(from_name, to_name, src_dir_fd=from_folder, dst_dir_fd=to_folder)
                 self._disk.sync(to_folder)

@@ -184,9 +184,12 @@ class MemoryFileStore(FileStore):
             return node.info(source)
         if present is not None and (present.content is None or node.content is None):
             raise ConflictError(f"{source!r} cannot replace {destination!r}: a folder is never replaced")
+        moves = {name: destination + name[len(source) :] for name in [source, *self._descendants(source)]}
+        for new_name in moves.values():
+            normalize_path(new_name)  # refuses what would lie too deep
         self._make_parents(destination)
-        for name in [source, *self._descendants(source)]:
-            self._nodes[destination + name[len(source) :]] = self._nodes.pop(name)
+        for name, new_name in moves.items():
+            self._nodes[new_name] = self._nodes.pop(name)
         return node.info(destination)
 
     def _folder(self) -> _Node:

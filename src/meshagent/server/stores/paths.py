@@ -8,12 +8,15 @@ from pathlib import PurePosixPath
 
 from meshagent.api.errors import InvalidRequestError
 
-__all__ = ["MAX_PART_BYTES", "MAX_PATH_BYTES", "normalize_path", "room_folder"]
+__all__ = ["MAX_PARTS", "MAX_PART_BYTES", "MAX_PATH_BYTES", "normalize_path", "room_folder"]
 
 MAX_PART_BYTES = 255
 """Longest name between two slashes, in UTF-8 bytes: what common file systems take."""
 
 MAX_PATH_BYTES = 4096
+
+MAX_PARTS = 64
+"""Deepest path; deleting a tree takes a descriptor and a stack frame for each level."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 _MAX_QUOTED = 200
@@ -28,7 +31,7 @@ def normalize_path(path: str) -> str:
 
     Raises:
         InvalidRequestError: `..` as a part, a backslash, a control character, text that is not Unicode (a lone
-            surrogate), a part over `MAX_PART_BYTES` or a path over `MAX_PATH_BYTES`.
+            surrogate), a part over `MAX_PART_BYTES`, a path over `MAX_PATH_BYTES` or of more than `MAX_PARTS`.
 
     Source: spec room-protocol 5.0, room-protocol-current 2.8.
     """
@@ -43,6 +46,8 @@ def normalize_path(path: str) -> str:
     if not path.isprintable() and any(unicodedata.category(character) == "Cc" for character in path):
         raise InvalidRequestError("a path must not contain control characters")
     parts = [part for part in path.split("/") if part not in ("", ".")]
+    if len(parts) > MAX_PARTS:
+        raise InvalidRequestError(f"the path has more than {MAX_PARTS} parts")
     for part in parts:
         if part == "..":
             raise InvalidRequestError("a path must not contain '..'")
