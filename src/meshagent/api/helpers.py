@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.profile import api_base_url, find_credentials
+from meshagent.api.profile import Credentials, api_base_url, find_credentials
 from meshagent.api.tokens.token import ParticipantToken
 
 if TYPE_CHECKING:
@@ -77,10 +77,7 @@ def participant_token(*, participant_name: str, room_name: str, role: str | None
     Raises:
         NotFoundError: There is no key in the environment or the profile.
     """
-    credentials = find_credentials()
-    token = ParticipantToken(name=participant_name, project_id=credentials.project_id, api_key_id=credentials.key_id)
-    token.add_room_grant(room_name=room_name, role=role)
-    return token
+    return _token(find_credentials(), participant_name=participant_name, room_name=room_name, role=role)
 
 
 def websocket_protocol(*, participant_name: str, room_name: str, role: str | None = None) -> WebSocketClientProtocol:
@@ -89,8 +86,15 @@ def websocket_protocol(*, participant_name: str, room_name: str, role: str | Non
     Raises:
         NotFoundError: There is no key in the environment or the profile.
     """
-    from meshagent.api.websocket_protocol import WebSocketClientProtocol
+    from meshagent.api.websocket_protocol import WebSocketClientProtocol  # tokens alone need no HTTP client
 
-    token = participant_token(participant_name=participant_name, room_name=room_name, role=role)
-    jwt = token.to_jwt(secret=find_credentials().secret)
+    credentials = find_credentials()
+    token = _token(credentials, participant_name=participant_name, room_name=room_name, role=role)
+    jwt = token.to_jwt(secret=credentials.secret)
     return WebSocketClientProtocol(url=websocket_room_url(room_name=room_name), token=jwt)
+
+
+def _token(credentials: Credentials, *, participant_name: str, room_name: str, role: str | None) -> ParticipantToken:
+    token = ParticipantToken(name=participant_name, project_id=credentials.project_id, api_key_id=credentials.key_id)
+    token.add_room_grant(room_name=room_name, role=role)
+    return token

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
 from meshagent.api.participant_token import ApiScope, StorageGrant, StoragePathGrant
 from meshagent.api.tokens import FULL_ROOM_SCOPE, NO_SCOPE
 
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "tokens.md"
 CHECKS: dict[str, Callable[[ApiScope], None]] = {
     "messaging": lambda scope: scope.require_messaging("send"),
     "storage": lambda scope: scope.require_storage_read("a"),
@@ -207,3 +209,22 @@ def test_breakout_rooms_models_and_logs() -> None:
     assert not allows(scope.require_llm, "large")
     assert allows(scope.require_developer)
     assert not allows(scope.require_developer_logs)
+
+
+def test_the_reference_names_every_section_and_member() -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    for name, field in ApiScope.model_fields.items():
+        line = next((line for line in text.splitlines() if line.startswith("| ") and f"`{name}`" in line), "")
+        assert line, f"docs/reference/tokens.md lacks the section {name}"
+        for member in get_args(field.annotation)[0].model_fields:
+            assert f"`{member}`" in text, f"docs/reference/tokens.md lacks {name}.{member}"
+
+
+def test_the_references_example_runs() -> None:
+    program = REFERENCE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    program = program.replace("from meshagent.api import", "from meshagent.api.tokens import")
+    names: dict[str, Any] = {}
+    exec(program, names)
+    scope = names["token"].get_api_grant()
+    assert allows(scope.require_queue_send, "imported")
+    assert not allows(scope.require_storage_write, "reports/a")
