@@ -222,7 +222,6 @@ def test_the_reference_names_every_section_and_member() -> None:
 
 def test_the_references_example_runs() -> None:
     program = REFERENCE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
-    program = program.replace("from meshagent.api import", "from meshagent.api.tokens import")
     names: dict[str, Any] = {}
     exec(program, names)
     scope = names["token"].get_api_grant()
