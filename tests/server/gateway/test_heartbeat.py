@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.fake_loop import FakeLoop
 
 from meshagent.server.gateway._heartbeat import Heartbeat
+from tests.support.fake_loop import FakeLoop
 
 
 class Connection:

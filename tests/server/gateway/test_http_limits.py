@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from tests.support.websocket_peer import Peer
 
 from meshagent.server.gateway.limits import ConnectionGuard, HttpLimits
+from tests.support.websocket_peer import Peer
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.websocket_peer import client_frame
 
 from meshagent.server.gateway._frames import (
     BINARY,
@@ -22,6 +21,7 @@ from meshagent.server.gateway._frames import (
     close_frame,
     server_frame,
 )
+from tests.support.websocket_peer import client_frame
 
 Event = tuple[str, object]
 
@@ -156,8 +156,9 @@ def test_a_message_may_be_as_large_as_the_limit_and_no_larger(size: int) -> None
     received = Events(max_message_bytes=size)
     received.reader.feed(client_frame(BINARY, bytes(size)))
     assert received.events == [("binary", bytes(size))]
-    header_only = client_frame(BINARY, bytes(size + 1))[:14]
-    assert violation(header_only, max_message_bytes=size) == 1009
+    too_large = client_frame(BINARY, bytes(size + 1))
+    assert violation(too_large, max_message_bytes=size) == 1009
+    assert violation(too_large[:14], max_message_bytes=size) == 1009  # its header is enough
 
 
 def test_fragments_add_up_to_the_limit() -> None:

@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from tests.support.websocket_peer import Peer, client_frame, eventually, handshake, shell_server
 
 BINARY, CLOSE = 2, 8

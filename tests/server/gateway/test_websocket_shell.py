@@ -8,9 +8,9 @@ import sys
 from functools import partial
 
 import pytest
-from tests.support.websocket_peer import ShellServer, client_frame, eventually, handshake, shell_server
 
 from meshagent.server.gateway.websocket import WebSocket, WebSocketLimits, server_frame
+from tests.support.websocket_peer import ShellServer, client_frame, eventually, handshake, shell_server
 
 BINARY, TEXT, CLOSE, PING, PONG = 2, 1, 8, 9, 10
 MEBIBYTE = 1024 * 1024

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 logger = logging.getLogger(__name__)
 
 _MAX_WINDOW: Final = 0.005  # seconds; the most that batching may add to a delivery
-_WINDOW_PER_FLUSH: Final = 4.0  # a window of 4 x the flush's own time keeps flushing below a fifth of a core
+_WINDOW_PER_FLUSH: Final = 2.0  # a window of twice the flush's own time keeps flushing to a third of a core
 _MIN_DELAY: Final = 0.0005  # seconds; timers are coarser than this
 
 
@@ -27,7 +27,7 @@ class Flushable(Protocol):
 class Corker:
     """Flushes dirty connections once per loop turn; under heavy load once per window of up to 5 ms.
 
-    The window follows the work: after a flush that took `t` the next one waits until `4 t` have
+    The window follows the work: after a flush that took `t` the next one waits until `2 t` have
     passed. A light load never waits; a room that fans out to hundreds of members gets larger,
     cheaper writes. One per loop; not thread-safe.
     """
