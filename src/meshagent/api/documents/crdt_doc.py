@@ -10,6 +10,7 @@ Source: spec room-protocol 6.4; Yjs update format v1.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, cast
@@ -57,13 +58,25 @@ class CrdtDoc:
         events: Changes of committed transactions node by node. The owner empties the list.
     """
 
-    __slots__ = ("_closed", "_damaged", "_doc", "_subscriptions", "_txn", "events", "root", "root_map", "updates")
+    __slots__ = (
+        "_closed",
+        "_damaged",
+        "_doc",
+        "_subscriptions",
+        "_txn",
+        "_undo",
+        "events",
+        "root",
+        "root_map",
+        "updates",
+    )
 
     def __init__(self, *, client_id: int | None = None, doc: pycrdt.Doc[pycrdt.XmlFragment] | None = None) -> None:
         self._doc = _pycrdt.Doc(client_id or new_client_id(), None, None) if doc is None else doc._doc
         self._txn: Transaction | None = None
         self._damaged = False
         self._closed = False
+        self._undo: _pycrdt.UndoManager | None = None
         self.updates: list[bytes] = []
         self.events: list[XmlEvent] = []
         txn = self._doc.create_transaction()
@@ -81,11 +94,6 @@ class CrdtDoc:
     @property
     def client_id(self) -> int:
         return self._doc.client_id()
-
-    @property
-    def raw(self) -> _pycrdt.Doc:
-        """The binding's document, for what else needs it (undo managers)."""
-        return self._doc
 
     @contextmanager
     def transaction(self, origin: int | None = None) -> Iterator[Transaction]:
@@ -142,12 +150,33 @@ class CrdtDoc:
             except ValueError as error:
                 raise MalformedUpdateError(f"not a state vector: {error}") from error
 
+    def track_undo(self, origin: int, *, merge_within: float = 0.5) -> None:
+        """Record transactions of that origin, so that they can be undone.
+
+        Changes within `merge_within` seconds are undone together. Recording keeps what was deleted in memory.
+        """
+        if self._undo is None:
+            self._undo = _pycrdt.UndoManager(int(merge_within * 1000), _milliseconds, [], [])
+            self._undo.expand_scope_xmlfragment(self._doc, self.root)  # type: ignore[attr-defined]  # stub
+            self._undo.include_origin(hash(origin))
+
+    def undo(self) -> bool:
+        """Undo the latest recorded changes; False if there are none, or nothing is recorded."""
+        self._check_usable()
+        return self._undo is not None and self._undo.undo()
+
+    def redo(self) -> bool:
+        """Redo what was undone last; False if there is nothing."""
+        self._check_usable()
+        return self._undo is not None and self._undo.redo()
+
     def close(self) -> None:
         """Stop observing and forget queued changes. Closing again does nothing."""
         self._closed = True
         for subscription in self._subscriptions:
             subscription.drop()
         self._subscriptions.clear()
+        self._undo = None
         self.updates.clear()
         self.events.clear()
 
@@ -179,6 +208,10 @@ class CrdtDoc:
             raise DocumentDamagedError("an earlier update damaged the document; load it again")
         if self._closed:
             raise InvalidStateError("the document is closed")
+
+
+def _milliseconds() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 def new_client_id() -> int:

@@ -15,6 +15,7 @@ from meshagent.api.documents.crdt_types import (
     is_element,
     is_text,
 )
+from meshagent.api.documents.richtext import compose
 from meshagent.api.documents.tree import ID, TEXT_TAG, ElementNode, Node, TextNode, TextRun
 from meshagent.api.documents.values import clean_attributes, clean_value
 
@@ -53,12 +54,14 @@ def read_element(txn: Transaction, element: XmlElement) -> ElementNode:
 
 def read_text(txn: Transaction, text: XmlText) -> TextNode:
     """A text as runs of equal formatting."""
-    return TextNode(
-        [
-            TextRun(insert if isinstance(insert, str) else clean_value(insert), clean_attributes(attributes))
-            for insert, attributes in text.diff(txn)
-        ]
-    )
+    runs = [
+        {
+            "insert": insert if isinstance(insert, str) else clean_value(insert) or {},
+            "attributes": clean_attributes(attributes),
+        }
+        for insert, attributes in text.diff(txn)
+    ]
+    return TextNode(compose((), runs))  # the CRDT splits where formatting once began or ended
 
 
 def _read_children(txn: Transaction, parent: XmlContainer) -> list[Node]:
