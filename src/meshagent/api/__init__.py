@@ -1,0 +1,194 @@
+"""The MeshAgent SDK: join rooms, exchange messages, files and documents, call agents and tools.
+
+Names are loaded when they are first used, so that importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from meshagent.api.version import __version__
+
+if TYPE_CHECKING:
+    from meshagent.api.errors import RoomException
+    from meshagent.api.helpers import (
+        deploy_schema,
+        meshagent_base_url,
+        participant_token,
+        websocket_protocol,
+        websocket_room_url,
+    )
+    from meshagent.api.messaging import (
+        EmptyResponse,
+        ErrorResponse,
+        FileResponse,
+        JsonResponse,
+        LinkResponse,
+        TextResponse,
+    )
+    from meshagent.api.participant import Participant
+    from meshagent.api.participant_token import ApiScope, ParticipantGrant, ParticipantToken
+    from meshagent.api.room.client import RoomClient
+    from meshagent.api.room.descriptions import (
+        AgentDescription,
+        RequiredSchema,
+        RequiredToolkit,
+        Requirement,
+        ToolDescription,
+        ToolkitDescription,
+    )
+    from meshagent.api.room.files import FileHandle, StorageEntry
+    from meshagent.api.room.messaging import RoomMessage
+    from meshagent.api.room.participants import LocalParticipant, RemoteParticipant
+    from meshagent.api.room.streams import MessageStreamChunk, MessageStreamReader, MessageStreamWriter
+    from meshagent.api.schema import ChildProperty, ElementType, MeshSchema, ValueProperty
+    from meshagent.api.schema_document import Element
+    from meshagent.api.websocket_protocol import WebSocketClientProtocol
+
+_HOMES = {
+    "accounts_client": ["AccountsClient", "Meshagent"],
+    "errors": ["RoomException"],
+    "helpers": [
+        "deploy_schema",
+        "meshagent_base_url",
+        "participant_token",
+        "websocket_protocol",
+        "websocket_room_url",
+    ],
+    "messaging": ["EmptyResponse", "ErrorResponse", "FileResponse", "JsonResponse", "LinkResponse", "TextResponse"],
+    "participant": ["Participant"],
+    "participant_token": ["ApiScope", "ParticipantGrant", "ParticipantToken"],
+    "room.client": ["RoomClient"],
+    "room.descriptions": [
+        "AgentDescription",
+        "RequiredSchema",
+        "RequiredToolkit",
+        "Requirement",
+        "ToolDescription",
+        "ToolkitDescription",
+    ],
+    "room.files": ["FileHandle", "StorageEntry"],
+    "room.messaging": ["RoomMessage"],
+    "room.participants": ["LocalParticipant", "RemoteParticipant"],
+    "room.streams": ["MessageStreamChunk", "MessageStreamReader", "MessageStreamWriter"],
+    "room.sync": ["MeshDocument"],
+    "schema": ["ChildProperty", "ElementType", "MeshSchema", "ValueProperty"],
+    "schema_document": ["Element"],
+    "schema_registry": ["SchemaRegistration", "SchemaRegistry"],
+    "services": ["ServiceHost"],
+    "webhooks": ["CallEvent", "RoomEndedEvent", "RoomStartedEvent", "WebhookServer"],
+    "websocket_protocol": ["WebSocketClientProtocol"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+_SUBMODULES = frozenset(
+    {
+        "accounts_client",
+        "chan",
+        "crdt",
+        "errors",
+        "helpers",
+        "messaging",
+        "participant",
+        "protocol",
+        "room_server_client",
+        "runtime",
+        "schema",
+        "schema_document",
+        "schema_registry",
+        "schema_util",
+        "services",
+        "webhooks",
+    }
+)
+"""Modules that programs reach as attributes of the package."""
+
+__all__ = [
+    # rooms
+    "RoomClient",
+    "RoomException",
+    "WebSocketClientProtocol",
+    # participants and messages
+    "LocalParticipant",
+    "MessageStreamChunk",
+    "MessageStreamReader",
+    "MessageStreamWriter",
+    "Participant",
+    "RemoteParticipant",
+    "RoomMessage",
+    # files
+    "FileHandle",
+    "StorageEntry",
+    # agents and tools
+    "AgentDescription",
+    "EmptyResponse",
+    "ErrorResponse",
+    "FileResponse",
+    "JsonResponse",
+    "LinkResponse",
+    "RequiredSchema",
+    "RequiredToolkit",
+    "Requirement",
+    "TextResponse",
+    "ToolDescription",
+    "ToolkitDescription",
+    # documents
+    "ChildProperty",
+    "Element",
+    "ElementType",
+    "MeshDocument",
+    "MeshSchema",
+    "SchemaRegistration",
+    "SchemaRegistry",
+    "ValueProperty",
+    "deploy_schema",
+    # tokens
+    "ApiScope",
+    "ParticipantGrant",
+    "ParticipantToken",
+    "participant_token",
+    # services and accounts
+    "AccountsClient",
+    "CallEvent",
+    "Meshagent",
+    "RoomEndedEvent",
+    "RoomStartedEvent",
+    "ServiceHost",
+    "WebhookServer",
+    "meshagent_base_url",
+    "websocket_protocol",
+    "websocket_room_url",
+    "__version__",
+]
+
+
+class _Package(ModuleType):
+    """Keeps `participant_token` and `websocket_protocol` the functions, though submodules have these names too.
+
+    Importing a submodule sets it as an attribute of its package; here that must not hide the function.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOME_OF and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if (home := _HOME_OF.get(name)) is not None:
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+    elif name in _SUBMODULES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # found directly from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -1,0 +1,1 @@
+"""The room client and its sub-clients, one module each."""

@@ -1,0 +1,134 @@
+"""Agents that can be asked and tools that can be invoked: `room.agents` (spec room-protocol 5.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from meshagent.api.contracts import agents as api
+from meshagent.api.contracts.operation import EMPTY
+from meshagent.api.errors import InvalidRequestError
+from meshagent.api.room.descriptions import AgentDescription, Requirement, ToolkitDescription
+from meshagent.api.wire import jsontext
+from meshagent.api.wire.content import Body, JsonBody
+
+if TYPE_CHECKING:
+    from meshagent.api.participant import Participant
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["AgentsClient"]
+
+
+class AgentsClient:
+    """Use it as `room.agents`. Errors of all methods: as `RoomClient.call`; `NotFoundError` for unknown names."""
+
+    def __init__(self, *, room: RoomClient) -> None:
+        self._room = room
+
+    async def make_call(self, *, name: str, url: str, arguments: Mapping[str, Any]) -> None:
+        """Invite the service at `url` into the room, as a participant called `name`.
+
+        Returns when the service has accepted, which is before it is in the room.
+        """
+        await self._room.call(api.CALL, api.CallRequest(name=name, url=url, arguments=dict(arguments)))
+
+    async def ask(
+        self,
+        *,
+        agent: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        on_behalf_of: Participant | None = None,
+        requires: Sequence[Requirement] | None = None,
+        agentName: str | None = None,
+        toolkits: dict[str, dict[str, Any]] | None = None,
+    ) -> JsonBody:
+        """Ask an agent and return its answer.
+
+        Args:
+            agent: Its name; `agentName` is another word for it.
+            arguments: What its input schema describes.
+            on_behalf_of: The participant whose private toolkits it is to use.
+            requires: Toolkits that it is to be given.
+            toolkits: The same as the room's JavaScript clients say it: toolkit name to `{}` for all of its
+                tools, or to `{"use": {tool name: {}}}`.
+        """
+        name = agent if agent is not None else agentName
+        if name is None:
+            raise InvalidRequestError("name the agent to ask")
+        result = await self._room.call(
+            api.ASK,
+            api.AskRequest(
+                agent=name,
+                arguments=jsontext.raw(dict(arguments or {})),
+                on_behalf_of_id=None if on_behalf_of is None else on_behalf_of.id,
+                requires=None if requires is None else [requirement.to_json() for requirement in requires],
+                toolkits=toolkits,
+            ),
+        )
+        return JsonBody(json=jsontext.loads(bytes(result.answer)))
+
+    async def invoke_tool(
+        self,
+        *,
+        toolkit: str,
+        tool: str,
+        arguments: Mapping[str, Any],
+        participant_id: str | None = None,
+        on_behalf_of_id: str | None = None,
+        caller_context: dict[str, Any] | None = None,
+        attachment: bytes = b"",
+    ) -> Body:
+        """Call a tool and return its content.
+
+        Args:
+            toolkit: The toolkit's name.
+            tool: The tool's name.
+            arguments: What its input schema describes.
+            participant_id: Use this participant's private toolkit, if it has one of that name.
+            on_behalf_of_id: The participant for whom the call is made.
+            caller_context: Passed to the tool as it is.
+            attachment: Bytes that go with the arguments.
+
+        Raises:
+            RoomException: The tool answered with an error, or the room refused.
+        """
+        request = api.InvokeToolRequest(
+            toolkit=toolkit,
+            tool=tool,
+            arguments=jsontext.raw(dict(arguments)),
+            participant_id=participant_id,
+            on_behalf_of_id=on_behalf_of_id,
+            caller_context=caller_context,
+        )
+        return await self._room.call(api.INVOKE_TOOL, request, attachment)
+
+    async def invoke_request_tool(
+        self,
+        *,
+        toolkit: str,
+        tool: str,
+        request: Body,
+        participant_id: str | None = None,
+        on_behalf_of_id: str | None = None,
+        caller_context: dict[str, Any] | None = None,
+    ) -> Body:
+        """Call a tool that takes a whole content instead of arguments; otherwise as `invoke_tool`."""
+        return await self.invoke_tool(
+            toolkit=toolkit,
+            tool=tool,
+            arguments=request.to_json(),
+            participant_id=participant_id,
+            on_behalf_of_id=on_behalf_of_id,
+            caller_context=caller_context,
+            attachment=request.get_data() or b"",
+        )
+
+    async def list_agents(self) -> list[AgentDescription]:
+        """The agents in the room."""
+        result = await self._room.call(api.LIST_AGENTS, EMPTY)
+        return [AgentDescription.from_json(agent) for agent in result.agents]
+
+    async def list_toolkits(self, participant_id: str | None = None) -> list[ToolkitDescription]:
+        """The public toolkits, and the private ones of `participant_id` or, without it, of oneself."""
+        result = await self._room.call(api.LIST_TOOLKITS, api.ListToolkitsRequest(participant_id=participant_id))
+        return [ToolkitDescription.from_json(name, toolkit) for name, toolkit in result.tools.items()]

@@ -1,0 +1,37 @@
+"""Audio and video of the room: `room.livekit` (spec room-protocol 5.8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meshagent.api.contracts import livekit as api
+
+if TYPE_CHECKING:
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["LivekitClient", "LivekitConnectionInfo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivekitConnectionInfo:
+    """Where to join a LiveKit room, and the access token for it."""
+
+    url: str
+    token: str
+
+
+class LivekitClient:
+    """Use it as `room.livekit`."""
+
+    def __init__(self, *, room: RoomClient) -> None:
+        self._room = room
+
+    async def get_connection_info(self, *, breakout_room: str | None = None) -> LivekitConnectionInfo:
+        """How to join the audio and video of this room, or of one of its breakout rooms.
+
+        Raises:
+            UnavailableError: The server has no LiveKit; others as `RoomClient.call`.
+        """
+        result = await self._room.call(api.CONNECT, api.ConnectRequest(breakout_room=breakout_room))
+        return LivekitConnectionInfo(url=result.url, token=result.token)

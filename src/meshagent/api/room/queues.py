@@ -1,0 +1,77 @@
+"""Named queues of messages: `room.queues` (spec room-protocol 5.6)."""
+
+from __future__ import annotations
+
+import builtins
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meshagent.api.contracts import queues as api
+from meshagent.api.contracts.operation import EMPTY
+from meshagent.api.errors import RoomException
+from meshagent.api.wire import jsontext
+from meshagent.api.wire.content import EmptyBody, JsonBody, TextBody
+from meshagent.api.wire.jsontext import Json
+
+if TYPE_CHECKING:
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["Queue", "QueuesClient"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A queue; `size` counts the messages that nobody has received yet."""
+
+    name: str
+    size: int
+
+
+class QueuesClient:
+    """Use it as `room.queues`. Each message goes to exactly one receiver, oldest first.
+
+    Errors of all methods: as `RoomClient.call`; `NotFoundError` for a queue that does not exist.
+    """
+
+    def __init__(self, *, room: RoomClient) -> None:
+        self._room = room
+
+    async def list(self, name: str | None = None, message: Json = None, create: bool = True) -> builtins.list[Queue]:
+        """All queues of the room. The parameters are taken for existing programs and mean nothing."""
+        result = await self._room.call(api.LIST, EMPTY)
+        return [Queue(name=queue.name, size=queue.size) for queue in result.queues]
+
+    async def open(self, name: str) -> None:
+        """Make the queue, if there is none."""
+        await self._room.call(api.OPEN, api.QueueRequest(name=name))
+
+    async def send(self, name: str, message: Json, create: bool = True) -> None:
+        """Append a message, any JSON value. A missing queue is made, unless `create` is false.
+
+        Cancelling the call leaves the outcome unknown: the message is stored once or not at all.
+        """
+        await self._room.call(api.SEND, api.SendRequest(name=name, message=jsontext.raw(message), create=create))
+
+    async def receive(self, name: str, create: bool = True, wait: bool = True) -> Json:
+        """Take the oldest message; on an empty queue wait for one, or with `wait` false return None.
+
+        A message sent as null cannot be told from none. A missing queue is made, unless `create` is false. None
+        also means that the queue was closed while this waited.
+        """
+        body = await self._room.call(api.RECEIVE, api.ReceiveRequest(name=name, create=create, wait=wait))
+        match body:
+            case JsonBody():
+                return body.json
+            case TextBody():
+                return body.text
+            case EmptyBody():
+                return None
+        raise RoomException(f"a queue answered with a {body.type!r} content")
+
+    async def drain(self, name: str) -> None:
+        """Drop all messages of the queue; who waits for one goes on waiting."""
+        await self._room.call(api.DRAIN, api.QueueRequest(name=name))
+
+    async def close(self, name: str) -> None:
+        """Remove the queue with its messages; who waits for one receives None."""
+        await self._room.call(api.CLOSE, api.QueueRequest(name=name))

@@ -1,0 +1,277 @@
+"""The message layer of a connection: whole messages with ids and types, whatever carries their packets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Final, Self
+
+from meshagent.api.errors import RoomException
+from meshagent.api.transport._handlers import HandlerOverflowError, HandlerTable, MessageHandler
+from meshagent.api.transport._outgoing import OutgoingQueue
+from meshagent.api.wire.close_codes import CloseCode
+from meshagent.api.wire.packets import Message, Reassembler, count_packets, iter_packets
+
+__all__ = ["ClientProtocol", "Message", "MessageHandler", "Protocol", "compute_packets"]
+
+log = logging.getLogger(__name__)
+
+ABNORMAL_CLOSURE: Final = 1006
+"""How a connection ended that was never closed: the network, or the other end's process, went away."""
+
+MAX_OUTGOING_BYTES: Final = 8 * 1024 * 1024
+MAX_INCOMING_MESSAGE: Final = 1024 * 1024 * 1024
+DRAIN_TIMEOUT: Final = 5.0
+
+
+def compute_packets(data: bytes) -> int:
+    """How many data packets a message of this data takes."""
+    return count_packets(len(data))
+
+
+class Protocol:
+    """One end of a connection, an async context manager that may be entered more than once.
+
+    Entries are counted: the outermost entry connects and the outermost exit disconnects. Entering again after
+    that connects anew (spec room-protocol 1.10, 10.3). A transport is a subclass that overrides `open_transport`,
+    `read_packets`, `send_packet` and `close_transport`.
+
+    Args:
+        read: False for an end that only sends.
+        write: False for an end that only receives.
+    """
+
+    can_reopen = False
+    """Whether `reopen` can connect again after the connection was lost."""
+
+    def __init__(self, *, read: bool = True, write: bool = True) -> None:
+        self._read = read
+        self._write = write
+        self._entries = 0
+        self._entering = asyncio.Lock()
+        self._next_id = 0
+        self._handlers = HandlerTable(self)
+        self._reassembler = Reassembler(MAX_INCOMING_MESSAGE)
+        self._outgoing = OutgoingQueue(MAX_OUTGOING_BYTES)
+        self._outgoing.close()
+        self._closed = asyncio.Event()
+        self._closed.set()
+        self._reader: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self.close_code: int | None = None
+        """WebSocket close code with which the last connection ended; 1006 if it broke; None before that."""
+
+    # -- what a transport overrides
+
+    async def open_transport(self) -> None:
+        """Connect."""
+
+    async def read_packets(self) -> int:
+        """Feed every packet that arrives to `receive_packet`; return the close code when no more can come."""
+        await self._closed.wait()
+        return CloseCode.NORMAL
+
+    async def send_packet(self, data: bytes) -> None:
+        """Send one packet, waiting while the transport cannot take more."""
+        raise TypeError(f"{type(self).__name__} does not say how packets are sent")
+
+    async def close_transport(self) -> None:
+        """Disconnect. Called also after a failed or lost connection."""
+
+    def is_temporary(self, error: Exception) -> bool:
+        """Whether connecting, having failed with `error`, may succeed later: trouble on the way, not a refusal."""
+        return error.retryable if isinstance(error, RoomException) else isinstance(error, (OSError, TimeoutError))
+
+    # -- life
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that nobody has closed; false before the first entry."""
+        return not self._closed.is_set()
+
+    async def __aenter__(self) -> Self:
+        async with self._entering:
+            if self._entries == 0:
+                self._next_id = 0
+                await self._connect()
+            self._entries += 1
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        async with self._entering:
+            self._entries -= 1
+            if self._entries == 0:
+                await self._disconnect()
+                await self._handlers.close()
+
+    async def reopen(self) -> None:
+        """Connect again after the connection was lost. Entries and handlers stay; nothing is sent again.
+
+        Raises:
+            ConnectionLostError: The protocol was left, or cannot connect twice; other errors as on entry.
+        """
+        async with self._entering:
+            if self._entries and self.can_reopen:
+                await self._disconnect()
+                await self._connect()
+
+    async def wait_for_close(self) -> None:
+        """Return when the connection has ended, whoever ended it; at once when there is none."""
+        await self._closed.wait()
+
+    def close(self) -> None:
+        """Take no more messages; those that wait are still sent. The transport closes on exit."""
+        self._end(CloseCode.NORMAL, discard=False)
+
+    async def _connect(self) -> None:
+        self._reassembler = Reassembler(MAX_INCOMING_MESSAGE)
+        self._outgoing = OutgoingQueue(MAX_OUTGOING_BYTES)
+        self._handlers.new_connection()
+        try:
+            await self.open_transport()
+        except BaseException:
+            self._outgoing.close(discard=True)
+            await self.close_transport()
+            raise
+        self.close_code = None
+        self._closed.clear()
+        loop = asyncio.get_running_loop()
+        self._reader = loop.create_task(self._run_reader()) if self._read else None
+        self._writer = loop.create_task(self._run_writer()) if self._write else None
+
+    async def _disconnect(self) -> None:
+        """Send what waits, within limits, then end the tasks and the transport."""
+        self.close()
+        try:
+            if self._writer is not None:
+                await asyncio.wait([self._writer], timeout=DRAIN_TIMEOUT)
+        finally:
+            for task in (self._reader, self._writer):
+                if task is not None and task is not asyncio.current_task():
+                    task.cancel()
+                    await asyncio.wait([task])
+            self._reader = self._writer = None
+            await self.close_transport()
+
+    def _end(self, code: int, *, discard: bool) -> None:
+        """The connection is over. The first reason stands."""
+        self._outgoing.close(discard=discard)
+        if not self._closed.is_set():
+            self.close_code = code
+            self._closed.set()
+
+    # -- receiving
+
+    def register_handler(self, type: str, fn: MessageHandler) -> None:
+        """Hand messages of a type to `fn(protocol, message_id, type, data)`; type `*` takes all others.
+
+        Messages of that type that came before, and had no handler, come first.
+
+        Raises:
+            InvalidStateError: The type has a handler.
+        """
+        self._handlers.register(type, fn)
+
+    def unregister_handler(self, type: str, fn: MessageHandler) -> None:
+        """Undo `register_handler`.
+
+        Raises:
+            InvalidStateError: `fn` is not the handler of that type.
+        """
+        self._handlers.unregister(type, fn)
+
+    def receive_packet(self, data: bytes) -> None:
+        """Take one packet from the transport; a message that it completes goes to its handler."""
+        message = self._reassembler.receive(data)
+        if message is None:
+            message = self._reassembler.oversized
+            if message is None:
+                return
+            # Too large to take. Its handler gets it without data, so that a caller hears of it instead of waiting.
+            self._reassembler.oversized = None
+            log.error("message %d of type %r is too large: its data was dropped", message.id, message.type)
+        try:
+            self._handlers.dispatch(message)
+        except HandlerOverflowError as error:
+            log.error("closing the connection: %s", error)
+            self._end(CloseCode.POLICY, discard=True)
+
+    async def _run_reader(self) -> None:
+        code: int = ABNORMAL_CLOSURE
+        try:
+            code = await self.read_packets()
+        except OSError as error:
+            log.info("the connection broke: %s", error)
+        except Exception:
+            log.exception("reading from the connection failed")
+        finally:
+            self._end(code, discard=True)
+
+    # -- sending
+
+    def next_message_id(self) -> int:
+        """A message id that this end has not used; ids start at 1."""
+        self._next_id += 1
+        return self._next_id
+
+    async def send(self, type: str, data: bytes | str, message_id: int | None = None) -> int:
+        """Queue a message and return its id, without waiting for its transmission.
+
+        Args:
+            type: The message's type.
+            data: Its data; text goes as UTF-8.
+            message_id: For answers, the id of what is answered; otherwise the next id is taken.
+
+        Waits while more than 8 MiB of earlier messages are unsent.
+
+        Raises:
+            ChanClosed: The connection is closed, or ended while this waited.
+        """
+        message = self._message(type, data, message_id)
+        await self._outgoing.put(message)
+        return message.id
+
+    def send_nowait(self, type: str, data: bytes | str, message_id: int | None = None) -> int:
+        """As `send`, where one cannot wait.
+
+        Raises:
+            ChanClosed: The connection is closed.
+            ChanFull: `send` would wait.
+        """
+        message = self._message(type, data, message_id)
+        self._outgoing.put_nowait(message)
+        return message.id
+
+    def _message(self, message_type: str, data: bytes | str, message_id: int | None) -> Message:
+        encoded = data.encode() if isinstance(data, str) else data
+        return Message(self.next_message_id() if message_id is None else message_id, message_type, encoded)
+
+    async def _run_writer(self) -> None:
+        outgoing = self._outgoing
+        try:
+            while (message := await outgoing.next()) is not None:
+                for packet in iter_packets(message.id, message.type, message.data):
+                    await self.send_packet(packet)
+                outgoing.written(message)
+        except OSError as error:
+            log.info("the connection broke: %s", error)
+            self._end(ABNORMAL_CLOSURE, discard=True)
+        except Exception:
+            log.exception("writing to the connection failed")
+            self._end(ABNORMAL_CLOSURE, discard=True)
+
+
+class ClientProtocol(Protocol):
+    """The end that joins a room, by a participant token."""
+
+    def __init__(self, *, token: str) -> None:
+        super().__init__()
+        self._token = token
+
+    @property
+    def token(self) -> str:
+        """The participant token."""
+        return self._token
