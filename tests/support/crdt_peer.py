@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,7 +57,7 @@ class CrdtPeer:
         with self.edit():
             container: pycrdt.XmlFragment | pycrdt.XmlElement = self.root if parent is None else parent
             element = container.children.append(pycrdt.XmlElement(tag))
-            element.attributes["$id"] = attributes.pop("id_", f"{tag}-{len(self.root.children)}")
+            element.attributes["$id"] = attributes.pop("id_", None) or str(uuid.uuid4())
             for name, value in attributes.items():
                 element.attributes[name] = value
             if tag == "text":

@@ -66,7 +66,7 @@ def merged(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(pages, pages)
 def test_the_document_becomes_the_new_json_and_so_do_copies(old: Any, new: Any) -> None:
     document = make(page(old[0], **old[1]))

@@ -16,9 +16,9 @@ from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.documents.crdt_doc import MalformedUpdateError
 from meshagent.api.documents.schema import MeshSchemaException
 from meshagent.api.documents.server_document import ServerDocument
-from meshagent.api.documents.tree import MAX_DEPTH
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from tests.support.crdt_peer import CrdtPeer
+from tests.support.doc_breakages import BREAKAGES
 from tests.support.doc_schemas import page_schema
 
 
@@ -106,103 +106,6 @@ def test_a_late_joiner_gets_what_it_lacks(document: ServerDocument) -> None:
 
 
 # --- repair ----------------------------------------------------------------------------------------------------
-
-
-def unknown_tag(peer: CrdtPeer) -> None:
-    peer.add("zzz", n=1)
-
-
-def disallowed_child(peer: CrdtPeer) -> None:
-    peer.add("p", peer.root.children[0], n=1)
-
-
-def unknown_attribute(peer: CrdtPeer) -> None:
-    peer.root.children[0].attributes["zzz"] = 1
-
-
-def child_property_as_attribute(peer: CrdtPeer) -> None:
-    peer.root.children[1].attributes["items"] = "x"
-
-
-def unknown_root_attribute(peer: CrdtPeer) -> None:
-    peer.root_map["zzz"] = 1
-
-
-def root_id(peer: CrdtPeer) -> None:
-    peer.root_map["$id"] = "root"
-
-
-def text_in_the_root(peer: CrdtPeer) -> None:
-    peer.root.children.append(pycrdt.XmlText("loose"))
-
-
-def second_text_node(peer: CrdtPeer) -> None:
-    text = next(child for child in peer.root.children if getattr(child, "tag", None) == "text")
-    assert isinstance(text, pycrdt.XmlElement)
-    text.children.append(pycrdt.XmlText("second"))
-
-
-def embed_in_text(peer: CrdtPeer) -> None:
-    text = peer.root.children[2].children[0]
-    text.insert(0, "ab😀")
-    text.insert_embed(6, {"image": 1})
-    text.insert_embed(1, {"image": 2})
-
-
-def attribute_of_text(peer: CrdtPeer) -> None:
-    peer.root.children[2].children[0].attributes["x"] = 1
-
-
-def bytes_as_value(peer: CrdtPeer) -> None:
-    peer.root.children[0].attributes["n"] = b"\x00"
-
-
-def shared_type_as_root_attribute(peer: CrdtPeer) -> None:
-    peer.root_map["title"] = pycrdt.Map({"a": 1})
-
-
-def list_items_in_the_tree(peer: CrdtPeer) -> None:
-    array: pycrdt.Array[Any] = peer.doc.get("xml", type=pycrdt.Array)
-    array.insert(1, {"a": 1})
-    array.append("text")
-    array.append(pycrdt.Map({"b": 1}))
-
-
-def bad_subtree(peer: CrdtPeer) -> None:
-    with peer.edit():
-        box = peer.add("box")
-        inner = peer.add("box", box)
-        bad = peer.add("slide", inner)
-        peer.add("p", bad)
-        inner.attributes["zzz"] = "zzz"
-        peer.add("text", inner).attributes["more"] = 1
-        inner.children.append(pycrdt.XmlText("loose"))
-
-
-def too_deep(peer: CrdtPeer) -> None:
-    with peer.edit():
-        box = peer.add("box")
-        for _ in range(3 * MAX_DEPTH):
-            box = peer.add("box", box)
-
-
-BREAKAGES = [
-    unknown_tag,
-    disallowed_child,
-    unknown_attribute,
-    child_property_as_attribute,
-    unknown_root_attribute,
-    root_id,
-    text_in_the_root,
-    second_text_node,
-    embed_in_text,
-    attribute_of_text,
-    bytes_as_value,
-    shared_type_as_root_attribute,
-    list_items_in_the_tree,
-    bad_subtree,
-    too_deep,
-]
 
 
 @pytest.mark.parametrize("break_it", BREAKAGES)
@@ -306,6 +209,37 @@ def test_updates_in_any_order_end_in_the_same_document(rng: random.Random) -> No
         if applied.update is not None:
             reader.receive(applied.update)
     assert reader.tree == CrdtPeer(state=document.encode_state()).tree == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_history_with_early_updates_loads(rng: random.Random) -> None:
+    updates, expected = history()
+    rng.shuffle(updates)
+    log: list[bytes] = []
+    document = ServerDocument(page_schema())
+    for update in updates:  # what a room stores: effective changes, and early updates as they came
+        applied = document.apply(update)
+        log += [update] if applied.pending else []
+        log += [] if applied.update is None else [applied.update]
+        again = ServerDocument(page_schema())
+        again.load(log)
+        assert again.to_json(include_ids=True) == document.to_json(include_ids=True)
+        document = again  # as after a restart
+    assert CrdtPeer(state=document.encode_state()).tree == expected
+
+
+def test_a_state_that_lacks_its_beginning_is_pending(document: ServerDocument) -> None:
+    one = CrdtPeer()
+    one.add("p")
+    start = one.doc.get_state()
+    one.add("p")
+    two = CrdtPeer(state=one.doc.get_update())
+    two.add("p")
+    applied = document.apply(two.doc.get_update(start))
+    assert applied.pending
+    document.apply(two.doc.get_update())
+    assert len(document.to_json()["page"]["children"]) == 3
 
 
 def test_an_early_update_is_pending(document: ServerDocument) -> None:

@@ -19,7 +19,7 @@ import pycrdt
 from pycrdt import _pycrdt
 
 from meshagent.api.documents.crdt_types import Transaction, XmlContainer, XmlEvent, XmlMap
-from meshagent.api.documents.update_format import read_varint
+from meshagent.api.documents.update_format import Gap, find_early_start, read_varint
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
 
 ROOT_NAME: Final = "xml"
 _EMPTY_VECTOR: Final = b"\x00"
+_EMPTY_UPDATE: Final = b"\x00\x00"
 
 
 class MalformedUpdateError(InvalidRequestError):
@@ -113,8 +114,11 @@ class CrdtDoc:
             self._txn = None
             self._end(txn)
 
-    def apply(self, update: bytes) -> None:
+    def apply(self, update: bytes, *, hold_early: bool = False) -> Gap | None:
         """Apply a remote update; `updates` and `events` tell what changed.
+
+        With `hold_early`, an edit that starts beyond what the document holds of its author is not applied, and what
+        is lacking is returned.
 
         Raises:
             MalformedUpdateError: Not an update. Nothing changed.
@@ -124,7 +128,13 @@ class CrdtDoc:
         _check_client_count(update)
         txn = self._begin(None)
         try:
+            if hold_early:
+                gap = find_early_start(self._doc.get_state(cast(_pycrdt.Transaction, txn)), update)
+                if gap is not None:
+                    merge_updates(update, _EMPTY_UPDATE)  # refuses what is no update
+                    return gap
             self._doc.apply_update(cast(_pycrdt.Transaction, txn), update)
+            return None
         except ValueError as error:  # decoding comes first, so nothing was applied
             raise MalformedUpdateError(f"not a document update: {error}") from error
         except BaseException as error:

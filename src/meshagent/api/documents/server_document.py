@@ -19,7 +19,7 @@ from meshagent.api.documents.patch import patch_root
 from meshagent.api.documents.repair import find_violations, remove_violations
 from meshagent.api.documents.schema import ElementType, MeshSchema
 from meshagent.api.documents.tree import ElementNode, TextNode, element_to_json, parse_document
-from meshagent.api.documents.update_format import Gap, find_gap, read_vector
+from meshagent.api.documents.update_format import Gap, find_missing, read_vector
 
 __all__ = ["Applied", "ServerDocument"]
 
@@ -67,12 +67,14 @@ class ServerDocument:
     def load(self, updates: Iterable[bytes]) -> None:
         """Apply stored history, oldest first, as it is: the schema may have changed since it was written.
 
+        Updates that came early are part of it (`Applied.pending`) and wait as they did.
+
         Raises:
             MalformedUpdateError: The history is damaged.
         """
         for update in updates:
-            self._doc.apply(update)
-        self._discard_queues()
+            self._integrate(update, check=False)
+        self._recent.clear()
 
     def apply(self, update: bytes) -> Applied:
         """Apply a participant's update (Yjs v1) and repair what it breaks.
@@ -85,21 +87,7 @@ class ServerDocument:
         """
         if update in self._recent:  # every client sends back what it receives (spec room-protocol 5.2.5)
             return _UNCHANGED
-        doc = self._doc
-        try:
-            doc.apply(update)
-        except MalformedUpdateError:
-            self._discard_queues()
-            raise
-        applied = self._take()
-        if applied.update is not None and update[0] <= 1:
-            # One author's changes whose effect showed: nothing is left waiting.
-            return self._with_held(applied) if self._held else applied
-        gap = find_gap(doc.state_vector(), update)
-        if gap is not None:
-            applied = Applied(applied.update, applied.repair, pending=True)
-            self._hold(update, gap)
-        return self._with_held(applied) if self._held and applied.update is not None else applied
+        return self._integrate(update, check=True)
 
     def from_json(self, json: object) -> bytes | None:
         """Fill an empty document from its JSON form (spec room-protocol 6.3); returns the change.
@@ -168,6 +156,32 @@ class ServerDocument:
         self._recent.clear()
         self._held.clear()
 
+    def _integrate(self, update: bytes, *, check: bool) -> Applied:
+        """Apply an update, or hold it if it came early.
+
+        The CRDT could wait itself, but loses changes that came early when what they wait for comes in an unlucky order.
+        """
+        try:
+            early = self._doc.apply(update, hold_early=True)
+        except MalformedUpdateError:
+            self._discard_queues()
+            raise
+        if early is not None:
+            self._hold(update, early)
+            return Applied(pending=True)
+        applied = self._take(check=check)
+        if applied.update is None or update[0] != 1:
+            # An edit whose effect showed left nothing waiting; look closer at all others.
+            missing = find_missing(self._doc.state_vector(), update)
+            if missing is not None:
+                applied = Applied(applied.update, applied.repair, pending=True)
+                if missing.gap is not None:
+                    self._rebuild()
+                    self._hold(update, missing.gap)
+        if self._held and applied.update is not None:
+            return self._with_held(applied, check=check)
+        return applied
+
     def _take(self, *, check: bool = True) -> Applied:
         """Return the queued changes as one update; `check` repairs first what they broke."""
         doc = self._doc
@@ -194,21 +208,19 @@ class ServerDocument:
             self._recent[update] = None
 
     def _hold(self, update: bytes, gap: Gap) -> None:
-        """Keep an update that came too early, and keep it out of the CRDT.
-
-        The CRDT would wait with it too, but loses such changes when what they wait for comes in an unlucky order.
-        Rebuilding it from its state rids it of what it keeps back.
-        """
         self._held.append((gap, update))
         while len(self._held) > _MAX_HELD or sum(len(held) for _, held in self._held) > _MAX_HELD_BYTES:
             self._held.pop(0)  # clients send their whole state again when they join
+
+    def _rebuild(self) -> None:
+        """Load the document anew from its state, without what the CRDT keeps waiting."""
         old = self._doc
         self._doc = CrdtDoc(client_id=old.client_id)
         self._doc.apply(old.encode())
         self._discard_queues()
         old.close()
 
-    def _with_held(self, applied: Applied) -> Applied:
+    def _with_held(self, applied: Applied, *, check: bool) -> Applied:
         """Apply the held updates whose turn has come, and add their effect."""
         parts = [applied]
         progress = True
@@ -219,7 +231,7 @@ class ServerDocument:
             self._held = [held for held in self._held if held not in ready]
             for _, update in ready:
                 self._doc.apply(update)
-                parts.append(self._take())
+                parts.append(self._take(check=check))
         updates = [part.update for part in parts if part.update is not None]
         repairs = [part.repair for part in parts if part.repair is not None]
         return Applied(

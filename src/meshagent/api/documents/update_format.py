@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pycrdt
 
-__all__ = ["Gap", "find_gap", "read_varint", "read_vector"]
+__all__ = ["Gap", "Missing", "find_early_start", "find_missing", "read_varint", "read_vector"]
+
+
+_CONTINUED: Final = bytes(range(0x80, 0x100))  # bytes of an integer that are not its last
 
 
 class Gap(NamedTuple):
@@ -17,21 +20,54 @@ class Gap(NamedTuple):
     clock: int
 
 
-def find_gap(vector: bytes, update: bytes) -> Gap | None:
-    """What a copy with state vector `vector` lacks before it can take in `update`, which it was given already.
+class Missing(NamedTuple):
+    """An update lacks what it depends on; `gap` is what, None if that takes reading the update in full."""
 
-    None if nothing is missing, and for updates of several authors, which are no single edit but an exchange of state.
+    gap: Gap | None
+
+
+def find_early_start(vector: bytes, update: bytes) -> Gap | None:
+    """The gap between what a copy with state vector `vector` holds and where an edit, of one author, starts.
+
+    None if there is no gap, or `update` is no edit of one author. Costs no more for documents of many authors.
+    """
+    if update[0] != 1:
+        return None
+    try:
+        _, begin = read_varint(update, 1)  # number of changes
+        client, end = read_varint(update, begin)
+        start, _ = read_varint(update, end)
+    except IndexError:
+        return None  # cut short; the decoder says so better
+    if start == 0 or start <= _clock_of(vector, update[begin:end]):
+        return None
+    return Gap(client, start)
+
+
+def _clock_of(vector: bytes, client: bytes) -> int:
+    """The clock of one author, given as its bytes, without reading the whole vector.
+
+    A vector is a count and then pairs of integers, so an author stands where an odd number of integers has ended.
+    """
+    position = vector.find(client, 1)
+    while position > 0:
+        if vector[position - 1] < 0x80 and len(vector[:position].translate(None, _CONTINUED)) % 2:
+            return read_varint(vector, position + len(client))[0]
+        position = vector.find(client, position + 1)
+    return 0
+
+
+def find_missing(vector: bytes, update: bytes) -> Missing | None:
+    """What a copy with state vector `vector` lacks to take in `update`, which it was given already.
+
+    The gap is found for deletions; what updates of several authors lack takes reading them in full.
     """
     rest = pycrdt.get_update(update, vector)
+    if rest[0] != 0:
+        return Missing(None)
     clocks = read_vector(vector)
-    if rest[0] == 0:
-        return next((gap for gap in _read_deletions(rest, 1) if gap.clock > clocks.get(gap.client, 0)), None)
-    if rest[0] != 1:
-        return None
-    _, position = read_varint(rest, 1)  # number of changes
-    client, position = read_varint(rest, position)
-    clock, position = read_varint(rest, position)
-    return Gap(client, clock) if clock > clocks.get(client, 0) else None
+    gap = next((gap for gap in _read_deletions(rest, 1) if gap.clock > clocks.get(gap.client, 0)), None)
+    return None if gap is None else Missing(gap)
 
 
 def read_vector(vector: bytes) -> dict[int, int]:
