@@ -8,6 +8,7 @@ The server answers an edit when it is stored (durability as its flags say); the 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 from pycrdt import Doc, XmlElement, XmlFragment, XmlText
@@ -22,8 +23,24 @@ LIVE_READERS = 2
 WINDOW = 64
 PACED_EDITS_PER_SECOND = 50
 MEMORY_TEXT_SIZE = 10_000
-PHASE_TIMEOUT = 40.0
+PHASE_TIMEOUT = 30.0
+EXTENSION = "typed"
 SETTLE_SECONDS = 1.5
+
+
+def element(tag: str, properties: dict[str, object]) -> dict[str, object]:
+    """A schema's definition of one element."""
+    body = {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
+    return {"type": "object", "additionalProperties": False, "required": [tag], "properties": {tag: body}}
+
+
+def schema() -> bytes:
+    """The schema of a document that holds texts."""
+    children = {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/text"}]}}
+    root = element("typed", {"children": children})
+    return json.dumps(
+        {"$root_tag_ref": "#/$defs/typed", **root, "$defs": {"typed": root, "text": element("text", {})}}
+    ).encode()
 
 
 def typed_updates(edits: int) -> list[bytes]:
@@ -192,7 +209,8 @@ class Session:
 
 async def start_session(subject: Subject, room: str, edits: int) -> Session:
     """A document with its readers, the element that holds the text already in place."""
-    path = f"{room}.document"
+    path = f"{room}.{EXTENSION}"
+    await subject.deploy_schema(room, EXTENSION, schema())
     frames = subject.edits(path, typed_updates(edits))
     readers = [
         await subject.join_documents(room, subject.token(room, f"reader{number}"), [path]) for number in range(READERS)
@@ -250,9 +268,10 @@ def acknowledgements(session: Session) -> dict[str, float]:
 async def memory(subject: Subject, room: str, documents: int) -> dict[str, float]:
     """What documents of 10,000 characters cost while one connection has them open."""
     update = text_update(MEMORY_TEXT_SIZE)
-    paths = [f"{room}-{number}.document" for number in range(documents)]
-    warm = await subject.join_documents(room, subject.token(room, "warm"), [f"{room}.document"])
-    warm.send(subject.edits(f"{room}.document", [update])[0])
+    await subject.deploy_schema(room, EXTENSION, schema())
+    paths = [f"{room}-{number}.{EXTENSION}" for number in range(documents)]
+    warm = await subject.join_documents(room, subject.token(room, "warm"), [f"{room}.{EXTENSION}"])
+    warm.send(subject.edits(f"{room}.{EXTENSION}", [update])[0])
     await asyncio.sleep(SETTLE_SECONDS)
     before = memory_kib(subject.pids())
     connection = await subject.join_documents(room, subject.token(room, "reader"), paths)

@@ -80,6 +80,9 @@ class Subject(ABC):
     def broadcasts(self, texts: Sequence[str]) -> list[bytes]:
         """Frames that send each of `texts` to everybody else, all of one size if the texts are."""
 
+    async def deploy_schema(self, room: str, name: str, schema: bytes) -> None:  # noqa: B027 - the yardstick has none
+        """Say what documents with the extension `name` look like."""
+
     @abstractmethod
     async def join_documents(self, room: str, token: str, paths: Sequence[str]) -> Connection:
         """Join `room` and open the documents at `paths`, made if missing."""
@@ -203,6 +206,9 @@ class RoomServer(Subject):
     def edits(self, path: str, updates: Sequence[bytes]) -> list[bytes]:
         bodies = [envelope.pack({"path": path}, base64.b64encode(update)) for update in updates]
         return [message_frames(FIRST_EDIT_ID + n, "room.sync", body) for n, body in enumerate(bodies)]
+
+    async def deploy_schema(self, room: str, name: str, schema: bytes) -> None:
+        await self.upload_frames(room, f".schemas/{name}.json", schema)
 
     def document_feed(self) -> DocumentFeed:
         return RoomDocumentFeed()
