@@ -1,0 +1,1 @@
+"""Projects, people, keys and everything else that is administered: kept in SQL, served over REST."""

@@ -1,0 +1,141 @@
+"""The accounts database: SQLite in the data folder, or PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from meshagent.api.errors import AlreadyExistsError, NotFoundError, UnavailableError
+from meshagent.server.accounts.encryption import SecretBox
+from meshagent.server.accounts.migrations.runner import upgrade_to_head
+from meshagent.server.stores.health import HealthMonitor
+
+COMPONENT: Final = "accounts"
+_FOREIGN_KEY_VIOLATION: Final = "23503"
+
+
+class DatabaseStartError(OSError):
+    """The accounts database cannot be opened; the text says why and holds no password."""
+
+
+def database_url(data_dir: Path, configured: str | None) -> URL:
+    """Where the database is: `configured` (postgresql://… or sqlite:///…), else `accounts.sqlite` in the data folder.
+
+    Raises:
+        DatabaseStartError: The URL is none, or names another kind of database.
+    """
+    if configured is None:
+        return URL.create("sqlite+aiosqlite", database=str(data_dir / "accounts.sqlite"))
+    try:
+        url = make_url(configured)
+    except ArgumentError:
+        raise DatabaseStartError("database_url is not a URL such as postgresql://user:password@host/name") from None
+    backend = url.get_backend_name()
+    drivers = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+    if backend not in drivers:
+        raise DatabaseStartError(f"database_url names {backend!r}; postgresql and sqlite are served")
+    return url.set(drivername=drivers[backend])
+
+
+class Database:
+    """Transactions on the accounts database.
+
+    Attributes:
+        box: Encrypts what is secret.
+    """
+
+    def __init__(self, engine: AsyncEngine, box: SecretBox, health: HealthMonitor) -> None:
+        self._engine = engine
+        self._health = health
+        self.box = box
+
+    @classmethod
+    async def open(
+        cls,
+        url: URL,
+        *,
+        box: SecretBox,
+        health: HealthMonitor,
+        durability: Literal["fsync", "process"] = "fsync",
+    ) -> Database:
+        """Connect, and bring the tables up to date.
+
+        Raises:
+            DatabaseStartError: The database cannot be reached or was written by a newer server.
+        """
+        engine = create_engine(url, durability=durability)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(upgrade_to_head)
+        except BaseException as error:
+            await engine.dispose()
+            if isinstance(error, (SQLAlchemyError, OSError)):
+                reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+                raise DatabaseStartError(f"the accounts database {url!r} cannot be opened: {reason}") from error
+            raise
+        return cls(engine, box, health)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may work on the same database."""
+        return self._engine.dialect.name != "sqlite"
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: committed, and durable, when the block ends without an error.
+
+        Raises:
+            AlreadyExistsError: A unique value is taken.
+            NotFoundError: A row refers to one that does not exist.
+            UnavailableError: The database cannot be used right now.
+        """
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError as error:
+            raise _violation(error) from None
+        except (DBAPIError, PoolTimeoutError, OSError) as error:
+            self._health.report_failure(COMPONENT, error)
+            raise UnavailableError("the accounts database cannot be used right now") from error
+        self._health.report_success(COMPONENT)
+
+
+def create_engine(url: URL, *, durability: Literal["fsync", "process"] = "fsync") -> AsyncEngine:
+    """An engine with our settings for the kind of database."""
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=10, pool_pre_ping=True)
+    # One connection: SQLite has one writer anyway, and transactions that wait in line here cannot deadlock there.
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=30)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # so that BEGIN is ours, and migrations are one transaction
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={'FULL' if durability == 'fsync' else 'NORMAL'}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA busy_timeout=10000")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _violation(error: IntegrityError) -> AlreadyExistsError | NotFoundError:
+    text = str(error.orig)
+    if getattr(error.orig, "sqlstate", None) == _FOREIGN_KEY_VIOLATION or "FOREIGN KEY" in text:
+        return NotFoundError("something that the request refers to does not exist")
+    return AlreadyExistsError("there is one of that name already")

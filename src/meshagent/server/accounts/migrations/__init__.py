@@ -1,0 +1,1 @@
+"""Changes of the accounts schema, one revision each; run when a server starts."""
