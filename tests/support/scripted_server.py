@@ -28,6 +28,7 @@ class ScriptedServer:
     Attributes:
         requests: (type, header, payload) of everything that was received, in order.
         replies: How requests are answered, by type; `empty` for all others.
+        follow_ups: What is done after the answer, by type.
     """
 
     def __init__(self, protocol: Protocol, *, participant_id: str = "me", session_id: str = "s1") -> None:
@@ -36,6 +37,7 @@ class ScriptedServer:
         self.session_id = session_id
         self.requests: list[tuple[str, dict[str, Any], bytes]] = []
         self.replies: dict[str, Reply] = {}
+        self.follow_ups: dict[str, Callable[[dict[str, Any], bytes], Awaitable[None]]] = {}
         self.greets = True
         self._received = asyncio.Condition()
         self._stack = AsyncExitStack()
@@ -98,6 +100,8 @@ class ScriptedServer:
             reply = ErrorBody(text=str(error), code=getattr(error, "wire_code", None))
         if reply is not NO_ANSWER:
             await protocol.send("__response__", _content(reply).pack(), message_id)
+        if (follow_up := self.follow_ups.get(message_type)) is not None:
+            await follow_up(header, payload)
 
 
 def _content(reply: Any) -> Body:

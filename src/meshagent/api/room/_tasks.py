@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -16,12 +18,13 @@ class OwnedTasks:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Awaitable[Any], name: str) -> asyncio.Task[Any]:
-        """Run `work` as a task; `name` appears in the log if it fails."""
+    def start(self, work: Awaitable[T], name: str, *, quiet: bool = False) -> asyncio.Task[T]:
+        """Run `work` as a task; `name` appears in the log if it fails, unless `quiet`: then others see to that."""
         coroutine = work if isinstance(work, Coroutine) else _awaiting(work)
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_retrieve if quiet else _report)
         return task
 
     async def close(self) -> None:
@@ -33,11 +36,16 @@ class OwnedTasks:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("%s failed", task.get_name(), exc_info=error)
+
+def _report(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s failed", task.get_name(), exc_info=error)
 
 
-async def _awaiting(work: Awaitable[Any]) -> Any:
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+async def _awaiting(work: Awaitable[T]) -> T:
     return await work

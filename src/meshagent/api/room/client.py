@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -24,13 +24,11 @@ from meshagent.api.room.queues import QueuesClient
 from meshagent.api.room.reconnect import ReconnectPolicy
 from meshagent.api.room.requests import Answer, Requests, read_body, read_result
 from meshagent.api.room.storage import StorageClient
+from meshagent.api.room.sync import SyncClient
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import MessageHandler, Protocol
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.content import Body
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["RoomClient"]
 
@@ -91,6 +89,7 @@ class RoomClient:
 
         self.messaging = MessagingClient(room=self)
         self.storage = StorageClient(room=self)
+        self.sync = SyncClient(room=self)
         self.agents = AgentsClient(room=self)
         self.queues = QueuesClient(room=self)
         self.livekit = LivekitClient(room=self)
@@ -102,6 +101,7 @@ class RoomClient:
             (names.ROOM_STATUS, self._on_status),
             *self.messaging._message_handlers(),
             *self.storage._message_handlers(),
+            *self.sync._message_handlers(),
             *self.developer._message_handlers(),
         ]
 
@@ -232,6 +232,7 @@ class RoomClient:
                 await asyncio.wait([self._supervisor])
                 self._supervisor = None
             self._finish()
+            self.sync._leave()
             try:
                 await self._tasks.close()
             finally:
@@ -244,6 +245,11 @@ class RoomClient:
 
     async def _say_goodbye(self) -> None:
         """Let the sub-clients deliver what they hold back."""
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT):
+                await self.sync._flush()
+        except TimeoutError:
+            log.warning("left the room before all edits had arrived")
 
     async def _until_joined(self) -> None:
         """Wait until the room is ready and has said who we are."""
@@ -276,6 +282,7 @@ class RoomClient:
         self._connection += 1
         self._requests.fail_all(ConnectionLostError(reason))
         self.messaging._connection_lost()
+        self.sync._connection_lost()
 
     def _unregister(self) -> None:
         for message_type, handler in self._handlers:
@@ -327,12 +334,14 @@ class RoomClient:
 
     async def _rejoin(self) -> None:
         self._ready = _Readiness()
+        session_id = self._room.get("session_id")
         await self.protocol.reopen()
         await self._until_joined()
         if self._local_participant is not None:
             await self._local_participant._send_own_attributes()
         await self._restore("messaging", self.messaging._restore)
         await self._restore("the developer watch", self.developer._restore)
+        await self.sync._restore(same_run=self._room["session_id"] == session_id)
 
     async def _restore(self, what: str, restore: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -1,0 +1,247 @@
+"""One open document of a room client: what is to be sent of it, and how it comes back after a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import logging
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, Any, Final
+
+import pycrdt
+
+from meshagent.api.contracts import documents as api
+from meshagent.api.documents.crdt_doc import MalformedUpdateError, merge_updates
+from meshagent.api.documents.runtime import RuntimeDocument
+from meshagent.api.documents.schema import MeshSchema
+from meshagent.api.errors import ConnectionLostError, RequestTimeoutError, RoomException
+from meshagent.api.room.reconnect import ReconnectPolicy
+
+if TYPE_CHECKING:
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["MeshDocument", "OpenDocument"]
+
+log = logging.getLogger(__name__)
+
+EMPTY_UPDATE: Final = b"\x00\x00"
+MAX_EARLY_UPDATES: Final = 10_000
+REFUSAL_RETRIES: Final = ReconnectPolicy(max_attempts=6)
+
+
+class MeshDocument(RuntimeDocument):
+    """A document of a room, open in this client. Edits go to the room by themselves.
+
+    Attributes:
+        synchronized: Done when the content that the room has was received.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.synchronized: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class OpenDocument:
+    """One document, its users, and the exchange with the room.
+
+    While connected, local edits are sent one update at a time; those that are made while one is under way are
+    merged into the next. While the connection is lost, edits just stay in the document: what the room lacks is
+    worked out from state vectors when the connection is back, so nothing is lost and nothing doubled.
+    """
+
+    def __init__(self, path: str, room: RoomClient, *, create: bool) -> None:
+        self.path = path
+        self.users = 0
+        self.document: MeshDocument | None = None
+        self.opening: asyncio.Task[MeshDocument] | None = None
+        self._room = room
+        self._create = create
+        self._early: list[bytes] = []  # came before the answer to `room.connect` was read
+        self._online = False
+        self._edits: list[str] = []  # base64, not sent yet
+        self._sender: asyncio.Task[None] | None = None
+        self._changed_offline = False
+        self._known_vector = b"\x00"  # what the room certainly has
+        self._restored: asyncio.Future[bytes] | None = None
+        self._refusal: RoomException | None = None
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    # -- opening and closing
+
+    async def open(self) -> MeshDocument:
+        """Subscribe, and return the document when it has the room's content."""
+        result = await self._room.call(api.CONNECT, api.ConnectRequest(path=self.path, create=self._create))
+        schema = MeshSchema.from_json(result.schema)
+        document = self.document = MeshDocument(schema=schema, on_document_sync=self._edited)
+        early, self._early = self._early, []
+        for update in early:
+            self.receive(update)
+        await document.synchronized
+        return document
+
+    def close(self) -> None:
+        """Take no more edits; the content stays readable."""
+        self._online = False
+        if not self._settled.is_set():
+            log.warning("edits of %s did not reach the room", self.path)
+        self._stop_sending()
+        if self.document is not None:
+            self.document.close()
+            if not self.document.synchronized.done():
+                self.document.synchronized.cancel()
+
+    async def flush(self) -> None:
+        """Return when the room has all edits.
+
+        Raises:
+            RoomException: It refused one.
+            RequestTimeoutError: The connection is lost and does not come back in time.
+        """
+        try:
+            async with asyncio.timeout(self._room._policy.request_timeout):
+                await self._settled.wait()
+        except TimeoutError:
+            raise RequestTimeoutError(f"edits of {self.path} did not reach the room in time") from None
+        if self._refusal is not None:
+            raise self._refusal
+
+    # -- receiving
+
+    def receive(self, payload: bytes) -> None:
+        """Take a `room.sync` event."""
+        document = self.document
+        if document is None:
+            if len(self._early) < MAX_EARLY_UPDATES:
+                self._early.append(payload)
+            return
+        try:
+            update = b64decode(payload, validate=True)
+            document.apply_update(update)
+        except (MalformedUpdateError, binascii.Error) as error:
+            log.error("an update of %s cannot be read: %s", self.path, error)
+            self._fail_opening(RoomException(f"the room's content of {self.path} cannot be read: {error}"))
+            return
+        if self._restored is not None:
+            if not self._restored.done():
+                self._restored.set_result(update)
+        elif not document.synchronized.done():
+            self._known_vector = document.get_state_vector()
+            self._online = True
+            document.synchronized.set_result(None)
+
+    def _fail_opening(self, error: RoomException) -> None:
+        """End the wait for the room's content, if there is one."""
+        if self._restored is not None and not self._restored.done():
+            self._restored.set_exception(error)
+        if self.document is not None and not self.document.synchronized.done():
+            self.document.synchronized.set_exception(error)
+
+    # -- sending
+
+    def _edited(self, update: str) -> None:
+        """A local edit happened; called by the document, with base64 text."""
+        self._settled.clear()
+        if not self._online:
+            self._changed_offline = True
+            return
+        self._edits.append(update)
+        if self._sender is None:
+            self._sender = self._room._tasks.start(self._send_edits(), f"edits of {self.path}")
+
+    async def _send_edits(self) -> None:
+        try:
+            while self._edits and self._online:
+                edits, self._edits = self._edits, []
+                payload = edits[0].encode() if len(edits) == 1 else _merged(edits)
+                await self._send(payload)
+                self._arrived()
+        except ConnectionLostError:
+            self._changed_offline = True  # `restore` sends what did not arrive
+        except RoomException as error:
+            self._refused(error)
+        finally:
+            if self._sender is asyncio.current_task():
+                self._sender = None
+
+    def _arrived(self) -> None:
+        """The room has taken an update; if nothing was edited meanwhile, it has all that this copy has."""
+        if not self._edits and self.document is not None:
+            self._known_vector = self.document.get_state_vector()
+            self._settled.set()
+
+    def _stop_sending(self) -> None:
+        """What was under way may or may not have arrived; `restore` finds out."""
+        if self._sender is not None:
+            self._sender.cancel()
+            self._sender = None
+            self._changed_offline = True
+
+    async def _send(self, payload: bytes) -> None:
+        """Send one update; trouble of the server that may pass is waited out."""
+        for delay in REFUSAL_RETRIES.delays():
+            try:
+                await self._room._call_now(api.SYNC, api.SyncRequest(path=self.path), payload)
+            except ConnectionLostError:
+                raise
+            except RoomException as error:
+                if not error.retryable:
+                    raise
+                log.warning("the room does not take edits of %s right now: %s", self.path, error)
+                await asyncio.sleep(delay)
+            else:
+                return
+        await self._room._call_now(api.SYNC, api.SyncRequest(path=self.path), payload)
+
+    def _refused(self, error: RoomException) -> None:
+        """The room does not take an edit: this copy differs from the room's from now on."""
+        log.error("the room refused an edit of %s: %s", self.path, error)
+        self._refusal = error
+        self._online = False
+        self._edits.clear()
+        self._settled.set()
+        self._room.emit("document.error", path=self.path, error=error)
+
+    # -- after a lost connection
+
+    def connection_lost(self) -> None:
+        """Keep what happens from now on in the document alone."""
+        self._online = False
+        self._edits.clear()
+        self._stop_sending()
+        self._fail_opening(ConnectionLostError(f"the connection ended while {self.path} was opened"))
+
+    async def restore(self, *, same_run: bool) -> None:
+        """Subscribe again, take what was missed, and send what the room lacks.
+
+        Args:
+            same_run: The room is the one that we left, so that it has all that it acknowledged. Otherwise it is
+                asked for all it has, and gets whatever it lacks.
+        """
+        document = self.document
+        if document is None or self._refusal is not None:
+            return
+        vector = b64encode(document.get_state_vector()).decode() if same_run else None
+        self._restored = asyncio.get_running_loop().create_future()
+        try:
+            request = api.ConnectRequest(path=self.path, create=self._create, vector=vector)
+            await self._room._call_now(api.CONNECT, request)
+            received = await self._restored
+        finally:
+            self._restored = None
+        if not same_run:
+            self._known_vector = pycrdt.get_state(received)
+        self._go_online(document, same_run=same_run)
+
+    def _go_online(self, document: MeshDocument, *, same_run: bool) -> None:
+        self._online = True
+        self._settled.set()
+        if self._changed_offline or not same_run:
+            missing = document.get_state(self._known_vector)
+            if missing != EMPTY_UPDATE:
+                self._edited(b64encode(missing).decode())
+        self._changed_offline = False
+
+
+def _merged(edits: list[str]) -> bytes:
+    return b64encode(merge_updates(*(b64decode(edit) for edit in edits)))

@@ -1,0 +1,167 @@
+"""Shared documents: `room.sync` (spec room-protocol 5.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from meshagent.api.contracts import documents as api
+from meshagent.api.errors import InvalidStateError, RoomException
+from meshagent.api.room._done import DONE, Done
+from meshagent.api.room.documents import MeshDocument, OpenDocument
+from meshagent.api.transport.protocol import MessageHandler, Protocol
+from meshagent.api.wire import envelope, names
+
+if TYPE_CHECKING:
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["MeshDocument", "SyncClient"]
+
+log = logging.getLogger(__name__)
+
+
+class SyncClient:
+    """Use it as `room.sync`. Open documents survive reconnecting, with the edits that were made meanwhile.
+
+    Errors of all methods: as `RoomClient.call`; `NotFoundError`, `AlreadyExistsError`.
+    """
+
+    def __init__(self, *, room: RoomClient) -> None:
+        self._room = room
+        self._open: dict[str, OpenDocument] = {}
+
+    def start(self) -> Done:
+        """Does nothing: the client works from when the room is ready. May be awaited."""
+        return DONE
+
+    def stop(self) -> Done:
+        """Does nothing: the client works until the room is left. May be awaited."""
+        return DONE
+
+    async def create(self, path: str, json: Mapping[str, Any] | None = None) -> None:
+        """Make a document; the extension of `path` names its schema.
+
+        Args:
+            path: Where nothing exists yet.
+            json: Its content, one key, the root's tag; see spec 6.3 for the form.
+        """
+        request = api.CreateRequest(path=_normal(path), json=None if json is None else dict(json))
+        await self._room.call(api.CREATE, request)
+
+    async def open(self, path: str, create: bool = True) -> MeshDocument:
+        """The document at `path`, live: it follows the others' edits, and they follow this copy's.
+
+        Opening it again gives the same object; it stays open until it was closed as often.
+
+        Args:
+            path: The document; its extension names its schema.
+            create: Whether a missing document is made; else it is a `NotFoundError`.
+        """
+        path = _normal(path)
+        entry = self._open.get(path)
+        if entry is None:
+            entry = self._open[path] = OpenDocument(path, self._room, create=create)
+            entry.opening = self._room._tasks.start(entry.open(), f"opening {path}", quiet=True)
+        entry.users += 1
+        assert entry.opening is not None
+        try:
+            return await asyncio.shield(entry.opening)
+        except BaseException:
+            entry.users -= 1
+            if entry.users == 0 or entry.opening.done():
+                self._give_up(entry)
+            raise
+
+    async def close(self, path: str) -> None:
+        """Say that this user of the document is done; the last one closes it, when all edits have arrived.
+
+        Raises:
+            InvalidStateError: The document is not open.
+            RoomException: The room refused an edit, which it therefore does not have; the document is closed.
+        """
+        path = _normal(path)
+        entry = self._open.get(path)
+        if entry is None or entry.users == 0:
+            raise InvalidStateError(f"the document {path!r} is not open")
+        entry.users -= 1
+        if entry.users:
+            return
+        try:
+            await entry.flush()
+        finally:
+            if entry.users == 0:  # nobody opened it meanwhile
+                self._forget(entry)
+                await self._disconnect(entry)
+
+    async def sync(self, path: str, data: bytes | str) -> None:
+        """Send an update as it is, base64 text or bytes; documents that are open send theirs by themselves."""
+        payload = data.encode() if isinstance(data, str) else data
+        await self._room.call(api.SYNC, api.SyncRequest(path=_normal(path)), payload)
+
+    def get_open_documents(self) -> dict[str, MeshDocument]:
+        """The documents that are open, by path."""
+        return {path: entry.document for path, entry in self._open.items() if entry.document is not None}
+
+    # -- one document
+
+    def _give_up(self, entry: OpenDocument) -> None:
+        """Nobody wants the document any more, or it could not be opened."""
+        self._forget(entry)
+        assert entry.opening is not None
+        if not entry.opening.done():  # the room may have subscribed us already
+            entry.opening.cancel()
+            self._room._tasks.start(self._disconnect(entry), f"closing {entry.path}", quiet=True)
+
+    def _forget(self, entry: OpenDocument) -> None:
+        if self._open.get(entry.path) is entry:
+            del self._open[entry.path]
+        entry.close()
+
+    async def _disconnect(self, entry: OpenDocument) -> None:
+        try:
+            await self._room._call_now(api.DISCONNECT, api.DisconnectRequest(path=entry.path))
+        except RoomException as error:
+            log.info("the room was not told that %s is closed: %s", entry.path, error)
+
+    # -- the connection
+
+    def _message_handlers(self) -> list[tuple[str, MessageHandler]]:
+        return [(names.DOCUMENT_UPDATE, self._on_update)]
+
+    def _on_update(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
+        event, payload = envelope.unpack_as(data, api.SyncRequest)
+        entry = self._open.get(_normal(event.path))
+        if entry is None:
+            log.debug("an update came late for %s", event.path)
+        else:
+            entry.receive(payload)
+
+    async def _flush(self) -> None:
+        """Wait until the room has all edits."""
+        for entry in list(self._open.values()):
+            try:
+                await entry.flush()
+            except RoomException as error:
+                log.error("edits of %s are lost: %s", entry.path, error)
+
+    def _connection_lost(self) -> None:
+        for entry in self._open.values():
+            entry.connection_lost()
+
+    async def _restore(self, *, same_run: bool) -> None:
+        """Open the documents again on a new connection, and exchange what either side lacks."""
+        for entry in list(self._open.values()):
+            if entry.document is not None:
+                await self._room._restore(f"the document {entry.path}", partial(entry.restore, same_run=same_run))
+
+    def _leave(self) -> None:
+        for entry in list(self._open.values()):
+            self._forget(entry)
+
+
+def _normal(path: str) -> str:
+    """`path` without what does not distinguish it: outer and doubled slashes, dots that mean `here`."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
