@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from meshagent.server.config import ServerConfig
-from meshagent.server.furnishing import FurnishedRoom, RoomFurnisher, RoomStores
+from meshagent.server.config import LimitSettings, ServerConfig
+from meshagent.server.furnishing import FurnishedRoom, RoomFurnisher, RoomLimits, RoomStores
 from meshagent.server.gateway.auth import Doorkeeper
 from meshagent.server.gateway.documents import DocumentRoutes
 from meshagent.server.gateway.files import FileRoutes
@@ -33,10 +33,12 @@ from meshagent.server.identity import ServerIdentity, load_identity
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.directory import RoomDirectory
 from meshagent.server.rooms.room import RoomKey
+from meshagent.server.services.livekit import LivekitServer
 from meshagent.server.stores.commit_log import CommitLog
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.local_files import LocalFileStores
 from meshagent.server.stores.sqlite_documents import SqliteDocumentLog
+from meshagent.server.stores.sqlite_queues import SqliteQueueStore
 from meshagent.server.stores.sqlite_schema import ROOM_MIGRATIONS
 
 log = logging.getLogger(__name__)
@@ -135,7 +137,9 @@ async def _open_stores(config: ServerConfig, health: HealthMonitor, stack: Async
     files = LocalFileStores(config.data_dir / "files", durability=config.durability, health=health)
     await files.start()
     stack.push_async_callback(files.close)
-    return RoomStores(documents=SqliteDocumentLog(commit_log), files=files)
+    return RoomStores(
+        documents=SqliteDocumentLog(commit_log), queues=await SqliteQueueStore.open_store(commit_log), files=files
+    )
 
 
 async def _serve(
@@ -154,14 +158,8 @@ async def _serve(
         download_url=lambda key, path, download: (
             addresses.http + signer.sign(key.project_id, key.room_name, path, download=download)
         ),
-        connection_limits=ConnectionLimits(
-            max_message_bytes=limits.max_message_bytes,
-            max_pending_requests=limits.max_pending_requests,
-            max_pending_bytes=limits.max_pending_bytes,
-            max_buffered_bytes=limits.max_buffered_bytes,
-        ),
-        max_connections=limits.max_connections_per_room,
-        max_file_bytes=limits.max_file_bytes,
+        limits=_room_limits(limits),
+        livekit=_livekit(config),
     )
     directory = RoomDirectory(furnisher.make, idle_grace=config.idle_grace)
     shell = WebSocketShell(
@@ -209,6 +207,28 @@ async def _serve(
     port = int(runner.addresses[0][1])
     addresses.listening_on(port)
     return StartedServer(url=addresses.http, port=port, identity=identity, health=health, directory=directory)
+
+
+def _room_limits(limits: LimitSettings) -> RoomLimits:
+    return RoomLimits(
+        connection=ConnectionLimits(
+            max_message_bytes=limits.max_message_bytes,
+            max_pending_requests=limits.max_pending_requests,
+            max_pending_bytes=limits.max_pending_bytes,
+            max_buffered_bytes=limits.max_buffered_bytes,
+        ),
+        max_connections=limits.max_connections_per_room,
+        max_file_bytes=limits.max_file_bytes,
+        max_document_bytes=limits.max_document_bytes,
+        max_queue_messages=limits.max_queue_messages,
+    )
+
+
+def _livekit(config: ServerConfig) -> LivekitServer | None:
+    livekit = config.livekit
+    if livekit.url is None or livekit.api_key is None or livekit.api_secret is None:
+        return None
+    return LivekitServer(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
 
 
 class _Addresses:

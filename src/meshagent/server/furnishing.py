@@ -10,10 +10,13 @@ from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomKey, RoomParts
 from meshagent.server.services.developer import DeveloperService
 from meshagent.server.services.documents.service import DocumentService
+from meshagent.server.services.livekit import LivekitServer, LivekitService
 from meshagent.server.services.messaging import MessagingService
+from meshagent.server.services.queues import QueuesService
 from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.documents import DocumentLogStore
 from meshagent.server.stores.files import FileStores
+from meshagent.server.stores.queues import QueueStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class RoomServices:
     messaging: MessagingService
     storage: StorageService
     documents: DocumentService
+    queues: QueuesService
     developer: DeveloperService
 
 
@@ -37,7 +41,19 @@ class RoomStores:
     """The stores that all rooms of a server share."""
 
     documents: DocumentLogStore
+    queues: QueueStore
     files: FileStores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomLimits:
+    """Bounds of each room; sizes in bytes."""
+
+    connection: ConnectionLimits
+    max_connections: int
+    max_file_bytes: int
+    max_document_bytes: int
+    max_queue_messages: int
 
 
 class RoomFurnisher:
@@ -47,9 +63,8 @@ class RoomFurnisher:
         stores: Where rooms keep what outlives them.
         room_url: The WebSocket URL of a room, as its members get it.
         download_url: A signed URL of a file: room, path, whether to save it.
-        connection_limits: Bounds of each connection.
-        max_connections: Connections of one room.
-        max_file_bytes: Size of one file.
+        limits: Bounds of each room.
+        livekit: The LiveKit server, if there is one.
     """
 
     def __init__(
@@ -58,45 +73,43 @@ class RoomFurnisher:
         stores: RoomStores,
         room_url: Callable[[RoomKey], str],
         download_url: Callable[[RoomKey, str, bool], str],
-        connection_limits: ConnectionLimits,
-        max_connections: int,
-        max_file_bytes: int,
+        limits: RoomLimits,
+        livekit: LivekitServer | None,
     ) -> None:
         self._stores = stores
         self._room_url = room_url
         self._download_url = download_url
-        self._connection_limits = connection_limits
-        self._max_connections = max_connections
-        self._max_file_bytes = max_file_bytes
+        self._limits = limits
+        self._livekit = livekit
 
     async def make(self, key: RoomKey) -> FurnishedRoom:
         """A room with its services, ready for its first participant."""
+        limits = self._limits
         room = FurnishedRoom(
-            key, url=self._room_url(key), limits=self._connection_limits, max_connections=self._max_connections
+            key, url=self._room_url(key), limits=limits.connection, max_connections=limits.max_connections
         )
         developer = DeveloperService(room)
         messaging = MessagingService(room)
+        queues = QueuesService(room, self._stores.queues, max_messages=limits.max_queue_messages)
+        livekit = LivekitService(room, self._livekit)
         storage = StorageService(
             room,
             await self._stores.files.open(key.project_id, key.room_name),
             sign_url=lambda path, download: self._download_url(key, path, download),
-            max_file_bytes=self._max_file_bytes,
+            max_file_bytes=limits.max_file_bytes,
         )
-        documents = DocumentService(room, self._stores.documents, storage)
+        documents = DocumentService(room, self._stores.documents, storage, max_bytes=limits.max_document_bytes)
         storage.watcher = documents
         flat_documents = FlatDocuments(documents)
-        room.services = RoomServices(messaging=messaging, storage=storage, documents=documents, developer=developer)
-        # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
-        services = (messaging, storage, flat_documents, documents, developer)
+        room.services = RoomServices(
+            messaging=messaging, storage=storage, documents=documents, queues=queues, developer=developer
+        )
+        serving = (messaging, storage, flat_documents, queues, livekit, developer)
         room.furnish(
             RoomParts(
-                served=[
-                    *messaging.operations(),
-                    *storage.operations(),
-                    *flat_documents.operations(),
-                    *developer.operations(),
-                ],
-                services=services,
+                served=[operation for service in serving for operation in service.operations()],
+                # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
+                services=(queues, messaging, storage, flat_documents, documents, livekit, developer),
                 record=developer.record,
             )
         )

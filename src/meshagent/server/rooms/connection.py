@@ -108,6 +108,10 @@ class Connection(WebSocketHandler):
                 LimitExceededError(f"the message is larger than the limit of {limit} bytes", limit=limit),
             )
 
+    def received_text(self, text: str) -> bool:
+        """Text frames belong to no client of this protocol; they are ignored, not punished (spec 1.3)."""
+        return True
+
     def writable(self) -> None:
         if self._writable is not None:
             self._writable.set()

@@ -69,14 +69,12 @@ class RoomDirectory(Generic[RoomT]):
             UnavailableError: The server is shutting down, or the room's stores cannot be opened.
             LimitExceededError: Too many rooms run.
         """
-        run = await self._running(key)
-        run.leases += 1
+        run = await self._held(key)
         try:
             assert run.room is not None
             yield run.room
         finally:
-            run.leases -= 1
-            self._watch_idleness(key, run)
+            self._let_go(key, run)
 
     async def end(self, key: RoomKey, code: CloseCode, reason: str) -> bool:
         """End a room now, whoever is in it. Returns whether it ran."""
@@ -95,19 +93,31 @@ class RoomDirectory(Generic[RoomT]):
             return_exceptions=True,
         )
 
-    async def _running(self, key: RoomKey) -> _Run[RoomT]:
+    async def _held(self, key: RoomKey) -> _Run[RoomT]:
+        """The run of a room, with a lease taken before anything is awaited: it cannot end under the caller."""
         while True:
             if self._closing:
                 raise UnavailableError("the server is shutting down")
             run = self._runs.get(key)
-            if run is None:
-                run = self._start(key)
-            elif run.ending is not None:
+            if run is not None and run.ending is not None:
                 await asyncio.shield(run.ending)
                 continue
-            await asyncio.shield(run.starting)
+            if run is None:
+                run = self._start(key)
+            run.leases += 1
+            try:
+                await asyncio.shield(run.starting)
+            except BaseException:
+                self._let_go(key, run)
+                raise
             if run.ending is None:
+                self._watch_idleness(key, run)
                 return run
+            self._let_go(key, run)
+
+    def _let_go(self, key: RoomKey, run: _Run[RoomT]) -> None:
+        run.leases -= 1
+        self._watch_idleness(key, run)
 
     def _start(self, key: RoomKey) -> _Run[RoomT]:
         if len(self._runs) >= self._max_rooms:
@@ -128,7 +138,6 @@ class RoomDirectory(Generic[RoomT]):
         room.on_population_changed = lambda: self._watch_idleness(key, run)
         run.room = room
         log.info("room %s started, session %s", key.room_name, room.session_id)
-        self._watch_idleness(key, run)
         return room
 
     def _watch_idleness(self, key: RoomKey, run: _Run[RoomT]) -> None:

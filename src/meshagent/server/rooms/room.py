@@ -76,6 +76,7 @@ class Room(RoomMembership):
         self.max_connections = max_connections
         self.on_population_changed: Callable[[], None] = lambda: None
         self._participants: dict[str, Participant] = {}
+        self._users = 0
         self._connections: dict[str, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._parts = RoomParts()
@@ -136,7 +137,7 @@ class Room(RoomMembership):
     @property
     def users(self) -> int:
         """How many people are here."""
-        return sum(participant.is_user for participant in self._participants.values())
+        return self._users
 
     @property
     def connections(self) -> Mapping[str, Connection]:
@@ -163,6 +164,7 @@ class Room(RoomMembership):
     def entered(self, connection: Connection) -> None:
         participant = connection.participant
         self._participants[participant.id] = participant
+        self._users += participant.is_user
         self._connections[participant.id] = connection
         welcome = {"type": "init", "participantId": participant.id, "attributes": participant.attributes}
         ready = {"room_name": self.name, "room_url": self.url, "session_id": self.session_id}
@@ -176,6 +178,7 @@ class Room(RoomMembership):
         participant = connection.participant
         if self._participants.pop(participant.id, None) is None:
             return
+        self._users -= participant.is_user
         del self._connections[participant.id]
         for service in self._parts.services:
             try:

@@ -19,7 +19,7 @@ class MessagingService:
 
     def operations(self) -> list[Served]:
         return [
-            serve(api.ENABLE, self.enable, grant=lambda scope, _: scope.require_messaging("list")),
+            serve(api.ENABLE, self.enable, grant=lambda scope, _: scope.require_section("messaging")),
             serve(api.DISABLE, self.disable, grant=None),
             serve_payload(api.SEND, self.send, grant=lambda scope, _: scope.require_messaging("send")),
             serve_payload(api.BROADCAST, self.broadcast, grant=lambda scope, _: scope.require_messaging("broadcast")),

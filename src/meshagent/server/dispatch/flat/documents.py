@@ -26,14 +26,21 @@ _EMPTY_UPDATE = b"\x00\x00"
 class _FlatSubscriber:
     """A participant that watches a document under the path as it wrote it."""
 
-    __slots__ = ("_participant", "path")
+    __slots__ = ("_participant", "_started", "path")
 
     def __init__(self, participant: Participant, path: str) -> None:
         self._participant = participant
+        self._started = False
         self.path = path
 
+    def start(self, state: Update) -> None:
+        """Send the state; changes before it are part of it, changes after it follow."""
+        self._started = True
+        self.push(state)
+
     def push(self, update: Update) -> None:
-        self._participant.outbox.deliver(update.encoded(self.path, self._encode))
+        if self._started:
+            self._participant.outbox.deliver(update.encoded(self.path, self._encode))
 
     def ended(self, reason: str) -> None:
         """The dialect has no word for it; what the participant still sends is acknowledged and dropped."""
@@ -71,18 +78,19 @@ class FlatDocuments:
         """Subscribe; the state follows the answer at once, since clients deadlock on the other order (spec 3.3)."""
         create = request.create and caller.scope.can_write_document(request.path)
         vector = _decode_base64(request.vector.encode()) if request.vector else None
+        key = (caller.id, normalize_path(request.path))
         async with self._documents.using(request.path, create=create) as document:
             subscriber = _FlatSubscriber(caller, request.path)
-            key = (caller.id, normalize_path(request.path))
+            previous = self._sessions.pop(key, None)
+            self._sessions[key] = self._documents.subscribe(document, subscriber)
+            if previous is not None:
+                previous.close()
 
-            def subscribe() -> None:
-                previous = self._sessions.pop(key, None)
-                self._sessions[key] = self._documents.subscribe(document, subscriber)
-                if previous is not None:
-                    previous.close()
-                subscriber.push(Update(document.document.encode_state(vector) or _EMPTY_UPDATE))
+        def send_state() -> None:
+            state = _EMPTY_UPDATE if document.ended else document.document.encode_state(vector)
+            subscriber.start(Update(state))
 
-            return Then(api.ConnectResult(schema=document.schema_json), subscribe)
+        return Then(api.ConnectResult(schema=document.schema_json), send_state)
 
     def disconnect(self, caller: Participant, request: api.DisconnectRequest) -> Empty:
         session = self._sessions.pop((caller.id, normalize_path(request.path)), None)

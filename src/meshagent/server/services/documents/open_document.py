@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from meshagent.api.documents.crdt_doc import DocumentDamagedError, merge_updates
 from meshagent.api.documents.server_document import ServerDocument
-from meshagent.api.errors import InvalidStateError, RoomException
+from meshagent.api.errors import InvalidStateError, LimitExceededError, RoomException
 from meshagent.server.services.documents.ports import Subscriber, Update
 from meshagent.server.stores.documents import DocumentLogStore
 
@@ -43,6 +43,9 @@ class OpenDocument:
         store: The log.
         incarnation: Names this life of the document in the log.
         last_seq: Number of the newest record in the log.
+        unsaved_updates: Records in the log since its last snapshot.
+        size: Bytes of the history that was loaded.
+        max_bytes: Size beyond which edits are refused; deleting never makes a history smaller at once.
         spawn: Starts a task that the room owns.
         changed: Told after each turn with changes, with the id of the participant who made the last one.
     """
@@ -58,6 +61,8 @@ class OpenDocument:
         incarnation: int,
         last_seq: int,
         unsaved_updates: int,
+        size: int,
+        max_bytes: int,
         spawn: Callable[..., object],
         changed: Callable[[OpenDocument], None],
     ) -> None:
@@ -79,6 +84,8 @@ class OpenDocument:
         self._last_seq = last_seq
         self._unsaved_updates = unsaved_updates
         self._unsaved_bytes = 0
+        self._size = size
+        self._max_bytes = max_bytes
         self._snapshot_running = False
         self._reloading = False
         self._awaiting_repair: list[asyncio.Future[None]] | None = None
@@ -96,11 +103,16 @@ class OpenDocument:
             A future that is done when the change is durable, or None if the update changed nothing.
 
         Raises:
+            LimitExceededError: The document would become too large; it is as before.
             MalformedUpdateError: Not a readable update; the document is as before.
             InvalidStateError: The document was deleted.
         """
         if self.ended:
             raise InvalidStateError(f"the document {self.path} was deleted")
+        if self._size + len(update) > self._max_bytes:
+            raise LimitExceededError(
+                f"the document {self.path} would be larger than {self._max_bytes} bytes", limit=self._max_bytes
+            )
         try:
             applied = self.document.apply(update)
         except DocumentDamagedError:
@@ -132,6 +144,7 @@ class OpenDocument:
             turn = self._turn = _Turn(_unwatched(loop.create_future()))
             loop.call_soon(self._end_turn)
         turn.changes.append((author, update))
+        self._size += len(update)
         return turn.durable
 
     def _end_turn(self) -> None:
@@ -253,6 +266,7 @@ class OpenDocument:
             self._unsaved_bytes,
         )
         await self._store.write_snapshot(self.incarnation, state, upto_seq=upto)
+        self._size = len(state)
         self._unsaved_updates -= updates
         self._unsaved_bytes -= size
 

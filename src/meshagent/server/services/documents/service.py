@@ -55,16 +55,24 @@ class DocumentService:
         room: Whose documents they are.
         store: The durable log.
         files: The room's files.
+        max_bytes: Size of a document's history in memory; an edit beyond it is refused.
         save_delay: Seconds between a change and the file that shows it.
     """
 
     def __init__(
-        self, room: RoomContext, store: DocumentLogStore, files: DocumentFiles, *, save_delay: float = 2.0
+        self,
+        room: RoomContext,
+        store: DocumentLogStore,
+        files: DocumentFiles,
+        *,
+        max_bytes: int = 64 * 1024 * 1024,
+        save_delay: float = 2.0,
     ) -> None:
         self._room = room
         self._room_key = f"{room.project_id}/{room.name}"
         self._store = store
         self._files = files
+        self._max_bytes = max_bytes
         self._save_delay = save_delay
         self._open: dict[str, OpenDocument] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -237,6 +245,8 @@ class DocumentService:
             incarnation=stored.incarnation,
             last_seq=stored.last_seq,
             unsaved_updates=len(stored.updates),
+            size=sum(map(len, history)) + sum(map(len, stored.updates)),
+            max_bytes=self._max_bytes,
             spawn=self._room.spawn,
             changed=self._schedule_save,
         )
