@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -143,3 +144,36 @@ class SessionEvent(Record):
     at: datetime = field(default_factory=now)
     type: str
     data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomGrant(Record):
+    """What a user may do in a room; `permissions` is the JSON form of an `ApiScope`, None is everything."""
+
+    id: str = field(default_factory=new_id)
+    project_id: str
+    room_id: str
+    user_id: str
+    permissions: dict[str, Any] | None = None
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share(Record):
+    """A link that lets an outsider into a room; its id is the secret part of the link."""
+
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    project_id: str
+    settings: dict[str, Any]
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox(Record):
+    """Mail to `address` goes into a queue of a room."""
+
+    address: str
+    project_id: str
+    room: str
+    queue: str
+    created_at: datetime = field(default_factory=now)

@@ -25,3 +25,6 @@ class AccountsStore:
         self.services = Records(database, tables.services, records.Service, "service")
         self.rooms = Records(database, tables.rooms, records.RoomRecord, "room")
         self.sessions = Records(database, tables.sessions, records.Session, "session")
+        self.room_grants = Records(database, tables.room_grants, records.RoomGrant, "room grant")
+        self.shares = Records(database, tables.shares, records.Share, "share")
+        self.mailboxes = Records(database, tables.mailboxes, records.Mailbox, "mailbox")

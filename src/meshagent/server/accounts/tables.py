@@ -194,3 +194,36 @@ session_events = Table(
     Column("data", JsonText, nullable=False),
     Index(None, "session_id", "number"),
 )
+
+room_grants = Table(
+    "room_grants",
+    metadata,
+    _identity(),
+    _project(),
+    Column("room_id", Text, ForeignKey("rooms.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("permissions", JsonText),
+    _created(),
+    UniqueConstraint("room_id", "user_id"),
+)
+
+shares = Table(
+    "shares",
+    metadata,
+    _identity(),
+    _project(),
+    Column("settings", JsonText, nullable=False),
+    _created(),
+    Index(None, "project_id", "created_at"),
+)
+
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("address", Text, primary_key=True),
+    _project(),
+    Column("room", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    _created(),
+    Index(None, "project_id", "created_at"),
+)
