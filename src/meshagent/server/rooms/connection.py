@@ -26,6 +26,11 @@ from meshagent.server.rooms.participant import Participant
 log = logging.getLogger(__name__)
 
 
+_WELCOME_DELAY = 0.002
+"""Seconds between the handshake and the welcome. What a client sent along with its handshake, a ping for
+instance, is answered first; its first whole message brings the welcome forward."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """Bounds of one connection.
@@ -49,7 +54,11 @@ class RoomMembership:
     dispatcher: Dispatcher
 
     def entered(self, connection: Connection) -> None:
-        """The socket is open: welcome the participant."""
+        """The socket is open: the participant is in the room."""
+        raise TypeError("a room says who is in it")
+
+    def welcome(self, connection: Connection) -> None:
+        """Tell the participant who and where it is; always the first messages that it gets."""
         raise TypeError("a room says how it welcomes")
 
     def departed(self, connection: Connection, code: int, reason: str) -> None:
@@ -69,6 +78,7 @@ class Connection(WebSocketHandler):
         "_room",
         "_stream",
         "_tasks",
+        "_welcome",
         "_writable",
         "participant",
         "socket",
@@ -87,18 +97,28 @@ class Connection(WebSocketHandler):
         self._behind: deque[bytes | tuple[int, StreamedFile]] | None = None
         self._stream: asyncio.Task[None] | None = None
         self._writable: asyncio.Event | None = None
+        self._welcome: asyncio.TimerHandle | None = None
         self.socket = None
 
     # --- the socket's side ---------------------------------------------------------------------------
 
     def connected(self, socket: WebSocket) -> None:
         self.socket = socket
+        self._welcome = asyncio.get_running_loop().call_later(_WELCOME_DELAY, self._send_welcome)
         self._room.entered(self)
+
+    def _send_welcome(self) -> None:
+        if self._welcome is not None:
+            self._welcome.cancel()
+            self._welcome = None
+            self._room.welcome(self)
 
     def received(self, packet: bytes) -> None:
         reassembler = self._reassembler
         message = reassembler.receive(packet)
         if message is not None:
+            if self._welcome is not None:
+                self._send_welcome()
             self._room.dispatcher.dispatch(self, message)
         elif reassembler.oversized is not None:
             oversized, reassembler.oversized = reassembler.oversized, None
@@ -119,6 +139,8 @@ class Connection(WebSocketHandler):
     def lost(self, code: int, reason: str) -> None:
         self.socket = None
         self._behind = None
+        if self._welcome is not None:
+            self._welcome.cancel()
         for task in self._tasks or ():
             task.cancel()
         if self._stream is not None:
@@ -130,6 +152,8 @@ class Connection(WebSocketHandler):
     # --- the participant's outbox --------------------------------------------------------------------
 
     def deliver(self, frames: bytes) -> None:
+        if self._welcome is not None:
+            self._send_welcome()
         if self._behind is not None:
             self._queue_behind(frames)
         elif self.socket is not None:

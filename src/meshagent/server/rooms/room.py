@@ -166,13 +166,16 @@ class Room(RoomMembership):
         self._participants[participant.id] = participant
         self._users += participant.is_user
         self._connections[participant.id] = connection
+        self.record("room.participant_joined", _who(participant))
+        self.on_population_changed()
+
+    def welcome(self, connection: Connection) -> None:
+        participant = connection.participant
         welcome = {"type": "init", "participantId": participant.id, "attributes": participant.attributes}
         ready = {"room_name": self.name, "room_url": self.url, "session_id": self.session_id}
         self.publish(names.CONNECTED, welcome, to=(participant,))
         self.publish(names.ROOM_STATUS, {"status": "ready", "message": "the room is ready"}, to=(participant,))
         self.publish(names.ROOM_READY, ready, to=(participant,))
-        self.record("room.participant_joined", _who(participant))
-        self.on_population_changed()
 
     def departed(self, connection: Connection, code: int, reason: str) -> None:
         participant = connection.participant
