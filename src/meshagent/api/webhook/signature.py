@@ -1,0 +1,121 @@
+"""How webhook bodies are written and signed; no I/O (spec room-protocol 8.1).
+
+The signature is a JWT whose claim `sha256` is the hash of the body. Receivers of the 0.5 generation hash what
+Python's `json.dumps` makes of the parsed body, not the bytes that came, so a sender must write exactly that form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
+from meshagent.api.tokens.signing import read_jwt, sign
+from meshagent.api.tokens.token import check_time
+
+SIGNATURE_HEADER: Final = "Meshagent-Signature"
+EVENT_ID_HEADER: Final = "Meshagent-Event-Id"
+EVENT_TIME_HEADER: Final = "Meshagent-Event-Time"
+
+_BEARER: Final = "Bearer "
+
+
+class SignatureRefusedError(PermissionDeniedError):
+    """A webhook is not signed with the receiver's secret, or not at all."""
+
+    code = "signature_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBody:
+    """A webhook ready to be posted: the body's bytes, and the headers that belong to them."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+def serialize(payload: Mapping[str, Any]) -> bytes:
+    """The body of a webhook: Python's default JSON, in ASCII, keys in their order.
+
+    Raises:
+        InvalidRequestError: Something in it has no JSON form.
+    """
+    try:
+        return json.dumps(payload).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"the event has no JSON form: {error}") from None
+
+
+def parse(body: bytes) -> Any:
+    """The value of a received body, of which `serialize` makes the signed form again.
+
+    Raises:
+        InvalidRequestError: It is not JSON.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"the body is not JSON: {error}") from None
+
+
+def signed_body(
+    payload: Mapping[str, Any], *, secret: str | None, headers: Mapping[str, str] | None = None
+) -> SignedBody:
+    """A payload as it is to be posted.
+
+    Args:
+        payload: `event` and `data`.
+        secret: Signs it; without one it goes unsigned.
+        headers: Others to send along; content type and signature are set here.
+    """
+    body = serialize(payload)
+    # Header names are the same in any letter case, and must not go out twice.
+    ours = {"content-type", SIGNATURE_HEADER.lower()} if secret else {"content-type"}
+    complete = {name: value for name, value in (headers or {}).items() if name.lower() not in ours}
+    complete["Content-Type"] = "application/json"
+    if secret:
+        complete[SIGNATURE_HEADER] = signature_of(body, secret)
+    return SignedBody(body, complete)
+
+
+def signature_of(body: bytes, secret: str) -> str:
+    """The value of the header `Meshagent-Signature`: `Bearer` and an HS256 JWT."""
+    return _BEARER + sign({"sha256": hashlib.sha256(body).hexdigest()}, secret)
+
+
+def verify(body: bytes, header: str | None, secret: str | None, *, now: float) -> None:
+    """Return only if the header signs the body, as it came or as Python writes it again.
+
+    Args:
+        body: The bytes that came.
+        header: The value of `Meshagent-Signature`, None without that header.
+        secret: The receiver's; without one nothing is genuine.
+        now: Seconds since 1970, for signatures that say until when they are good.
+
+    Raises:
+        SignatureRefusedError: It does not; the text says why.
+        InvalidRequestError: The hash fits no raw bytes, and the body is not JSON.
+    """
+    if header is None or not header.startswith(_BEARER):
+        raise SignatureRefusedError(f"the header {SIGNATURE_HEADER} with a Bearer token is missing")
+    if not secret:
+        raise SignatureRefusedError("this receiver has no secret to check signatures with")
+    try:
+        signature = read_jwt(header.removeprefix(_BEARER).strip())
+        signature.verify(secret)
+        check_time(signature.claims, now=now)
+    except (InvalidRequestError, PermissionDeniedError) as error:
+        raise SignatureRefusedError(f"the signature is refused: {error}") from None
+    claimed = signature.claims.get("sha256")
+    if not isinstance(claimed, str):
+        raise SignatureRefusedError("the signature has no claim sha256")
+    if not _is_hash_of(claimed, body) and not _is_hash_of(claimed, serialize(parse(body))):
+        raise SignatureRefusedError("the signature belongs to another body")
+
+
+def _is_hash_of(claimed: str, body: bytes) -> bool:
+    return hmac.compare_digest(claimed.encode(errors="replace"), hashlib.sha256(body).hexdigest().encode())
