@@ -9,6 +9,7 @@ import pytest
 from meshagent.api.errors import ConnectionLostError, PermissionDeniedError, RequestTimeoutError
 from meshagent.api.room.client import RoomClient
 from meshagent.api.room.reconnect import ReconnectPolicy
+from meshagent.api.transport.chan import ChanClosed
 from tests.support.scripted_server import NO_ANSWER, BreakableProtocol, ScriptedServer
 
 AT_ONCE = ReconnectPolicy(initial_delay=0)
@@ -56,6 +57,8 @@ async def test_the_client_stays_away_after_final_ends(code: int) -> None:
         await room.wait_for_close()
         await events.until("disconnected")
         assert protocol.attempts == 1
+        with pytest.raises(ChanClosed):
+            await room.local_participant.set_attribute("mood", "lonely")
         with pytest.raises(ConnectionLostError):
             await room.storage.delete("a")
 

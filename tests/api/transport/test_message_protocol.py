@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from meshagent.api.errors import InvalidStateError
+from meshagent.api.errors import ConnectionLostError, InvalidStateError
 from meshagent.api.protocol import MemoryClientProtocol, MemoryServerProtocol, Message, Protocol, compute_packets
 from meshagent.api.transport import _handlers, protocol
 from meshagent.api.transport.chan import ChanClosed, ChanFull
@@ -79,6 +79,15 @@ async def test_a_failed_entry_can_be_repeated() -> None:
     assert not client.is_open
     async with client:
         assert client.is_open
+
+
+async def test_what_cannot_be_reopened_says_so() -> None:
+    client, server = memory_pair()
+    async with server, client:
+        with pytest.raises(ConnectionLostError):
+            await client.reopen()
+    with pytest.raises(ConnectionLostError):
+        await BreakableProtocol().reopen()
 
 
 async def test_what_was_sent_before_leaving_arrives() -> None:

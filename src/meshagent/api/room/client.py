@@ -275,6 +275,8 @@ class RoomClient:
 
     def _finish(self) -> None:
         self._become(_State.CLOSED)
+        if self._local_participant is not None:
+            self._local_participant._sent_later = False
         self._connection_lost("the connection to the room is closed")
         self._closed.set()
 
@@ -360,9 +362,9 @@ class RoomClient:
         participant_id, attributes = header["participantId"], header["attributes"]
         if self._local_participant is None:
             self._local_participant = LocalParticipant(id=participant_id, attributes=attributes, protocol=self.protocol)
-            self._local_participant._sent_later = self._auto_reconnect
         else:
             self._local_participant._rejoined(participant_id, attributes)
+        self._local_participant._sent_later = self._auto_reconnect
         self._ready.known.set()
 
     def _on_room_ready(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:

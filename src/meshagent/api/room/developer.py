@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from meshagent.api.contracts import developer as api
 from meshagent.api.contracts.operation import EMPTY
 from meshagent.api.room.events import EventSource
+from meshagent.api.room.requests import log_failure
 from meshagent.api.transport.chan import ChanClosed, ChanFull
 from meshagent.api.transport.protocol import MessageHandler, Protocol
 from meshagent.api.wire import envelope, names
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
-    from meshagent.api.room.requests import Answer
 
 __all__ = ["DeveloperClient"]
 
@@ -40,7 +41,7 @@ class DeveloperClient(EventSource):
         except (ChanClosed, ChanFull) as error:
             log.warning("an entry of type %r was not logged: %s", type, error)
         else:
-            answer.add_done_callback(_report)
+            answer.add_done_callback(partial(log_failure, f"an entry of type {type!r} was not logged"))
 
     async def enable(self) -> None:
         """Watch the log; the watch survives reconnecting."""
@@ -62,8 +63,3 @@ class DeveloperClient(EventSource):
     async def _restore(self) -> None:
         if self._enabled:
             await self._room._call_now(api.WATCH, EMPTY)
-
-
-def _report(answer: Answer) -> None:
-    if not answer.cancelled() and (error := answer.exception()) is not None:
-        log.warning("an entry was not logged: %s", error)

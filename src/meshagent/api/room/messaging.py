@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from meshagent.api.contracts import messaging as api
@@ -18,7 +19,7 @@ from meshagent.api.room import streams
 from meshagent.api.room._done import DONE, Done
 from meshagent.api.room.events import EventSource
 from meshagent.api.room.participants import RemoteParticipant
-from meshagent.api.room.requests import Answer, read_result
+from meshagent.api.room.requests import log_failure
 from meshagent.api.room.streams import MessageStreamChunk, MessageStreamReader, MessageStreamWriter
 from meshagent.api.transport.chan import ChanClosed, ChanFull
 from meshagent.api.transport.protocol import MessageHandler, Protocol
@@ -181,7 +182,7 @@ class MessagingClient(EventSource):
         except (ChanClosed, ChanFull) as error:
             log.warning("a message of type %r was not sent: %s", type, error)
         else:
-            answer.add_done_callback(_report)
+            answer.add_done_callback(partial(log_failure, f"a message of type {type!r} was not delivered"))
 
     async def broadcast_message(
         self,
@@ -373,16 +374,3 @@ def _shorthand(
         case Mapping():
             return "json", dict(message), attachment
     raise InvalidRequestError(f"a {type(message).__name__} cannot be sent as a message")
-
-
-def _report(answer: Answer) -> None:
-    if answer.cancelled():
-        return
-    error = answer.exception()
-    if error is not None:
-        log.warning("a message was not sent: %s", error)
-        return
-    try:
-        read_result(api.SEND, answer.result())
-    except RoomException as refusal:
-        log.warning("a message was not delivered: %s", refusal)

@@ -14,7 +14,7 @@ from meshagent.api.transport.protocol import Protocol
 from meshagent.api.wire import envelope, jsontext
 from meshagent.api.wire.content import Body, ErrorBody, unpack_body
 
-__all__ = ["Answer", "Requests", "read_body", "read_result"]
+__all__ = ["Answer", "Requests", "log_failure", "read_body", "read_result"]
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,16 @@ class Requests:
         self._pending.pop(message_id, None)
         if answer.done() and not answer.cancelled():
             answer.exception()  # seen: the request itself tells why it failed
+
+
+def log_failure(what: str, answer: Answer) -> None:
+    """Log why a request failed that nobody waits for; `what` begins the sentence."""
+    if answer.cancelled():
+        return
+    try:
+        read_body(answer.result())
+    except RoomException as error:
+        log.warning("%s: %s", what, error)
 
 
 def read_body(data: bytes) -> Body:

@@ -7,7 +7,7 @@ import logging
 from types import TracebackType
 from typing import Final, Self
 
-from meshagent.api.errors import RoomException
+from meshagent.api.errors import ConnectionLostError, RoomException
 from meshagent.api.transport._handlers import HandlerOverflowError, HandlerTable, MessageHandler
 from meshagent.api.transport._outgoing import OutgoingQueue
 from meshagent.api.wire.close_codes import CloseCode
@@ -114,9 +114,10 @@ class Protocol:
             ConnectionLostError: The protocol was left, or cannot connect twice; other errors as on entry.
         """
         async with self._entering:
-            if self._entries and self.can_reopen:
-                await self._disconnect()
-                await self._connect()
+            if not self._entries or not self.can_reopen:
+                raise ConnectionLostError("this connection cannot be made again")
+            await self._disconnect()
+            await self._connect()
 
     async def wait_for_close(self) -> None:
         """Return when the connection has ended, whoever ended it; at once when there is none."""
