@@ -1,0 +1,423 @@
+"""A room's files with what every change to them brings along: events, and documents that live at their paths."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, Self, TypeVar
+from weakref import WeakValueDictionary
+
+from meshagent.api.contracts.storage import FileEvent, FileMovedEvent
+from meshagent.api.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidRequestError,
+    LimitExceededError,
+    NotFoundError,
+)
+from meshagent.api.wire import names
+from meshagent.server.rooms.context import RoomContext
+from meshagent.server.services.media_types import media_type_of
+from meshagent.server.stores.files import DEFAULT_CHUNK_BYTES, FileInfo, FileReader, FileStore, FileWriter
+from meshagent.server.stores.paths import normalize_path
+
+__all__ = ["FileWatcher", "OpenedFile", "RoomFiles"]
+
+T = TypeVar("T")
+
+MAX_READ_WHOLE_BYTES = 64 * 1024 * 1024
+"""Largest file that `read_file` takes into memory."""
+
+_MAX_FORMER_FOLDERS = 10_000
+
+
+class FileWatcher(Protocol):
+    """Told of what happens to files, before or after as the names say: a document may live at their path."""
+
+    async def before_read(self, path: str) -> None:
+        """Somebody is about to look at the file or folder."""
+        ...
+
+    async def before_delete(self, path: str) -> None:
+        """The file, or the folder with all that is in it, is about to go."""
+        ...
+
+    async def replaced(self, path: str) -> None:
+        """Somebody wrote a file, perhaps over one that was there."""
+        ...
+
+    async def before_move(self, source: str, destination: str) -> None:
+        """The file or folder is about to get another path. Told the other way round when that failed."""
+        ...
+
+
+class _NobodyWatches(FileWatcher):
+    async def before_read(self, path: str) -> None:
+        pass
+
+    async def before_delete(self, path: str) -> None:
+        pass
+
+    async def replaced(self, path: str) -> None:
+        pass
+
+    async def before_move(self, source: str, destination: str) -> None:
+        pass
+
+
+class OpenedFile:
+    """A file open for reading; it stays as it is even if its path is replaced meanwhile. Close it."""
+
+    def __init__(self, path: str, reader: FileReader) -> None:
+        self.path = path
+        self.info = reader.info
+        self.name = self.info.name
+        self.size = reader.size
+        self.media_type = media_type_of(self.name)
+        self._reader = reader
+
+    @property
+    def version(self) -> str:
+        """Text that differs between two contents of a path; for validators such as ETag."""
+        parts = [int(self.info.updated_at.timestamp() * 1_000_000), self.size]
+        descriptor = self._reader.fileno()
+        if descriptor is not None:
+            status = os.fstat(descriptor)  # times of file systems are too coarse to tell quick changes apart
+            parts += [status.st_mtime_ns, status.st_ino]
+        return "-".join(f"{part:x}" for part in parts)
+
+    def fileno(self) -> int | None:
+        """Descriptor for sendfile, valid until `close`; None if there is none."""
+        return self._reader.fileno()
+
+    async def read(self) -> bytes:
+        """The whole content."""
+        return await self._reader.read(0, self.size)
+
+    def chunks(
+        self, start: int = 0, stop: int | None = None, *, chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    ) -> AsyncIterator[bytes]:
+        """The bytes `start … stop`, piece by piece."""
+        return self._reader.iter_chunks(chunk_bytes, start=start, stop=stop)
+
+    async def close(self) -> None:
+        """Release the file; closing twice is harmless."""
+        await self._reader.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+
+class RoomFiles:
+    """The files of one room, for those inside the server; grants are the business of whoever calls.
+
+    Paths may be spelled in any way; events carry the one spelling (`normalize_path`). A change that has begun is
+    carried through and announced to all participants even if its caller is cancelled.
+
+    A document's file is a view of the document. While somebody replaces, deletes or moves the path, saving the
+    view fails with `ConflictError`, so that an old state can never land on top of the change.
+
+    Args:
+        room: Whose files they are.
+        files: Where they are kept.
+        max_file_bytes: Largest file; one more byte is refused.
+        watcher: Told of changes; may be set later.
+
+    Attributes:
+        watcher: As given.
+    """
+
+    def __init__(
+        self, room: RoomContext, files: FileStore, *, max_file_bytes: int, watcher: FileWatcher | None = None
+    ) -> None:
+        self.watcher: FileWatcher = watcher or _NobodyWatches()
+        self.max_file_bytes = max_file_bytes
+        self._room = room
+        self._files = files
+        self._unfinished: set[asyncio.Task[Any]] = set()
+        self._changing: Counter[str] = Counter()
+        self._saving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._former_folders: OrderedDict[str, None] = OrderedDict()
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is a file or folder."""
+        return await self._files.exists(path)
+
+    async def stat(self, path: str) -> FileInfo | None:
+        """The file or folder at `path`, or None."""
+        normal = normalize_path(path)
+        if normal:
+            await self.watcher.before_read(normal)
+        return await self._files.stat(normal)
+
+    async def list_folder(self, path: str) -> list[FileInfo]:
+        """What is directly in a folder, by name; nothing for a folder that does not exist (spec 5.4.2).
+
+        Raises:
+            ConflictError: `path` is a file.
+        """
+        return await self._files.list_folder(path)
+
+    async def read(self, path: str) -> OpenedFile:
+        """The file, open.
+
+        Raises:
+            NotFoundError: There is no file at `path`; a folder is none.
+        """
+        normal = normalize_path(path)
+        await self.watcher.before_read(normal)
+        return OpenedFile(normal, await self._files.open_read(normal))
+
+    async def read_file(self, path: str) -> bytes | None:
+        """The content of a file as it is on the disk, or None if there is none.
+
+        Raises:
+            LimitExceededError: It is larger than `MAX_READ_WHOLE_BYTES`.
+        """
+        try:
+            reader = await self._files.open_read(path)
+        except NotFoundError:
+            return None
+        async with reader:
+            if reader.size > MAX_READ_WHOLE_BYTES:
+                raise LimitExceededError(f"the file {path!r} is too large to be read", limit=MAX_READ_WHOLE_BYTES)
+            return await reader.read(0, reader.size)
+
+    async def files_below(self, path: str) -> list[str]:
+        """Paths of all files in a folder and in the folders in it, of no particular order."""
+        found: list[str] = []
+        folders = [normalize_path(path)]
+        while folders:
+            folder = folders.pop()
+            for info in await self._files.list_folder(folder):
+                inner = f"{folder}/{info.name}" if folder else info.name
+                (folders if info.is_folder else found).append(inner)
+        return found
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    async def write_file(
+        self,
+        path: str,
+        content: bytes | AsyncIterator[bytes],
+        *,
+        overwrite: bool = True,
+        participant_id: str | None = None,
+    ) -> FileInfo:
+        """Store a file: all of it or, when `content` raises or the caller is cancelled before its end, nothing.
+
+        Raises:
+            AlreadyExistsError: There is a file, and `overwrite` is false.
+            ConflictError: `path` is a folder, or a part of it is a file.
+            LimitExceededError: The content is longer than `max_file_bytes`.
+            StoreFailedError: The disk refused.
+        """
+        normal = normalize_path(path) if overwrite else await self.check_target(path, overwrite=False)
+        writer = await self.start_write()
+        try:
+            if isinstance(content, bytes):
+                await writer.write(content)
+            else:
+                async for piece in content:
+                    await writer.write(piece)
+        except BaseException:
+            await self.run_to_end(self._files.discard(writer))
+            raise
+        return await self.run_to_end(self.publish(writer, normal, overwrite=overwrite, participant_id=participant_id))
+
+    async def check_target(self, path: str, *, overwrite: bool) -> str:
+        """The one spelling of a path that can be written to; errors as in `write_file`.
+
+        A first answer only, so that nobody sends a large file in vain; publishing checks again.
+        """
+        normal = normalize_path(path)
+        present = await self._files.stat(normal)
+        if present is not None and present.is_folder:
+            raise ConflictError(f"{normal!r} is a folder" if normal else "the root of the room is a folder")
+        if present is not None and not overwrite:
+            raise AlreadyExistsError(f"there is a file at {normal!r}")
+        return normal
+
+    async def start_write(self) -> FileWriter:
+        """A place for new content; hand it to `publish` or `discard`."""
+        return await self._files.start_write(max_bytes=self.max_file_bytes)
+
+    async def publish(self, writer: FileWriter, path: str, *, overwrite: bool, participant_id: str | None) -> FileInfo:
+        """Make the written content the file at `path`, durably, and announce it. Run it with `run_to_end`."""
+        async with self._holding_off_saves(path):
+            info = await self._files.publish(writer, path, overwrite=overwrite)
+            try:
+                await self.watcher.replaced(path)
+            finally:
+                self._announce_file(names.FILE_UPDATED, path, participant_id)
+        return info
+
+    async def publish_document(self, path: str, state: bytes, *, participant_id: str | None) -> None:
+        """Write a document's state as the file at its path and announce it; the watcher is not told.
+
+        Raises:
+            ConflictError: The path is being replaced, deleted or moved; or it is a folder.
+            StoreFailedError: The disk refused.
+        """
+        await self.run_to_end(self._publish_document(normalize_path(path), state, participant_id))
+
+    # --- deleting and moving -------------------------------------------------------------------------
+
+    async def delete(self, path: str, *, recursive: bool = False, participant_id: str | None = None) -> None:
+        """Delete a file or an empty folder; with `recursive` a folder and all that is in it.
+
+        A folder that was deleted in this run of the room can be deleted again: whoever empties a folder and then
+        deletes it must not fail because somebody else did the same (spec 5.4.2).
+
+        Raises:
+            NotFoundError: There is nothing at `path`, and no folder was.
+            ConflictError: The folder is not empty, and `recursive` is false.
+            InvalidRequestError: `path` is the root.
+        """
+        await self.run_to_end(self._delete(_below_root(path), recursive, participant_id))
+
+    async def move(
+        self, source: str, destination: str, *, overwrite: bool = False, participant_id: str | None = None
+    ) -> None:
+        """Give a file or folder another path, with the documents in it. `overwrite` replaces a file by a file.
+
+        Raises:
+            NotFoundError: There is nothing at `source`.
+            AlreadyExistsError: There is something at `destination`, and `overwrite` is false.
+            ConflictError: A folder would be replaced or moved into itself, or a part of the path is a file.
+            InvalidRequestError: One of the paths is the root.
+        """
+        await self.run_to_end(self._move(_below_root(source), _below_root(destination), overwrite, participant_id))
+
+    def run_to_end(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Start `work` now; cancelling who waits for it does not cancel it, and `finish` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return asyncio.shield(task)
+
+    async def finish(self) -> None:
+        """Wait for all changes that have begun."""
+        while self._unfinished:
+            await asyncio.gather(*self._unfinished, return_exceptions=True)
+
+    # --- the changes themselves ----------------------------------------------------------------------
+
+    async def _publish_document(self, path: str, state: bytes, participant_id: str | None) -> None:
+        lock = self._saving.get(path)
+        if lock is None:
+            lock = self._saving[path] = asyncio.Lock()
+        async with lock:  # of two saves of one document, the later has the newer state
+            if any(_is_at_or_below(path, changing) for changing in self._changing):
+                raise ConflictError(f"the file {path!r} is being changed")
+            writer = await self._files.start_write()
+            try:
+                await writer.write(state)
+            except BaseException:
+                await self._files.discard(writer)
+                raise
+            await self._files.publish(writer, path, overwrite=True)
+        self._announce_file(names.FILE_UPDATED, path, participant_id)
+
+    async def _delete(self, path: str, recursive: bool, participant_id: str | None) -> None:
+        info = await self._files.stat(path)
+        if info is None:
+            if path in self._former_folders:
+                return
+            raise NotFoundError(f"there is no file or folder at {path!r}")
+        if info.is_folder and not recursive:  # holds no documents, or the store refuses
+            await self._files.delete(path)
+            self._remember_folder(path)
+            return
+        async with self._holding_off_saves(path):
+            await self.watcher.before_delete(path)
+            deleted = await self._files.delete(path, recursive=recursive)
+        if info.is_folder:
+            self._remember_folder(path)
+        for file in deleted:
+            for folder in _folders_between(path, file):
+                self._remember_folder(folder)
+            self._announce_file(names.FILE_DELETED, file, participant_id)
+
+    async def _move(self, source: str, destination: str, overwrite: bool, participant_id: str | None) -> None:
+        replaces = await self._check_move(source, destination, overwrite)
+        if source == destination:
+            return
+        await self.watcher.before_read(source)
+        async with self._holding_off_saves(source, destination):
+            if replaces:
+                await self.watcher.before_delete(destination)
+            try:
+                await self.watcher.before_move(source, destination)
+                await self._files.move(source, destination, overwrite=overwrite)
+            except BaseException:
+                await self.watcher.before_move(destination, source)
+                raise
+        event = FileMovedEvent(source_path=source, destination_path=destination, participant_id=participant_id)
+        self._room.publish(names.FILE_MOVED, event)
+
+    async def _check_move(self, source: str, destination: str, overwrite: bool) -> bool:
+        """Refuse what the store would refuse, before documents move; whether a file is replaced."""
+        moved = await self._files.stat(source)
+        if moved is None:
+            raise NotFoundError(f"there is no file or folder at {source!r}")
+        if destination.startswith(f"{source}/"):
+            raise ConflictError(f"{source!r} cannot be moved into itself")
+        present = await self._files.stat(destination)
+        if present is None:
+            return False
+        if not overwrite:
+            raise AlreadyExistsError(f"there is something at {destination!r}")
+        if source != destination and (moved.is_folder or present.is_folder):
+            raise ConflictError(f"{source!r} cannot replace {destination!r}: a folder is never replaced")
+        return True
+
+    # --- helpers -------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _holding_off_saves(self, *paths: str) -> AsyncIterator[None]:
+        """Nobody saves a document at or below `paths` during the block."""
+        self._changing.update(paths)
+        try:
+            for saved, lock in list(self._saving.items()):
+                if any(_is_at_or_below(saved, path) for path in paths):
+                    async with lock:  # a save that has begun ends first
+                        pass
+            yield
+        finally:
+            self._changing.subtract(paths)
+            self._changing += Counter()  # drops the zeros
+
+    def _announce_file(self, message_type: str, path: str, participant_id: str | None) -> None:
+        self._room.publish(message_type, FileEvent(path=path, participant_id=participant_id))
+
+    def _remember_folder(self, path: str) -> None:
+        self._former_folders[path] = None
+        self._former_folders.move_to_end(path)
+        if len(self._former_folders) > _MAX_FORMER_FOLDERS:
+            self._former_folders.popitem(last=False)
+
+
+def _below_root(path: str) -> str:
+    normal = normalize_path(path)
+    if not normal:
+        raise InvalidRequestError("the root of a room cannot be moved or deleted")
+    return normal
+
+
+def _is_at_or_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _folders_between(folder: str, file: str) -> list[str]:
+    """Folders below `folder` on the way to `file`."""
+    parts = file.split("/")
+    return ["/".join(parts[:depth]) for depth in range(folder.count("/") + 2, len(parts))]

@@ -1,0 +1,304 @@
+"""Storage: the room's files as its participants use them (spec room-protocol 5.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from meshagent.api.contracts import storage as api
+from meshagent.api.contracts.operation import EMPTY, Empty
+from meshagent.api.errors import InvalidStateError, LimitExceededError, NotFoundError
+from meshagent.api.tokens.grants import StorageAction
+from meshagent.api.tokens.scope import ApiScope
+from meshagent.api.wire.content import FileBody
+from meshagent.server.dispatch.served import Grant, Served, StreamedFile, serve, serve_payload
+from meshagent.server.rooms.context import RoomContext
+from meshagent.server.rooms.participant import Participant
+from meshagent.server.services.room_files import FileWatcher, OpenedFile, RoomFiles
+from meshagent.server.stores.files import FileInfo, FileStore, FileWriter
+from meshagent.server.stores.paths import normalize_path
+
+__all__ = ["FileWatcher", "OpenedFile", "SignUrl", "StorageService"]
+
+SignUrl = Callable[[str, bool], str]
+"""Makes a URL for a path; the flag asks for an answer that a browser saves."""
+
+STREAMED_FROM_BYTES = 1024 * 1024
+"""Downloads larger than this are read while they are sent."""
+
+
+class _Upload:
+    """An open handle: what was written so far, where it goes, and the order of what comes."""
+
+    __slots__ = ("_order", "overwrite", "path", "received", "writer")
+
+    def __init__(self, path: str, overwrite: bool, writer: FileWriter) -> None:
+        self.path = path
+        self.overwrite = overwrite
+        self.writer = writer
+        self.received = 0
+        """Bytes that came in, whether they reached the writer or not."""
+        self._order = asyncio.Lock()  # serves those who wait in the order in which they came
+
+    async def append(self, content: bytes, *, received_before: int) -> Empty:
+        async with self._order:
+            if self.writer.size != received_before:
+                raise InvalidStateError("an earlier write to the file failed")
+            await self.writer.write(content)
+        return EMPTY
+
+    async def written(self) -> None:
+        """Wait for the writes before.
+
+        Raises:
+            InvalidStateError: One of them failed or was cancelled, so the content has a gap.
+        """
+        async with self._order:
+            if self.writer.size != self.received:
+                raise InvalidStateError("a write to the file failed, so nothing was stored")
+
+
+class _Holdings:
+    """What one connection has open."""
+
+    __slots__ = ("downloads", "uploads")
+
+    def __init__(self) -> None:
+        self.uploads: dict[int, _Upload] = {}
+        self.downloads: set[OpenedFile] = set()
+
+    @property
+    def size(self) -> int:
+        return len(self.uploads) + len(self.downloads)
+
+
+class StorageService(RoomFiles):
+    """Serves the `storage.*` operations of one room; its own methods are for the rest of the server.
+
+    A handle belongs to the connection that opened it and vanishes with it, unpublished. Its writes are appended
+    in the order in which they arrived; if one fails, closing the handle fails too and stores nothing.
+
+    Args:
+        room: Whose files they are.
+        files: Where they are kept.
+        sign_url: Makes download URLs.
+        max_file_bytes: Largest file.
+        max_open_handles: Files that one connection may have open, large downloads included.
+        watcher: Told of changes; may be set later.
+    """
+
+    def __init__(
+        self,
+        room: RoomContext,
+        files: FileStore,
+        *,
+        sign_url: SignUrl,
+        max_file_bytes: int = 5 * 1024**3,
+        max_open_handles: int = 256,
+        watcher: FileWatcher | None = None,
+    ) -> None:
+        super().__init__(room, files, max_file_bytes=max_file_bytes, watcher=watcher)
+        self._sign_url = sign_url
+        self._max_open_handles = max_open_handles
+        self._holdings: dict[str, _Holdings] = {}
+        self._handles = itertools.count(1)
+
+    def operations(self) -> list[Served]:
+        return [
+            serve(api.EXISTS, self._exists, grant=_path_grant("list")),
+            serve(api.STAT, self._stat, grant=_path_grant("list")),
+            serve(api.LIST, self._list, grant=_path_grant("list")),
+            serve(api.OPEN, self._open, grant=_path_grant("write")),
+            serve_payload(api.WRITE, self._write, grant=None),
+            serve(api.CLOSE, self._close, grant=None),
+            serve(api.DOWNLOAD, self._download, grant=_path_grant("read")),
+            serve(api.DOWNLOAD_URL, self._download_url, grant=_path_grant("presign")),
+            serve(api.DELETE, self._delete_for, grant=_path_grant("delete")),
+            serve(api.MOVE, self._move_for, grant=_move_grant),
+        ]
+
+    def left(self, participant: Participant) -> None:
+        holdings = self._holdings.pop(participant.id, None)
+        if holdings is not None:
+            self.run_to_end(self._release(holdings))
+
+    async def close(self) -> None:
+        """Discard what is open and wait for changes that have begun; documents may still be saved afterwards."""
+        for holdings in self._holdings.values():
+            self.run_to_end(self._release(holdings))
+        self._holdings.clear()
+        await self.finish()
+
+    async def require_below(self, scope: ApiScope, path: str, *actions: StorageAction) -> None:
+        """Check that a token allows `actions` on everything in a folder, where rules may differ further down.
+
+        Raises:
+            PermissionDeniedError: One file is closed.
+        """
+        storage = scope.storage
+        if storage is None or (storage.paths is None and storage.files is None):
+            return  # one answer for all paths, and it was given already
+        info = await self._files.stat(path)
+        if info is None or not info.is_folder:
+            return
+        for file in await self.files_below(path):
+            for action in actions:
+                scope.require_storage(file, action)
+
+    # --- looking -------------------------------------------------------------------------------------
+
+    async def _exists(self, caller: Participant, request: api.PathRequest) -> api.ExistsResult:
+        return api.ExistsResult(exists=await self.exists(request.path))
+
+    async def _stat(self, caller: Participant, request: api.PathRequest) -> api.StatResult:
+        info = await self.stat(request.path)
+        if info is None:
+            return api.StatResult(exists=False)
+        return api.StatResult(exists=True, **entry_fields(info))
+
+    async def _list(self, caller: Participant, request: api.PathRequest) -> api.ListResult:
+        entries = await self.list_folder(request.path)
+        return api.ListResult(files=[api.EntryResult(**entry_fields(info)) for info in entries])
+
+    async def _download(self, caller: Participant, request: api.PathRequest) -> FileBody | StreamedFile:
+        file = await self.read(request.path)
+        if file.size <= STREAMED_FROM_BYTES:
+            async with file:
+                return FileBody(data=await file.read(), name=file.name, mime_type=file.media_type)
+        try:
+            holdings = self._room_for_one_more(caller)
+        except BaseException:
+            await file.close()
+            raise
+        holdings.downloads.add(file)
+        return StreamedFile(file.name, file.media_type, file.size, _chunks_then_close(file, holdings))
+
+    async def _download_url(self, caller: Participant, request: api.DownloadUrlRequest) -> api.UrlResult:
+        info = await self._files.stat(request.path)
+        if info is None or info.is_folder:
+            raise NotFoundError(f"there is no file at {request.path!r}")
+        return api.UrlResult(url=self._sign_url(normalize_path(request.path), request.download))
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    async def _open(self, caller: Participant, request: api.OpenRequest) -> api.HandleResult:
+        path = await self.check_target(request.path, overwrite=request.overwrite)
+        writer = await self.start_write()
+        handle = next(self._handles)
+        self._room_for_one_more(caller).uploads[handle] = _Upload(path, request.overwrite, writer)
+        return api.HandleResult(handle=handle)
+
+    def _write(self, caller: Participant, request: api.HandleRequest, payload: bytes) -> Awaitable[Empty]:
+        upload = self._uploads(caller).get(_number(request.handle))
+        if upload is None:
+            raise _no_handle(request.handle)
+        before = upload.received
+        upload.received += len(payload)
+        return upload.append(payload, received_before=before)
+
+    def _close(self, caller: Participant, request: api.CloseRequest) -> Awaitable[Empty]:
+        upload = self._uploads(caller).pop(_number(request.handle), None)
+        if upload is None:
+            raise _no_handle(request.handle)
+        if request.discard:
+            return self.run_to_end(self._discard(upload))
+        return self.run_to_end(self._finish_upload(upload, caller.id))
+
+    async def _discard(self, upload: _Upload) -> Empty:
+        await self._files.discard(upload.writer)
+        return EMPTY
+
+    async def _finish_upload(self, upload: _Upload, participant_id: str) -> Empty:
+        try:
+            await upload.written()
+            await self.publish(upload.writer, upload.path, overwrite=upload.overwrite, participant_id=participant_id)
+        except BaseException:
+            await self._files.discard(upload.writer)
+            raise
+        return EMPTY
+
+    # --- deleting and moving -------------------------------------------------------------------------
+
+    async def _delete_for(self, caller: Participant, request: api.DeleteRequest) -> Empty:
+        if request.recursive:
+            await self.require_below(caller.scope, request.path, "delete")
+        await self.delete(request.path, recursive=request.recursive, participant_id=caller.id)
+        return EMPTY
+
+    async def _move_for(self, caller: Participant, request: api.MoveRequest) -> Empty:
+        await self.require_below(caller.scope, request.source_path, "read", "delete")
+        await self.move(
+            request.source_path,
+            request.destination_path,
+            overwrite=request.overwrite,
+            participant_id=caller.id,
+        )
+        return EMPTY
+
+    # --- what a connection has open ------------------------------------------------------------------
+
+    def _uploads(self, caller: Participant) -> dict[int, _Upload]:
+        holdings = self._holdings.get(caller.id)
+        return {} if holdings is None else holdings.uploads
+
+    def _room_for_one_more(self, caller: Participant) -> _Holdings:
+        if caller.id not in self._room.participants:
+            raise InvalidStateError("the connection has ended")  # nobody would release the file
+        holdings = self._holdings.get(caller.id)
+        if holdings is None:
+            holdings = self._holdings[caller.id] = _Holdings()
+        if holdings.size >= self._max_open_handles:
+            raise LimitExceededError(
+                f"{self._max_open_handles} files are open on this connection already", limit=self._max_open_handles
+            )
+        return holdings
+
+    async def _release(self, holdings: _Holdings) -> None:
+        for upload in holdings.uploads.values():
+            await self._files.discard(upload.writer)
+        for download in list(holdings.downloads):
+            await download.close()
+
+
+def entry_fields(info: FileInfo) -> dict[str, Any]:
+    """What the wire says of a file or folder; times in ISO 8601 with their offset (spec 5.4.1)."""
+    return {
+        "name": info.name,
+        "is_folder": info.is_folder,
+        "size": info.size,
+        "created_at": info.created_at.isoformat(),
+        "updated_at": info.updated_at.isoformat(),
+    }
+
+
+async def _chunks_then_close(file: OpenedFile, holdings: _Holdings) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in file.chunks():
+            yield chunk
+    finally:
+        holdings.downloads.discard(file)
+        await file.close()
+
+
+def _path_grant(action: StorageAction) -> Grant:
+    return lambda scope, request: scope.require_storage(normalize_path(request.path), action)
+
+
+def _move_grant(scope: ApiScope, request: api.MoveRequest) -> None:
+    source = normalize_path(request.source_path)
+    scope.require_storage(source, "read")
+    scope.require_storage(source, "delete")
+    scope.require_storage(normalize_path(request.destination_path), "write")
+
+
+def _number(handle: str | int) -> int:
+    """A handle as it was given out; clients that keep it as text may send it as text."""
+    if isinstance(handle, int):
+        return handle
+    return int(handle) if len(handle) < 20 and handle.isascii() and handle.isdigit() else 0
+
+
+def _no_handle(handle: str | int) -> InvalidStateError:
+    return InvalidStateError(f"no file is open as {str(handle)[:50]!r} on this connection")
