@@ -44,8 +44,12 @@ if TYPE_CHECKING:
     from meshagent.api.room.messaging import RoomMessage
     from meshagent.api.room.participants import LocalParticipant, RemoteParticipant
     from meshagent.api.room.streams import MessageStreamChunk, MessageStreamReader, MessageStreamWriter
+    from meshagent.api.room.sync import MeshDocument
     from meshagent.api.schema import ChildProperty, ElementType, MeshSchema, ValueProperty
     from meshagent.api.schema_document import Element
+    from meshagent.api.schema_registry import SchemaRegistration, SchemaRegistry
+    from meshagent.api.services import ServiceHost
+    from meshagent.api.webhooks import CallEvent, RoomEndedEvent, RoomStartedEvent, WebhookServer
     from meshagent.api.websocket_protocol import WebSocketClientProtocol
 
 _HOMES = {

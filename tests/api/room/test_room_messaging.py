@@ -262,6 +262,27 @@ async def test_readers_end_with_their_writer_or_the_connection(end: str) -> None
         assert not reader.is_complete
 
 
+async def test_an_acceptor_may_read_the_stream_itself() -> None:
+    async with joined() as (room, server):
+        chunks: list[bytes | None] = []
+        done = asyncio.Event()
+
+        async def read_all(reader: MessageStreamReader) -> None:
+            chunks.extend([chunk.data async for chunk in reader.read_chunks()])
+            done.set()
+
+        await room.messaging.enable(read_all)
+        await server.message("bob", "stream.open", {"stream_id": "s", "header": {}})
+        [(header, _)] = await server.until_received("messaging.send")
+        assert header["type"] == "stream.accept"
+        await server.message("bob", "stream.chunk", {"stream_id": "s", "header": {}}, b"one")
+        await server.message("bob", "stream.close", {"stream_id": "s"})
+        await asyncio.wait_for(done.wait(), 5)
+        assert chunks == [b"one"]
+        await room.storage.delete("a")  # whatever was sent before it has arrived
+        assert len(server.received("messaging.send")) == 1
+
+
 async def _raise(reader: MessageStreamReader) -> None:
     raise ValueError("not now")
 

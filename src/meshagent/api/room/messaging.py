@@ -35,7 +35,9 @@ __all__ = ["MessagingClient", "RoomMessage"]
 log = logging.getLogger(__name__)
 
 StreamAcceptor = Callable[[MessageStreamReader], Any]
-"""Told of each stream that somebody opens to us; may be a coroutine function. Raising rejects the stream."""
+"""Told of each stream that somebody opens to us; may be a coroutine function.
+
+Returning, or beginning to read, accepts the stream; raising before that rejects it."""
 
 
 class RoomMessage:
@@ -290,17 +292,28 @@ class MessagingClient(EventSource):
         self._room._tasks.start(self._accept_stream(accept, reader), "stream acceptance")
 
     async def _accept_stream(self, accept: StreamAcceptor, reader: MessageStreamReader) -> None:
-        answer: dict[str, Json] = {"stream_id": reader.stream_id}
         try:
             result = accept(reader)
             if inspect.isawaitable(result):
                 await result
         except Exception as error:  # noqa: BLE001 - its text is the answer, as the protocol wants
-            log.info("rejected a stream: %s", error)
+            log.info("a stream was not taken: %s", error)
             self._end_reader(reader, complete=False)
-            self._answer_stream(reader.to, streams.STREAM_REJECT, {**answer, "error": str(error)})
+            self._reject(reader, str(error))
         else:
-            self._answer_stream(reader.to, streams.STREAM_ACCEPT, answer)
+            self._accept(reader)
+
+    def _accept(self, reader: MessageStreamReader) -> None:
+        """Let the writer begin: the acceptor has returned, or reads already."""
+        if not reader._answered:
+            reader._answered = True
+            self._answer_stream(reader.to, streams.STREAM_ACCEPT, {"stream_id": reader.stream_id})
+
+    def _reject(self, reader: MessageStreamReader, reason: str) -> None:
+        if not reader._answered:
+            reader._answered = True
+            message: dict[str, Json] = {"stream_id": reader.stream_id, "error": reason}
+            self._answer_stream(reader.to, streams.STREAM_REJECT, message)
 
     def _answer_stream(self, to: Participant | str, kind: str, message: dict[str, Json]) -> None:
         self.send_message_nowait(to=to, type=kind, message=message)

@@ -48,6 +48,7 @@ class MessageStreamReader:
         self.is_complete = False
         self._client = client
         self._header = header
+        self._answered = False
         self._chunks: Chan[MessageStreamChunk] = Chan(MAX_UNREAD_CHUNKS)
 
     @property
@@ -56,7 +57,8 @@ class MessageStreamReader:
         return self._header
 
     async def read_chunks(self) -> AsyncIterator[MessageStreamChunk]:
-        """The chunks in order, until the stream ends."""
+        """The chunks in order, until the stream ends. Beginning to read accepts the stream."""
+        self._client._accept(self)
         async for chunk in self._chunks:
             yield chunk
 
