@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,8 +103,12 @@ def sign(claims: Mapping[str, Any], secret: str) -> str:
     return (signed + b"." + _encode(_HMAC.sign(signed, _prepared(secret)))).decode()
 
 
+@functools.lru_cache(maxsize=256)
 def _prepared(secret: str) -> bytes:
-    """The key of a secret of any length: published examples use some under 32 bytes (spec 4.4)."""
+    """The key of a secret of any length: published examples use some under 32 bytes (spec 4.4).
+
+    Kept for the secrets in use: PyJWT's check that a secret is no public key costs as much as the rest of a join.
+    """
     try:
         return _HMAC.prepare_key(secret)
     except jwt.InvalidKeyError as error:

@@ -173,9 +173,14 @@ class Room(RoomMembership):
         participant = connection.participant
         welcome = {"type": "init", "participantId": participant.id, "attributes": participant.attributes}
         ready = {"room_name": self.name, "room_url": self.url, "session_id": self.session_id}
-        self.publish(names.CONNECTED, welcome, to=(participant,))
-        self.publish(names.ROOM_STATUS, {"status": "ready", "message": "the room is ready"}, to=(participant,))
-        self.publish(names.ROOM_READY, ready, to=(participant,))
+        status = {"status": "ready", "message": "the room is ready"}
+        self._next_message_id += 3
+        last = self._next_message_id
+        connection.deliver(
+            encode_event(last - 2, names.CONNECTED, welcome)
+            + encode_event(last - 1, names.ROOM_STATUS, status)
+            + encode_event(last, names.ROOM_READY, ready)
+        )
 
     def departed(self, connection: Connection, code: int, reason: str) -> None:
         participant = connection.participant
