@@ -1,0 +1,202 @@
+"""Tools made of plain Python functions: the schema comes from the type hints, the texts from the docstring."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast, get_args, get_origin, get_type_hints, overload
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from meshagent.api.errors import InvalidRequestError
+from meshagent.api.wire.content import Body, JsonBody
+from meshagent.tools.context import ToolContext
+from meshagent.tools.tool import Tool, ToolResult
+
+__all__ = ["FunctionTool", "tool"]
+
+Function = Callable[..., Any]
+
+
+class FunctionTool(Tool):
+    """A tool that calls a function.
+
+    The function's parameters become the arguments: their types the JSON Schema, as Pydantic reads them
+    (`Annotated[int, Field(description=…)]`, enums, dataclasses and models included), their entries in the docstring's
+    `Args:` section the descriptions. A parameter annotated as `ToolContext` receives the context. A coroutine
+    function runs on the event loop, another one in a worker thread. What it returns may be anything that has a JSON
+    form: an object, text and contents go as they are, any other value as `{"result": value}`.
+
+    Args:
+        function: What to call.
+        name: The function's name by default.
+        title: The name in words by default.
+        description: The docstring's text before `Args:` by default.
+
+    Raises:
+        InvalidRequestError: The function has a parameter that cannot be given by name, or whose type has no schema.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        rules: Sequence[str] | None = None,
+        thumbnail_url: str | None = None,
+    ) -> None:
+        self.function = function
+        own_name = name if name is not None else getattr(function, "__name__", type(function).__name__)
+        described = _Docstring(inspect.getdoc(function) or "")
+        self._context_parameter, self._model = _arguments_model(function, own_name, described)
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object whose call is a coroutine function
+        )
+        super().__init__(
+            name=own_name,
+            title=title if title is not None else own_name.replace("_", " ").strip(),
+            description=description if description is not None else described.text,
+            input_schema=closed_schema(self._model),
+            rules=rules,
+            thumbnail_url=thumbnail_url,
+        )
+
+    async def execute(self, context: ToolContext, *args: Any, **kwargs: Any) -> ToolResult:
+        """Call the function with the arguments as its types.
+
+        Raises:
+            InvalidRequestError: An argument does not fit its type; other errors come from the function.
+        """
+        values = self._values(kwargs)
+        if self._context_parameter is not None:
+            values[self._context_parameter] = context
+        if self._is_async:
+            return to_result(await self.function(**values))
+        return to_result(await asyncio.to_thread(self.function, **values))
+
+    def _values(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        model = validated(self._model, arguments, subject=f"the arguments of {self.name}")
+        # Arguments that were not given keep the function's own defaults.
+        return {name: getattr(model, name) for name in type(model).model_fields if name in model.model_fields_set}
+
+
+@overload
+def tool(function: Function, /) -> FunctionTool: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    description: str | None = None,
+    rules: Sequence[str] | None = None,
+    thumbnail_url: str | None = None,
+) -> Callable[[Function], FunctionTool]: ...
+
+
+def tool(function: Function | None = None, /, **options: Any) -> FunctionTool | Callable[[Function], FunctionTool]:
+    """Make a `FunctionTool` of the decorated function: `@tool`, or `@tool(name=…, rules=…)`."""
+    if function is not None:
+        return FunctionTool(function)
+    return lambda decorated: FunctionTool(decorated, **options)
+
+
+def to_result(value: object) -> ToolResult:
+    """What a function returned, as a tool's result; InvalidRequestError if it has no JSON form."""
+    if value is None or isinstance(value, (Body, str)):
+        return value
+    try:
+        plain = to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise InvalidRequestError(f"the tool returned something that has no JSON form: {error}") from None
+    return JsonBody(json=plain if isinstance(plain, dict) else {"result": plain})
+
+
+def closed_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a model's input, without Pydantic's made-up titles."""
+    schema = cast("dict[str, Any]", _without_titles(model.model_json_schema()))
+    schema.setdefault("properties", {})
+    schema.setdefault("required", [])
+    return schema
+
+
+def validated(model: type[BaseModel], value: Mapping[str, Any], *, subject: str) -> BaseModel:
+    """`value` as an instance of `model`; InvalidRequestError if it does not fit."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequestError(f"{subject}: {where}: {first['msg']}") from None
+
+
+def _arguments_model(function: Function, name: str, described: _Docstring) -> tuple[str | None, type[BaseModel]]:
+    """The name of the parameter that takes the context, and a model of all others."""
+    target = function if inspect.isroutine(function) else type(function).__call__
+    hints = get_type_hints(target, include_extras=True)
+    context_parameter: str | None = None
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise InvalidRequestError(f"{name}: the parameter {parameter.name!r} cannot be given by name")
+        hint = hints.get(parameter.name, Any)
+        if hint is ToolContext or ToolContext in get_args(hint):
+            context_parameter = parameter.name
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        description = described.parameters.get(parameter.name)
+        if description is None or _is_described(hint):
+            fields[parameter.name] = (hint, default)
+        else:
+            fields[parameter.name] = (hint, Field(default=default, description=description))
+    try:
+        config = ConfigDict(extra="forbid", protected_namespaces=())
+        model = create_model(f"{name}_arguments", __config__=config, **fields)
+        model.model_json_schema()
+    except (PydanticUserError, NameError, TypeError) as error:
+        raise InvalidRequestError(f"{name}: its parameters cannot be described: {error}") from None
+    return context_parameter, model
+
+
+def _is_described(hint: Any) -> bool:
+    return get_origin(hint) is not None and any(
+        getattr(part, "description", None) for part in getattr(hint, "__metadata__", ())
+    )
+
+
+_NAMES: Final = ("properties", "$defs")
+_VALUES: Final = ("default", "const", "enum", "examples")
+
+
+def _without_titles(schema: Any, *, names: bool = False) -> Any:
+    """A schema without `title`s; with `names`, its keys are names of properties and all stay."""
+    if isinstance(schema, dict):
+        return {
+            key: value if key in _VALUES and not names else _without_titles(value, names=not names and key in _NAMES)
+            for key, value in schema.items()
+            if names or key != "title" or not isinstance(value, str)
+        }
+    if isinstance(schema, list):
+        return [_without_titles(item) for item in schema]
+    return schema
+
+
+class _Docstring:
+    """A docstring in the Google style: its text, and what its `Args:` section says of each parameter."""
+
+    _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Raises|Yields|Example|Examples):\s*$", re.MULTILINE)
+    _ENTRY = re.compile(r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*(?:\n {5,}.*)*)", re.MULTILINE)
+
+    def __init__(self, text: str) -> None:
+        parts = self._SECTION.split(text)
+        sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+        entries = sections.get("Args") or sections.get("Arguments") or sections.get("Parameters") or ""
+        self.text = parts[0].strip()
+        self.parameters = {name: " ".join(words.split()) for name, words in self._ENTRY.findall(entries)}

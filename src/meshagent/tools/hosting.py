@@ -1,0 +1,215 @@
+"""`RemoteToolkit`: a toolkit that everyone in a room can call (spec room-protocol 5.5.2, 5.5.5)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from meshagent.api.contracts import agents as api
+from meshagent.api.errors import ConnectionLostError, InvalidStateError, LimitExceededError, RoomException
+from meshagent.api.room._tasks import OwnedTasks
+from meshagent.api.room.participants import RemoteParticipant
+from meshagent.api.transport.chan import ChanClosed
+from meshagent.api.transport.protocol import Protocol
+from meshagent.api.wire import envelope, jsontext, names
+from meshagent.api.wire.content import Body, ErrorBody
+from meshagent.tools.context import ToolContext
+from meshagent.tools.tool import BaseTool
+from meshagent.tools.toolkit import Toolkit
+
+if TYPE_CHECKING:
+    from meshagent.api.participant import Participant
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["RemoteToolkit"]
+
+log = logging.getLogger(__name__)
+
+MAX_CALLS = 1000
+UNREGISTER_TIMEOUT = 5.0
+
+
+class RemoteToolkit(Toolkit):
+    """A toolkit hosted in a room: `start` registers it, and from then on it answers calls until `stop`.
+
+    Calls run side by side, a task each; beyond `max_calls` they are refused. A tool that raises answers with an
+    error that carries the exception's text. After a lost connection the toolkit registers again by itself; answers
+    to calls of the earlier connection are dropped, for nobody waits for them any more.
+
+    Args:
+        public: Whether everyone sees it, or only callers who name its host.
+        max_calls: Calls that may run at a time.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        tools: Iterable[BaseTool] = (),
+        title: str | None = None,
+        description: str | None = None,
+        rules: Sequence[str] = (),
+        thumbnail_url: str | None = None,
+        public: bool = True,
+        max_calls: int = MAX_CALLS,
+    ) -> None:
+        super().__init__(name, tools, rules, title, description, thumbnail_url)
+        self.public = public
+        self._max_calls = max_calls
+        self._room: RoomClient | None = None
+        self._registration_id: str | None = None
+        self._calls = OwnedTasks()
+        self._running = 0
+
+    @property
+    def room(self) -> RoomClient:
+        """The room that hosts it; InvalidStateError while it is not started."""
+        if self._room is None:
+            raise InvalidStateError(f"the toolkit {self.name!r} is not started")
+        return self._room
+
+    async def start(self, *, room: RoomClient) -> None:
+        """Register in `room` and answer calls.
+
+        Raises:
+            InvalidStateError: It is started already, or the room client hosts a toolkit of that name.
+            RoomException: The room refused the registration.
+        """
+        if self._room is not None:
+            raise InvalidStateError(f"the toolkit {self.name!r} is started already")
+        room.protocol.register_handler(self._message_type, self._on_call)
+        self._room = room
+        room.on("reconnected", self._register_again)
+        try:
+            await self._register(room)
+        except BaseException:
+            self._detach(room)
+            raise
+
+    async def stop(self) -> None:
+        """Take no more calls, end those that run, and unregister. Does nothing if it is not started."""
+        room = self._room
+        if room is None:
+            return
+        self._detach(room)
+        await self._calls.close()
+        registration_id, self._registration_id = self._registration_id, None
+        if registration_id is not None and room.protocol.is_open:
+            try:
+                async with asyncio.timeout(UNREGISTER_TIMEOUT):
+                    await room.call(api.UNREGISTER_TOOLKIT, api.UnregisterRequest(id=registration_id))
+            except (RoomException, ChanClosed, TimeoutError) as error:
+                log.info("the toolkit %s was not unregistered: %s", self.name, error)
+
+    @asynccontextmanager
+    async def hosted(self, room: RoomClient) -> AsyncIterator[Self]:
+        """The toolkit in `room` for the length of an `async with` block; errors as `start`."""
+        await self.start(room=room)
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    # -- registration
+
+    @property
+    def _message_type(self) -> str:
+        return names.TOOL_CALL_PREFIX + self.name
+
+    def _detach(self, room: RoomClient) -> None:
+        self._room = None
+        room.off("reconnected", self._register_again)
+        room.protocol.unregister_handler(self._message_type, self._on_call)
+
+    async def _register(self, room: RoomClient) -> None:
+        request = api.RegisterToolkitRequest(
+            name=self.name,
+            title=self.title,
+            description=self.description,
+            thumbnail_url=self.thumbnail_url,
+            public=self.public,
+            tools={tool.name: tool.registration() for tool in self.tools},
+        )
+        self._registration_id = (await room.call(api.REGISTER_TOOLKIT, request)).id
+
+    async def _register_again(self) -> None:
+        room = self._room
+        if room is None:
+            return
+        try:
+            await self._register(room)
+        except ConnectionLostError:
+            log.info("the connection ended again before the toolkit %s was registered", self.name)
+
+    # -- calls
+
+    def _on_call(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
+        room = self.room
+        if self._running >= self._max_calls:
+            error = LimitExceededError(f"the toolkit {self.name!r} is busy", limit=self._max_calls)
+            _answer_nowait(protocol, message_id, _error_body(error))
+            return
+        self._running += 1
+        task = self._calls.start(self._serve(room, room._connection, message_id, data), f"a call of {self.name}")
+        task.add_done_callback(self._call_ended)
+
+    def _call_ended(self, task: asyncio.Task[None]) -> None:
+        self._running -= 1
+
+    async def _serve(self, room: RoomClient, connection: int, message_id: int, data: bytes) -> None:
+        """Run one call and answer it, if the connection that it came by still stands."""
+        try:
+            answer = await self._run(room, data)
+        except asyncio.CancelledError:
+            if room._connection == connection:
+                _answer_nowait(room.protocol, message_id, ErrorBody(text=f"the toolkit {self.name!r} was stopped"))
+            raise
+        if room._connection != connection:
+            log.info("the connection ended before %s answered a call", self.name)
+            return
+        try:
+            await room.protocol.send(names.TOOL_CALL_RESPONSE, answer.pack(), message_id)
+        except ChanClosed:
+            log.info("the connection ended before %s answered a call", self.name)
+
+    async def _run(self, room: RoomClient, data: bytes) -> Body:
+        try:
+            call, payload = envelope.unpack_as(data, api.ForwardedToolCall)
+            context = ToolContext(
+                room=room,
+                caller=_participant(room, call.caller_id),
+                on_behalf_of=None if call.on_behalf_of_id is None else _participant(room, call.on_behalf_of_id),
+                caller_context=call.caller_context,
+            )
+            arguments: Any = jsontext.loads(bytes(call.arguments))
+            return await self.execute(
+                context=context, name=call.name, arguments=arguments or {}, attachment=payload or None
+            )
+        except RoomException as error:
+            return _error_body(error)
+        except Exception as error:
+            log.exception("a tool of %s failed", self.name)
+            return ErrorBody(text=str(error) or type(error).__name__)
+
+
+def _participant(room: RoomClient, participant_id: str) -> Participant:
+    """Whoever has that id; one who is not known, since messaging is not enabled, as an id alone."""
+    if participant_id == room.local_participant.id:
+        return room.local_participant
+    for participant in room.messaging.remote_participants:
+        if participant.id == participant_id:
+            return participant
+    return RemoteParticipant(id=participant_id)
+
+
+def _error_body(error: RoomException) -> ErrorBody:
+    return ErrorBody(text=str(error), code=error.wire_code)
+
+
+def _answer_nowait(protocol: Protocol, message_id: int, answer: Body) -> None:
+    try:
+        protocol.send_nowait(names.TOOL_CALL_RESPONSE, answer.pack(), message_id)
+    except Exception as error:  # noqa: BLE001 - closed or full: the caller learns it from the connection's end
+        log.info("a call could not be answered: %s", error)

@@ -1,0 +1,100 @@
+"""Tools that can be called only together with others, as when each call must say something to the user first."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meshagent.api.wire.content import Body
+from meshagent.tools.context import ToolContext
+from meshagent.tools.tool import Tool, ToolResult
+from meshagent.tools.toolkit import Toolkit
+
+__all__ = ["MultiTool", "MultiToolkit"]
+
+log = logging.getLogger(__name__)
+
+
+class MultiTool(Tool):
+    """A tool whose arguments hold those of companions, each under its tool's name.
+
+    Calling it calls the companions first, in order, then the tool itself, whose answer is the answer. A companion
+    that fails is logged and stops nothing.
+
+    Args:
+        required: The companions.
+        base_tool: The tool itself; name, title, description and rules are its.
+    """
+
+    def __init__(self, *, required: Sequence[Tool], base_tool: Tool) -> None:
+        self.required = list(required)
+        self.base_tool = base_tool
+        parts = [*self.required, base_tool]
+        definitions: dict[str, Any] = {}
+        properties = {part.name: _embedded(part, definitions) for part in parts}
+        super().__init__(
+            name=base_tool.name,
+            title=base_tool.title,
+            description=base_tool.description,
+            input_schema={
+                "type": "object",
+                "additionalProperties": False,
+                "required": list(properties),
+                "properties": properties,
+                **({"$defs": definitions} if definitions else {}),
+            },
+            rules=[rule for part in parts for rule in part.rules],
+            thumbnail_url=base_tool.thumbnail_url,
+        )
+
+    async def execute(self, context: ToolContext, *args: Any, **kwargs: Any) -> ToolResult:
+        """Call the companions, then the tool; errors come from the tool."""
+        for companion in self.required:
+            await self._accompany(companion, context, kwargs[companion.name])
+        return await self.base_tool.invoke(context, kwargs[self.base_tool.name], context.attachment)
+
+    async def _accompany(self, companion: Tool, context: ToolContext, arguments: Mapping[str, Any]) -> None:
+        try:
+            answer: Body = await companion.invoke(context, arguments)
+            log.debug("%s before %s: %s", companion.name, self.name, answer)
+        except Exception:
+            log.warning("%s failed before %s", companion.name, self.name, exc_info=True)
+
+
+class MultiToolkit(Toolkit):
+    """A toolkit whose tools can be called only together with companions."""
+
+    def __init__(self, *, required: Sequence[Tool], base_toolkit: Toolkit) -> None:
+        super().__init__(
+            base_toolkit.name,
+            [
+                MultiTool(required=required, base_tool=tool) if isinstance(tool, Tool) else tool
+                for tool in base_toolkit.tools
+            ],
+            base_toolkit.rules,
+            base_toolkit.title,
+            base_toolkit.description,
+            base_toolkit.thumbnail_url,
+        )
+
+
+def _embedded(part: Tool, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A tool's schema as part of a larger one; its definitions move to `definitions` under names of their own."""
+    schema = dict(part.full_schema)
+    own = schema.pop("$defs", {})
+    prefix = f"{part.name}_"
+    definitions.update({prefix + name: _renamed(definition, prefix) for name, definition in own.items()})
+    embedded = _renamed(schema, prefix)
+    return {"description": part.description, **embedded} if part.description else dict(embedded)
+
+
+def _renamed(schema: Any, prefix: str) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: value.replace("#/$defs/", f"#/$defs/{prefix}", 1)
+            if key == "$ref" and isinstance(value, str)
+            else _renamed(value, prefix)
+            for key, value in schema.items()
+        }
+    return [_renamed(item, prefix) for item in schema] if isinstance(schema, list) else schema

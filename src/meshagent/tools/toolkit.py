@@ -1,0 +1,89 @@
+"""Toolkits: named groups of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from meshagent.api.errors import AlreadyExistsError, NotFoundError
+from meshagent.api.wire.content import Body
+from meshagent.tools.context import ToolContext
+from meshagent.tools.tool import BaseTool
+
+__all__ = ["Toolkit"]
+
+
+class Toolkit:
+    """A named group of tools, with rules for the models that use them.
+
+    Args:
+        name: Unique in its room.
+        tools: Its tools; their names must differ.
+        rules: Sentences for models that are given the toolkit.
+        title: For people; the name by default.
+        description: What the tools are for.
+        thumbnail_url: A picture of it.
+
+    Raises:
+        AlreadyExistsError: Two tools have one name.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        tools: Iterable[BaseTool] = (),
+        rules: Sequence[str] = (),
+        title: str | None = None,
+        description: str | None = None,
+        thumbnail_url: str | None = None,
+    ) -> None:
+        self.name = name if name is not None else type(self).__name__
+        self.tools = list(tools)
+        self.rules = list(rules)
+        self.title = title if title is not None else self.name
+        self.description = description if description is not None else ""
+        self.thumbnail_url = thumbnail_url
+        seen: set[str] = set()
+        for tool in self.tools:
+            if tool.name in seen:
+                raise AlreadyExistsError(f"the toolkit {self.name!r} has two tools named {tool.name!r}")
+            seen.add(tool.name)
+
+    def get_tool(self, name: str) -> BaseTool:
+        """The tool of that name.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        for tool in self.tools:
+            if tool.name == name:
+                return tool
+        raise NotFoundError(f"the toolkit {self.name!r} has no tool {name!r}")
+
+    async def execute(
+        self, *, context: ToolContext, name: str, arguments: Mapping[str, Any], attachment: bytes | None = None
+    ) -> Body:
+        """Call a tool and return its content.
+
+        Args:
+            context: Who calls.
+            name: Which tool.
+            arguments: What its schema describes; for a `RequestTool`, the header of a content.
+            attachment: Bytes that go with them; for a `RequestTool`, the content's bytes.
+
+        Raises:
+            NotFoundError: There is no such tool.
+            InvalidRequestError: The arguments do not fit its schema; other errors come from the tool.
+        """
+        tool = self.get_tool(name)
+        if attachment:
+            context = replace(context, attachment=attachment)
+        return await tool.invoke(context, arguments, attachment or b"")
+
+    def all_rules(self) -> list[str]:
+        """The toolkit's rules, then those of its tools."""
+        return [*self.rules, *(rule for tool in self.tools for rule in tool.rules)]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {[tool.name for tool in self.tools]}>"
