@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from typing import Any
 
 import aiohttp
 import pytest
-from pycrdt import Doc, XmlElement, XmlFragment
 
-from tests.support.server import TestServer, serve
+from tests.support.documents import Copy
+from tests.support.server import TestServer, rooms_ended, serve
 from tests.support.wire_client import Received, WireClient, join
 
 SCHEMA = {
@@ -45,41 +44,6 @@ SCHEMA = {
         },
     },
 }
-
-
-class Copy:
-    """A participant's own copy of a document, as any Yjs client keeps one."""
-
-    def __init__(self, state: bytes = b"") -> None:
-        self.doc = Doc()
-        self.root: XmlFragment = self.doc.get("xml", type=XmlFragment)
-        if state:
-            self.doc.apply_update(state)
-
-    def append(self, tag: str, **attributes: Any) -> bytes:
-        """Append an element in one transaction; the update that makes it elsewhere."""
-        before = self.doc.get_state()
-        with self.doc.transaction():
-            self.root.children.append(XmlElement(tag, attributes))
-        return self.doc.get_update(before)
-
-    def clear(self) -> bytes:
-        before = self.doc.get_state()
-        with self.doc.transaction():
-            while len(self.root.children):
-                del self.root.children[0]
-        return self.doc.get_update(before)
-
-    def apply(self, event: Received) -> None:
-        self.doc.apply_update(base64.b64decode(event.payload))
-
-    @property
-    def tags(self) -> list[str]:
-        return [child.tag for child in self.root.children if isinstance(child, XmlElement)]
-
-    @property
-    def numbers(self) -> list[Any]:
-        return [dict(child.attributes).get("n") for child in self.root.children if isinstance(child, XmlElement)]
 
 
 async def deploy_schema(client: WireClient) -> None:
@@ -177,7 +141,7 @@ async def test_an_update_that_breaks_the_schema_is_repaired_for_everybody(server
                 copy.apply(event)
                 assert "unheard-of" not in theirs.tags
         assert mine.tags == theirs.tags == ["heading"]
-        assert "odd" not in dict(mine.root.children[0].attributes)
+        assert "odd" not in dict(mine.elements[0].attributes)
 
 
 async def test_errors_of_opening_are_clear(server: TestServer) -> None:
@@ -231,8 +195,7 @@ async def test_edits_made_offline_merge_and_nothing_doubles(tmp_path: Any, resta
             await edit(alice, "a.document", copy.append("heading", **{"$id": "x", "text": "before"}))
         offline = copy.append("body", **{"$id": "y", "text": "offline"})
         if restart == "idle":
-            while server.started.directory.rooms:
-                await asyncio.sleep(0.01)
+            await rooms_ended(server)
             await _merge_offline(server, copy, offline)
     if restart == "server":
         async with serve(tmp_path / "data") as server:

@@ -7,7 +7,7 @@ import pytest
 
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.tokens.token import ParticipantToken
-from tests.support.server import PROJECT_ID, SECRET, TestServer
+from tests.support.server import PROJECT_ID, SECRET, TestServer, rooms_ended
 from tests.support.wire_client import join
 
 
@@ -49,9 +49,7 @@ async def test_two_connections_of_one_token_are_two_participants(server: TestSer
 async def test_a_room_that_starts_again_has_another_session(server: TestServer) -> None:
     async with join(server) as alice:
         before = alice.of_type("room_ready")[0].header["session_id"]
-    while server.started.directory.rooms:
-        async with aiohttp.ClientSession() as session, session.get(server.url + "/healthz") as answer:
-            assert answer.status == 200
+    await rooms_ended(server)
     async with join(server) as alice:
         assert alice.of_type("room_ready")[0].header["session_id"] != before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -84,3 +85,12 @@ async def serve(data_dir: Path, **settings: Any) -> AsyncIterator[TestServer]:
     config = server_config(data_dir, **settings)
     async with running_server(config) as started:
         yield TestServer(started, config)
+
+
+async def rooms_ended(server: TestServer) -> None:
+    """Wait until no room runs any more."""
+    for _ in range(500):
+        if not server.started.directory.rooms:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("a room goes on though nobody is in it")

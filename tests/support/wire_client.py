@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -130,15 +131,12 @@ class WireClient:
 
 
 @asynccontextmanager
-async def join(
-    server: TestServer, name: str = "alice", *, room: str = "room", role: str | None = None, token: str | None = None
-) -> AsyncIterator[WireClient]:
-    """A participant in a room, ready."""
-    url = server.room_url(room)
-    jwt = token if token is not None else server.token(name, room=room, role=role)
+async def connect(url: str, token: str, *, room: str = "room") -> AsyncIterator[WireClient]:
+    """A participant in a room of the server at `url`, ready."""
+    room_url = f"{url}/rooms/{quote(room, safe='')}"
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(url, params={"token": jwt, "v": "0.5.18"}) as socket,
+        session.ws_connect(room_url, params={"token": token, "v": "0.5.18"}) as socket,
     ):
         client = WireClient(socket)
         reading = asyncio.create_task(client._read())
@@ -148,3 +146,18 @@ async def join(
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+
+@asynccontextmanager
+async def join(
+    server: TestServer,
+    name: str = "alice",
+    *,
+    room: str = "room",
+    role: str | None = None,
+    token: str | None = None,
+) -> AsyncIterator[WireClient]:
+    """A participant in a room of a test's server, ready."""
+    jwt = token if token is not None else server.token(name, room=room, role=role)
+    async with connect(server.url, jwt, room=room) as client:
+        yield client

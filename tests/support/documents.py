@@ -1,0 +1,44 @@
+"""A participant's own copy of a document, kept with the CRDT library alone, as any Yjs client keeps one."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from pycrdt import Doc, XmlElement, XmlFragment
+
+from tests.support.wire_client import Received
+
+
+class Copy:
+    """A Yjs document with the root that the document model uses."""
+
+    def __init__(self, state: bytes = b"") -> None:
+        self.doc: Doc[Any] = Doc()
+        self.root: XmlFragment = self.doc.get("xml", type=XmlFragment)
+        if state:
+            self.doc.apply_update(state)
+
+    def append(self, tag: str, **attributes: Any) -> bytes:
+        """Append an element in one transaction; the update that makes it elsewhere."""
+        before = self.doc.get_state()
+        with self.doc.transaction():
+            self.root.children.append(XmlElement(tag, attributes))
+        return self.doc.get_update(before)
+
+    def apply(self, event: Received) -> None:
+        """Take a `room.sync` event."""
+        self.doc.apply_update(base64.b64decode(event.payload, validate=True))
+
+    @property
+    def elements(self) -> list[XmlElement]:
+        return [child for child in self.root.children if isinstance(child, XmlElement)]
+
+    @property
+    def tags(self) -> list[str]:
+        return [str(element.tag) for element in self.elements]
+
+    @property
+    def numbers(self) -> list[Any]:
+        """The attribute `n` of each element."""
+        return [dict(element.attributes).get("n") for element in self.elements]
