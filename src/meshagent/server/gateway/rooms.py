@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from meshagent.api.errors import LimitExceededError, NotFoundError, PermissionDeniedError, UnavailableError
+from meshagent.api.errors import LimitExceededError, NotFoundError, UnavailableError
 from meshagent.server.furnishing import FurnishedRoom
 from meshagent.server.gateway.auth import Doorkeeper
 from meshagent.server.gateway.websocket import WebSocketShell
@@ -51,6 +51,16 @@ class RoomDoor:
         async with self._directory.lease(RoomKey(admission.project_id, name)) as room:
             yield admission, room
 
+    @asynccontextmanager
+    async def hold(self, key: RoomKey) -> AsyncIterator[FurnishedRoom]:
+        """A room for the length of one request that needs no token, because what it names was signed here.
+
+        Raises:
+            LimitExceededError, UnavailableError: The room cannot start.
+        """
+        async with self._directory.lease(key) as room:
+            yield room
+
     def _check_dev_services(self, admission: Admission, room: Room) -> None:
         """A token that brings services of its own needs a room that does not run yet (spec 1.2, 4.5)."""
         if admission.token.extra_payload.get("meshagent_dev_services") and room.participants:
@@ -74,13 +84,3 @@ def room_name_of(request: web.Request) -> str:
         raise NotFoundError("no room can have that name")
     return name
 
-
-def refusal_status(error: Exception) -> int | None:
-    """The HTTP status of a refusal at the door; None for errors that have no special one here."""
-    if isinstance(error, RoomRunsError):
-        return 409
-    if isinstance(error, PermissionDeniedError):
-        return 403
-    if isinstance(error, LimitExceededError):
-        return 429
-    return None
