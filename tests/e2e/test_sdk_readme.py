@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -17,12 +17,6 @@ from tests.support.received import Received
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, TestServer, serve
 
 AT_ONCE = ReconnectPolicy(initial_delay=0.01, max_delay=0.05)
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
-    async with serve(tmp_path) as running:
-        yield running
 
 
 @asynccontextmanager
@@ -121,6 +115,27 @@ async def test_documents_converge_over_a_lost_connection(server: TestServer) -> 
         assert mine.to_json() == yours.to_json()
         headings = [child["heading"]["text"] for child in mine.to_json()["document"]["content"]]
         assert sorted(headings) == ["written meanwhile", "written offline"]
+
+
+async def test_a_restarted_server_gets_what_was_written_meanwhile(tmp_path: Path) -> None:
+    async with AsyncExitStack() as first, AsyncExitStack() as second:
+        server = await first.enter_async_context(serve(tmp_path))
+        alice = await second.enter_async_context(joined(server, "alice"))
+        alice.on("reconnecting", (lost := asyncio.Event()).set)
+        alice.on("reconnected", (back := asyncio.Event()).set)
+        document = await alice.sync.open("notes.document")
+        document.root.append_child("heading", {"text": "before"})
+        session_id = alice.session_id
+        await first.aclose()
+        await asyncio.wait_for(lost.wait(), 5)
+        document.root.append_child("heading", {"text": "meanwhile"})
+        again = await first.enter_async_context(serve(tmp_path, port=server.port))
+        await asyncio.wait_for(back.wait(), 5)
+        assert alice.session_id != session_id
+        await alice.sync.close("notes.document")
+        async with joined(again, "bob") as bob:
+            seen = (await bob.sync.open("notes.document")).to_json()["document"]["content"]
+        assert [child["heading"]["text"] for child in seen] == ["before", "meanwhile"]
 
 
 def cut_cable(room: RoomClient) -> None:

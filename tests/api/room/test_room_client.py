@@ -21,7 +21,7 @@ from meshagent.api.room.client import RoomClient
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
 from meshagent.api.wire.content import FileBody, JsonBody, TextBody
-from tests.support.scripted_server import NO_ANSWER, ScriptedServer, memory_pair
+from tests.support.scripted_server import NO_ANSWER, BreakableProtocol, ScriptedServer, memory_pair
 
 
 @asynccontextmanager
@@ -145,6 +145,28 @@ async def test_leaving_fails_pending_requests_and_frees_the_protocol() -> None:
                 await waiting
             async with RoomClient(protocol=client_end) as second:  # learns of the room what the first did
                 assert second.room_name == "my-room"
+
+
+async def test_one_client_at_a_time_on_a_connection() -> None:
+    async with joined() as (room, server):
+        other = RoomClient(protocol=room.protocol)
+        with pytest.raises(InvalidStateError):
+            await other.__aenter__()
+        with pytest.raises(InvalidStateError):
+            await room.__aenter__()
+        await room.storage.delete("a")  # the first works on
+        assert server.received("storage.delete")
+
+
+async def test_a_client_can_join_again() -> None:
+    protocol = BreakableProtocol()
+    room = RoomClient(protocol=protocol)
+    for attempt in (1, 2):
+        async with room:
+            assert room.local_participant.id == f"me{attempt}"
+            await room.storage.delete("a")
+        with pytest.raises(ConnectionLostError):
+            await room.storage.delete("a")
 
 
 async def test_a_cancelled_request_leaves_nothing_behind() -> None:

@@ -94,6 +94,7 @@ class RoomClient:
         self.queues = QueuesClient(room=self)
         self.livekit = LivekitClient(room=self)
         self.developer = DeveloperClient(self)
+        self._registered: list[tuple[str, MessageHandler]] = []
         self._handlers: list[tuple[str, MessageHandler]] = [
             (names.RESPONSE, self._requests.on_response),
             (names.CONNECTED, self._on_connected),
@@ -202,9 +203,8 @@ class RoomClient:
             raise InvalidStateError("the client is in the room already")
         self._become(_State.JOINING)
         self._closed.clear()
-        for message_type, handler in self._handlers:
-            self.protocol.register_handler(message_type, handler)
         try:
+            self._register()
             self._ready = _Readiness()
             await self.protocol.__aenter__()
             try:
@@ -286,9 +286,14 @@ class RoomClient:
         self.messaging._connection_lost()
         self.sync._connection_lost()
 
-    def _unregister(self) -> None:
+    def _register(self) -> None:
         for message_type, handler in self._handlers:
-            self.protocol.unregister_handler(message_type, handler)
+            self.protocol.register_handler(message_type, handler)
+            self._registered.append((message_type, handler))
+
+    def _unregister(self) -> None:
+        while self._registered:
+            self.protocol.unregister_handler(*self._registered.pop())
 
     # -- staying
 
