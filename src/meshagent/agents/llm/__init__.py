@@ -12,18 +12,25 @@ from meshagent.agents.llm.events import (
     ToolCallStarted,
     UsageReported,
 )
+from meshagent.agents.llm.scripted import Fail, Reply, ScriptedAdapter, ScriptedModel
 from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.agents.llm.tool_loop import ToolLoopAdapter
 
 __all__ = [
     "AgentChatContext",
     "EventHandler",
+    "Fail",
     "LLMAdapter",
     "LLMEvent",
+    "Reply",
+    "ScriptedAdapter",
+    "ScriptedModel",
     "TextDelta",
     "TextFinished",
     "TextStarted",
     "ToolCallFinished",
     "ToolCallStarted",
+    "ToolLoopAdapter",
     "ToolResponseAdapter",
     "UsageReported",
 ]

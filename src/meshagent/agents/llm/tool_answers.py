@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from meshagent.api.wire import jsontext
 from meshagent.api.wire.content import (
     BinaryBody,
