@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_ON_BOTH_LOOPS = ("test_websocket_handshake", "test_websocket_shell", "test_http_limits")
+_ON_BOTH_LOOPS = ("test_file_routes", "test_http_limits", "test_websocket_handshake", "test_websocket_shell")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -83,4 +83,3 @@ def room_name_of(request: web.Request) -> str:
     if not 0 < len(name) <= MAX_ROOM_NAME_LENGTH or any(ord(character) < 32 for character in name):
         raise NotFoundError("no room can have that name")
     return name
-

@@ -93,9 +93,9 @@ class OpenedFile:
         """Descriptor for sendfile, valid until `close`; None if there is none."""
         return self._reader.fileno()
 
-    async def read(self) -> bytes:
-        """The whole content."""
-        return await self._reader.read(0, self.size)
+    async def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes `start … stop`; all of them by default."""
+        return await self._reader.read(start, (self.size if stop is None else stop) - start)
 
     def chunks(
         self, start: int = 0, stop: int | None = None, *, chunk_bytes: int = DEFAULT_CHUNK_BYTES

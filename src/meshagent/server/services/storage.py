@@ -147,6 +147,11 @@ class StorageService(RoomFiles):
             for action in actions:
                 scope.require_storage(file, action)
 
+    async def require_move(self, scope: ApiScope, request: api.MoveRequest) -> None:
+        """Check that a token allows a move, with all that is in a folder; errors as in `require_below`."""
+        _move_grant(scope, request)
+        await self.require_below(scope, request.source_path, "read", "delete")
+
     # --- looking -------------------------------------------------------------------------------------
 
     async def _exists(self, caller: Participant, request: api.PathRequest) -> api.ExistsResult:
