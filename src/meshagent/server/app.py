@@ -18,8 +18,12 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from meshagent.server.accounts.accounts import Surroundings, open_accounts
+from meshagent.server.accounts.room_data import StoredRoomData
+from meshagent.server.accounts.running import DirectoryRooms
 from meshagent.server.config import LimitSettings, ServerConfig
 from meshagent.server.furnishing import FurnishedRoom, RoomFurnisher, RoomLimits, RoomStores
+from meshagent.server.gateway.accounts.table import account_routes
 from meshagent.server.gateway.auth import Doorkeeper
 from meshagent.server.gateway.documents import DocumentRoutes
 from meshagent.server.gateway.files import FileRoutes
@@ -152,6 +156,14 @@ async def _serve(
     addresses = _Addresses(config)
     signer = UrlSigner(identity.secret.encode())
     limits = config.limits
+    running_rooms = DirectoryRooms()
+    surroundings = Surroundings(
+        running=running_rooms,
+        data=StoredRoomData(stores.documents, stores.queues, stores.files),
+        files=stores.files,
+        room_url=lambda project_id, room_name: addresses.room_url(RoomKey(project_id, room_name)),
+    )
+    accounts = await stack.enter_async_context(open_accounts(config, identity, health, surroundings))
     furnisher = RoomFurnisher(
         stores=stores,
         room_url=addresses.room_url,
@@ -160,8 +172,11 @@ async def _serve(
         ),
         limits=_room_limits(limits),
         livekit=_livekit(config),
+        registry=accounts.rooms,
+        sessions=accounts.sessions,
     )
     directory = RoomDirectory(furnisher.make, idle_grace=config.idle_grace)
+    running_rooms.directory = directory
     shell = WebSocketShell(
         WebSocketLimits(
             max_message_bytes=limits.max_packet_bytes,
@@ -171,11 +186,7 @@ async def _serve(
         )
     )
     doorkeeper = Doorkeeper(
-        lookup=lambda project_id, key_id: (
-            identity.secret
-            if (project_id or identity.project_id, key_id) == (identity.project_id, identity.key_id)
-            else None
-        ),
+        lookup=accounts.keys.lookup,
         default_secret=identity.secret,
         default_project_id=identity.project_id,
         now=time.time,
@@ -189,6 +200,7 @@ async def _serve(
             web.get("/rooms/{room}", door.enter),
             *DocumentRoutes(door).routes(),
             *FileRoutes(door, signer).routes(),
+            *account_routes(accounts, doorkeeper),
             *StatusRoutes(health, ServerCollector(directory, shell, health), metrics=config.metrics).routes(),
         ]
     )

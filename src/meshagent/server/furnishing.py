@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from meshagent.server.accounts.rooms import RoomRegistry
+from meshagent.server.accounts.sessions import SessionRecorder
 from meshagent.server.dispatch.flat.documents import FlatDocuments
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomKey, RoomParts
@@ -65,6 +67,8 @@ class RoomFurnisher:
         download_url: A signed URL of a file: room, path, whether to save it.
         limits: Bounds of each room.
         livekit: The LiveKit server, if there is one.
+        registry: Knows what each room's data is kept under.
+        sessions: Keeps the record of each run.
     """
 
     def __init__(
@@ -75,12 +79,16 @@ class RoomFurnisher:
         download_url: Callable[[RoomKey, str, bool], str],
         limits: RoomLimits,
         livekit: LivekitServer | None,
+        registry: RoomRegistry,
+        sessions: SessionRecorder,
     ) -> None:
         self._stores = stores
         self._room_url = room_url
         self._download_url = download_url
         self._limits = limits
         self._livekit = livekit
+        self._registry = registry
+        self._sessions = sessions
 
     async def make(self, key: RoomKey) -> FurnishedRoom:
         """A room with its services, ready for its first participant."""
@@ -88,13 +96,16 @@ class RoomFurnisher:
         room = FurnishedRoom(
             key, url=self._room_url(key), limits=limits.connection, max_connections=limits.max_connections
         )
-        developer = DeveloperService(room)
+        room.storage_name = await self._registry.storage_name(key.project_id, key.room_name)
+        files = await self._stores.files.open(key.project_id, room.storage_name)
+        session = self._sessions.open(key.project_id, key.room_name, room.session_id)
+        developer = DeveloperService(room, session.record)
         messaging = MessagingService(room)
         queues = QueuesService(room, self._stores.queues, max_messages=limits.max_queue_messages)
         livekit = LivekitService(room, self._livekit)
         storage = StorageService(
             room,
-            await self._stores.files.open(key.project_id, key.room_name),
+            files,
             sign_url=lambda path, download: self._download_url(key, path, download),
             max_file_bytes=limits.max_file_bytes,
         )
@@ -109,7 +120,7 @@ class RoomFurnisher:
             RoomParts(
                 served=[operation for service in serving for operation in service.operations()],
                 # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
-                services=(queues, messaging, storage, flat_documents, documents, livekit, developer),
+                services=(queues, messaging, storage, flat_documents, documents, livekit, developer, session),
                 record=developer.record,
             )
         )

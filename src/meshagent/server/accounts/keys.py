@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 OnKeyRevoked = Callable[[str, str], None]
 """Told the project id and the id of a key that is good no more."""
 
+SERVER = "server"
+"""Creator of the keys that the server uses itself."""
+
 _SECRET_BYTES = 32
 
 
@@ -69,6 +72,18 @@ class KeyRing:
             await self._store.api_keys.add(key)
             self._replace(self._keys | {(project_id, key.id): key})
         return key
+
+    async def server_key(self, project_id: str) -> ApiKey:
+        """The key with which the server signs tokens of its own for a project; made at first use.
+
+        Raises:
+            NotFoundError: There is no such project.
+        """
+        for key in self._keys.values():
+            if key.project_id == project_id and key.created_by == SERVER:
+                return key
+        text = "Signs the tokens that the server issues; deleting it ends them."
+        return await self.create(project_id, name="server", description=text, created_by=SERVER)
 
     async def page(self, project_id: str, *, limit: int, offset: int) -> Page[ApiKey]:
         """The keys of a project, oldest first."""
@@ -127,4 +142,4 @@ async def seed_identity(store: AccountsStore, identity: ServerIdentity) -> None:
 
 
 def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()  # headers hold any bytes

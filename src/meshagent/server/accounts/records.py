@@ -92,6 +92,8 @@ class Secret(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook(Record):
+    """A subscription; `secret` signs its deliveries, None is the server's webhook secret."""
+
     id: str = field(default_factory=new_id)
     project_id: str
     name: str
@@ -100,6 +102,7 @@ class Webhook(Record):
     events: list[str]
     action: str | None = None
     payload: Any = None
+    secret: str | None = field(default=None, repr=False)
     created_at: datetime = field(default_factory=now)
 
 

@@ -41,6 +41,9 @@ class Records(Generic[RecordT]):
         noun: What one is called in errors.
     """
 
+    PRESENT: Final = object()
+    """As a filter: any value but null."""
+
     def __init__(self, database: Database, table: Table, kind: type[RecordT], noun: str) -> None:
         self._database = database
         self._table = table
@@ -126,7 +129,11 @@ class Records(Generic[RecordT]):
         return self._database.transaction() if within is None else nullcontext(within)
 
     def _where(self, keys: dict[str, Any]) -> list[ColumnElement[bool]]:
-        return [self._table.columns[name] == value for name, value in keys.items()]
+        columns = self._table.columns
+        return [
+            columns[name].is_not(None) if value is self.PRESENT else columns[name] == value
+            for name, value in keys.items()
+        ]
 
     def _missing(self) -> NotFoundError:
         return NotFoundError(f"there is no such {self._noun}")
@@ -135,12 +142,13 @@ class Records(Generic[RecordT]):
         sealed = {
             name: self._database.box.seal(jsontext.dumps(values[name]).decode())
             for name in self._sealed
-            if name in values
+            if values.get(name) is not None
         }
         return values | sealed
 
     def _decoded(self, row: RowMapping) -> RecordT:
         values = {name: row[name] for name in self._names}
         for name in self._sealed:
-            values[name] = jsontext.loads(self._database.box.open(values[name]))
+            if values[name] is not None:
+                values[name] = jsontext.loads(self._database.box.open(values[name]))
         return self._kind(**values)

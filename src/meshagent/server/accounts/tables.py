@@ -56,8 +56,8 @@ def _project(*, primary_key: bool = False) -> Column[str]:
     return Column("project_id", Text, target, nullable=False, primary_key=primary_key)
 
 
-def _sealed(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False, info={"sealed": True})
+def _sealed(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable, info={"sealed": True})
 
 
 def _created() -> Column[datetime]:
@@ -143,6 +143,7 @@ webhooks = Table(
     Column("events", JsonText, nullable=False),
     Column("action", Text),
     Column("payload", JsonText),
+    _sealed("secret", nullable=True),
     _created(),
     Index(None, "project_id", "created_at"),
 )

@@ -19,6 +19,11 @@ class RoomContext(Protocol):
     def project_id(self) -> str: ...
 
     @property
+    def storage_name(self) -> str:
+        """What the room's data is kept under: unlike its name it never changes, and no other room ever has it."""
+        return self.name
+
+    @property
     def session_id(self) -> str: ...
 
     @property

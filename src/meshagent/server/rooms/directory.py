@@ -79,7 +79,7 @@ class RoomDirectory(Generic[RoomT]):
     async def end(self, key: RoomKey, code: CloseCode, reason: str) -> bool:
         """End a room now, whoever is in it. Returns whether it ran."""
         run = self._runs.get(key)
-        if run is None or run.room is None:
+        if run is None:
             return False
         await self._end(key, run, code, reason)
         return True
@@ -172,4 +172,5 @@ class RoomDirectory(Generic[RoomT]):
         except Exception:
             log.exception("room %s did not end cleanly", key.room_name)
         finally:
-            del self._runs[key]
+            if self._runs.get(key) is run:  # a failed start has left already
+                del self._runs[key]

@@ -33,9 +33,10 @@ class Participant:
         role: `user`, `agent`, `tool`, or other text from the token.
         attributes: What others see; changed by the participant itself.
         scope: What its token allows.
+        key_id: The key that signed its token; None is the server's default secret.
     """
 
-    __slots__ = ("attributes", "id", "messaging_enabled", "name", "outbox", "project_id", "role", "scope")
+    __slots__ = ("attributes", "id", "key_id", "messaging_enabled", "name", "outbox", "project_id", "role", "scope")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Participant:
         scope: ApiScope,
         outbox: Outbox,
         project_id: str = "",
+        key_id: str | None = None,
     ) -> None:
         self.id = participant_id
         self.name = name
@@ -53,6 +55,7 @@ class Participant:
         self.scope = scope
         self.outbox = outbox
         self.project_id = project_id
+        self.key_id = key_id
         self.attributes: dict[str, Any] = {"name": name}
         self.messaging_enabled = False
 

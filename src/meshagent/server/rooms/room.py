@@ -70,6 +70,7 @@ class Room(RoomMembership):
 
     def __init__(self, key: RoomKey, *, url: str, limits: ConnectionLimits, max_connections: int) -> None:
         self.key = key
+        self.storage_name = key.room_name
         self.url = url
         self.session_id = str(uuid.uuid4())
         self.limits = limits
@@ -158,6 +159,7 @@ class Room(RoomMembership):
             scope=admission.scope,
             outbox=connection,
             project_id=admission.project_id,
+            key_id=admission.key_id,
         )
         return connection
 

@@ -67,7 +67,7 @@ class QueuesService:
     """
 
     def __init__(self, room: RoomContext, store: QueueStore, *, max_messages: int = 1_000_000) -> None:
-        self._room_key = f"{room.project_id}/{room.name}"
+        self._room_key = f"{room.project_id}/{room.storage_name}"
         self._room = room
         self._store = store
         self._max_messages = max_messages
@@ -326,7 +326,7 @@ class QueuesService:
 def _content(message: bytes) -> PackedContent:
     """The message itself as a content: text for a string, json for everything else."""
     if message.lstrip()[:1] == b'"':
-        header = b'{"type":"text","text":' + message + b',"usage":null}'
+        header = b'{"type":"text","text":' + message + b"}"
     else:
-        header = b'{"type":"json","json":' + message + b',"usage":null}'
+        header = b'{"type":"json","json":' + message + b"}"
     return PackedContent(len(header).to_bytes(8, "big") + header)

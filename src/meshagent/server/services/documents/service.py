@@ -69,7 +69,7 @@ class DocumentService:
         save_delay: float = 2.0,
     ) -> None:
         self._room = room
-        self._room_key = f"{room.project_id}/{room.name}"
+        self._room_key = f"{room.project_id}/{room.storage_name}"
         self._store = store
         self._files = files
         self._max_bytes = max_bytes

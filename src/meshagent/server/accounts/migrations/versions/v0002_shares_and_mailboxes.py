@@ -1,4 +1,4 @@
-"""Room grants, shares and mailboxes."""
+"""Room grants, shares, mailboxes, and secrets of single webhooks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("webhooks", sa.Column("secret", sa.Text()))
     op.create_table(
         "mailboxes",
         sa.Column("address", sa.Text(), nullable=False),

@@ -1,0 +1,147 @@
+"""All of accounts, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from meshagent.api.errors import RoomException
+from meshagent.server.accounts.access import Gatekeeper
+from meshagent.server.accounts.database import Database, database_url
+from meshagent.server.accounts.encryption import SecretBox
+from meshagent.server.accounts.keys import KeyRing, seed_identity
+from meshagent.server.accounts.people import People
+from meshagent.server.accounts.rooms import RoomData, RoomRegistry, RunningRooms
+from meshagent.server.accounts.services import ServiceBook
+from meshagent.server.accounts.sessions import SessionLimits, SessionRecorder
+from meshagent.server.accounts.store import AccountsStore
+from meshagent.server.accounts.tokens import TokenIssuer
+from meshagent.server.accounts.webhooks import WebhookBook
+from meshagent.server.config import ServerConfig
+from meshagent.server.identity import ServerIdentity
+from meshagent.server.stores.files import FileStores
+from meshagent.server.stores.health import HealthMonitor
+
+log = logging.getLogger(__name__)
+
+_REFRESH_INTERVAL: Final = 10.0  # seconds until a key revoked by another server is good no more here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounts:
+    """What the gateway and the rooms use of accounts.
+
+    Attributes:
+        identity: The server's default project and key.
+        room_url: The WebSocket URL of a room: project id, room name.
+        files: Where project storage is.
+    """
+
+    identity: ServerIdentity
+    store: AccountsStore
+    keys: KeyRing
+    gatekeeper: Gatekeeper
+    people: People
+    rooms: RoomRegistry
+    running: RunningRooms
+    sessions: SessionRecorder
+    tokens: TokenIssuer
+    webhooks: WebhookBook
+    services: ServiceBook
+    files: FileStores
+    max_file_bytes: int
+    room_url: Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What accounts needs of the rest of the server."""
+
+    running: RunningRooms
+    data: RoomData
+    files: FileStores
+    room_url: Callable[[str, str], str]
+
+
+@asynccontextmanager
+async def open_accounts(
+    config: ServerConfig,
+    identity: ServerIdentity,
+    health: HealthMonitor,
+    surroundings: Surroundings,
+    *,
+    session_limits: SessionLimits | None = None,
+) -> AsyncIterator[Accounts]:
+    """Accounts for the length of the block, with the server's own project and key in them.
+
+    Raises:
+        DatabaseStartError: The database cannot be used.
+    """
+    configured = config.database_url.get_secret_value() if config.database_url is not None else None
+    database = await Database.open(
+        database_url(config.data_dir, configured),
+        box=SecretBox(identity.encryption_key),
+        health=health,
+        durability=config.durability,
+    )
+    try:
+        store = AccountsStore(database)
+        await seed_identity(store, identity)
+        keys = KeyRing(store, default_project_id=identity.project_id, default_key_id=identity.key_id)
+        await keys.refresh()
+        keys.on_revoked = surroundings.running.disconnect_key
+        sessions = SessionRecorder(database, server=_server_name(config), limits=session_limits)
+        await sessions.start()
+        accounts = Accounts(
+            identity=identity,
+            store=store,
+            keys=keys,
+            gatekeeper=Gatekeeper(store, keys, admin_token=identity.admin_token),
+            people=People(store),
+            rooms=RoomRegistry(store, surroundings.running, surroundings.data),
+            running=surroundings.running,
+            sessions=sessions,
+            tokens=TokenIssuer(keys),
+            webhooks=WebhookBook(store),
+            services=ServiceBook(store),
+            files=surroundings.files,
+            max_file_bytes=config.limits.max_file_bytes,
+            room_url=surroundings.room_url,
+        )
+        upkeep = asyncio.create_task(_upkeep(accounts), name="accounts upkeep")
+        try:
+            yield accounts
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+            await sessions.close()
+    finally:
+        await database.close()
+
+
+async def _upkeep(accounts: Accounts) -> None:
+    """Finish what a crash cut short; then, on a shared database, follow what other servers change."""
+    try:
+        await accounts.rooms.finish_deletions()
+    except RoomException:
+        log.exception("the data of deleted rooms could not be removed; the next start tries again")
+    while accounts.store.database.is_shared:
+        await asyncio.sleep(_REFRESH_INTERVAL)
+        try:
+            await accounts.keys.refresh()
+            accounts.webhooks.forget()
+            accounts.services.forget()
+        except RoomException as error:
+            log.warning("the keys could not be read again: %s", error)
+
+
+def _server_name(config: ServerConfig) -> str:
+    """The same at each start of one server, different for servers that share a database."""
+    text = f"{socket.gethostname()}:{config.data_dir}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

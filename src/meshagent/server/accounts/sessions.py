@@ -1,0 +1,267 @@
+"""The record of runs: who was there, what happened, how it ended. Written off the hot path, in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from meshagent.api.errors import RoomException, UnavailableError
+from meshagent.api.wire import jsontext
+from meshagent.server.accounts import tables
+from meshagent.server.accounts.database import Database
+from meshagent.server.accounts.records import Session, SessionEvent, now
+from meshagent.server.accounts.tabled import Page
+from meshagent.server.rooms.participant import Participant
+
+log = logging.getLogger(__name__)
+
+JOINED: Final = "room.participant_joined"
+DROPPED: Final = "session.events_dropped"
+_BATCH: Final = 500
+_PRUNE_CHUNK: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    """Bounds of what is kept.
+
+    Attributes:
+        max_waiting: Entries that wait to be written while the database fails; then the oldest are dropped.
+        max_events: Events of one session; later ones are dropped, and the record says so.
+        max_event_bytes: Data of one event as JSON; larger data is left out.
+        max_sessions: Sessions of the server; the oldest that have ended are removed.
+        keep_days: Age at which sessions that have ended are removed.
+        write_interval: Seconds between batches.
+        prune_interval: Seconds between removals.
+    """
+
+    max_waiting: int = 20_000
+    max_events: int = 10_000
+    max_event_bytes: int = 16 * 1024
+    max_sessions: int = 100_000
+    keep_days: float = 30.0
+    write_interval: float = 0.25
+    prune_interval: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    session_id: str
+
+
+_Entry = Session | SessionEvent | _Ended
+
+
+class SessionRecorder:
+    """Writes the record of all rooms of this server.
+
+    A crash loses the last fraction of a second of it: this is a log, not an acknowledgement.
+
+    Args:
+        database: Where sessions are kept.
+        server: Names this server among those that share the database; the same at each start.
+        limits: Bounds.
+    """
+
+    def __init__(self, database: Database, *, server: str, limits: SessionLimits | None = None) -> None:
+        self._database = database
+        self._server = server
+        self.limits = limits or SessionLimits()
+        self._waiting: deque[_Entry] = deque()
+        self._lost = 0
+        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Close what a crash of this server left open, and begin to write."""
+        left_open = tables.sessions.c.ended_at.is_(None) & (tables.sessions.c.server == self._server)
+        async with self._database.transaction() as connection:
+            await connection.execute(update(tables.sessions).where(left_open).values(ended_at=now()))
+        self._task = asyncio.create_task(self._work(), name="session recorder")
+
+    async def close(self) -> None:
+        """Write what waits, and stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self.flush()
+        except UnavailableError:
+            log.warning("%d entries of session records could not be written", len(self._waiting))
+
+    def open(self, project_id: str, room_name: str, session_id: str) -> SessionLog:
+        """The record of a run that starts now."""
+        session = Session(id=session_id, project_id=project_id, room_name=room_name, server=self._server)
+        self.put(session)
+        return SessionLog(self, session_id)
+
+    def put(self, entry: _Entry) -> None:
+        """Queue an entry; never waits."""
+        if len(self._waiting) >= self.limits.max_waiting:
+            self._waiting.popleft()
+            self._lost += 1
+        self._waiting.append(entry)
+
+    async def flush(self) -> None:
+        """Write all that waits now.
+
+        Raises:
+            UnavailableError: The database does not work; the entries go on waiting.
+        """
+        async with self._writing:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+                try:
+                    await self._write_batch(batch)
+                except (UnavailableError, asyncio.CancelledError):
+                    self._waiting.extendleft(reversed(batch))
+                    raise
+            if self._lost:
+                log.warning("%d entries of session records were dropped while the database failed", self._lost)
+                self._lost = 0
+
+    async def prune(self) -> int:
+        """Remove the sessions that are too old or too many; returns how many."""
+        sessions = tables.sessions.c
+        removed = await self._remove_where(sessions.created_at < now() - timedelta(days=self.limits.keep_days))
+        newest = select(sessions.created_at).order_by(sessions.created_at.desc()).offset(self.limits.max_sessions)
+        async with self._database.transaction() as connection:
+            oldest_kept = (await connection.execute(newest.limit(1))).scalar_one_or_none()
+        if oldest_kept is not None:
+            removed += await self._remove_where(sessions.created_at <= oldest_kept)
+        return removed
+
+    async def _remove_where(self, condition: ColumnElement[bool]) -> int:
+        """In small transactions, so that others need not wait long."""
+        removed = 0
+        chosen = select(tables.sessions.c.id).where(condition, tables.sessions.c.ended_at.is_not(None))
+        while True:
+            async with self._database.transaction() as connection:
+                ids = list((await connection.execute(chosen.limit(_PRUNE_CHUNK))).scalars())
+                await connection.execute(delete(tables.sessions).where(tables.sessions.c.id.in_(ids)))
+            removed += len(ids)
+            if len(ids) < _PRUNE_CHUNK:
+                return removed
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        next_prune = loop.time()
+        while True:
+            try:
+                await self.flush()
+                if loop.time() >= next_prune:
+                    next_prune = loop.time() + self.limits.prune_interval
+                    await self.prune()
+            except UnavailableError:
+                pass  # the database has reported it; the next round tries again
+            await asyncio.sleep(self.limits.write_interval)
+
+    async def _write_batch(self, batch: list[_Entry]) -> None:
+        try:
+            async with self._database.transaction() as connection:
+                await self._write(connection, batch)
+        except UnavailableError:
+            raise
+        except RoomException as error:  # an entry of a project that was deleted meanwhile spoils the others
+            if len(batch) == 1:
+                log.warning("an entry of a session record fits no project: %s", error)
+                return
+            for entry in batch:
+                await self._write_batch([entry])
+
+    async def _write(self, connection: AsyncConnection, batch: list[_Entry]) -> None:
+        sessions = [asdict(entry) for entry in batch if isinstance(entry, Session)]
+        if sessions:
+            await connection.execute(insert(tables.sessions), sessions)
+        events = [entry for entry in batch if isinstance(entry, SessionEvent)]
+        if events:
+            await connection.execute(insert(tables.session_events), [asdict(event) for event in events])
+        table = tables.sessions
+        for session_id in {event.session_id for event in events if event.type == JOINED}:
+            joined = sum(event.session_id == session_id and event.type == JOINED for event in events)
+            more = update(table).where(table.c.id == session_id).values(participants=table.c.participants + joined)
+            await connection.execute(more)
+        ended = [entry.session_id for entry in batch if isinstance(entry, _Ended)]
+        if ended:
+            await connection.execute(update(table).where(table.c.id.in_(ended)).values(ended_at=now()))
+
+    async def events(self, session_id: str, *, limit: int, offset: int) -> Page[SessionEvent]:
+        """What happened in a session, in order."""
+        await self.flush()
+        table = tables.session_events
+        query = select(table).where(table.c.session_id == session_id).order_by(table.c.number)
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(query.limit(limit + 1).offset(offset))).mappings().all()
+        found = [
+            SessionEvent(session_id=session_id, at=row["at"], type=row["type"], data=row["data"])
+            for row in rows[:limit]
+        ]
+        return Page(found, offset + limit if len(rows) > limit else None)
+
+    async def usage(self, project_id: str) -> list[dict[str, Any]]:
+        """For each room: its sessions, how many participants they had, and the seconds that the ended ones ran."""
+        table = tables.sessions.c
+        seconds = func.coalesce(func.sum(func.coalesce(table.ended_at, table.created_at) - table.created_at), 0)
+        query = (
+            select(
+                table.room_name,
+                func.count().label("sessions"),
+                func.coalesce(func.sum(table.participants), 0).label("participants"),
+                seconds.label("milliseconds"),
+            )
+            .where(table.project_id == project_id)
+            .group_by(table.room_name)
+            .order_by(table.room_name)
+        )
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            {
+                "room_name": row.room_name,
+                "sessions": int(row.sessions),
+                "participants": int(row.participants),
+                "seconds": int(row.milliseconds) / 1000,
+            }
+            for row in rows
+        ]
+
+
+class SessionLog:
+    """The record of one run, as a service of its room: what the room records goes in, and its end closes it."""
+
+    def __init__(self, recorder: SessionRecorder, session_id: str) -> None:
+        self._recorder = recorder
+        self._session_id = session_id
+        self._events = 0
+
+    def record(self, entry_type: str, data: Mapping[str, Any]) -> None:
+        """Keep an entry of the server's own."""
+        limits = self._recorder.limits
+        self._events += 1
+        if self._events > limits.max_events:
+            if self._events == limits.max_events + 1:
+                self._put(DROPPED, {"max_events": limits.max_events})
+            return
+        text = jsontext.dumps(dict(data))
+        if len(text) > limits.max_event_bytes:
+            self._put(entry_type, {"omitted_bytes": len(text)})
+        else:
+            self._put(entry_type, jsontext.loads(text))
+
+    def left(self, participant: Participant) -> None:
+        """Nothing: the room records who leaves."""
+
+    async def close(self) -> None:
+        """The run has ended."""
+        self._recorder.put(_Ended(self._session_id))
+
+    def _put(self, entry_type: str, data: dict[str, Any]) -> None:
+        self._recorder.put(SessionEvent(session_id=self._session_id, type=entry_type, data=data))
