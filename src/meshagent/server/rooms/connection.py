@@ -273,7 +273,7 @@ class Connection(WebSocketHandler):
             self._stream = None
 
     async def _stream_file(self, message_id: int, file: StreamedFile) -> None:
-        header = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type, "usage": None})
+        header = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type})
         total = count_packets(len(header) + file.size)
         self._write(header_packet(message_id, names.RESPONSE.encode(), total))
         pending = header

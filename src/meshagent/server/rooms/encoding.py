@@ -33,7 +33,7 @@ def encode_event(message_id: int, message_type: str, header: object, payload: by
 def _empty_answer_parts() -> tuple[bytes, bytes, bytes]:
     """The frames of the answer `empty` around its two message ids."""
     marker = 0x0102030405060708
-    frames = encode_message(marker, names.RESPONSE, envelope.pack({"type": "empty", "usage": None}))
+    frames = encode_message(marker, names.RESPONSE, envelope.pack({"type": "empty"}))
     first, second, third = frames.split(marker.to_bytes(8, "big"))
     return first, second, third
 
@@ -49,12 +49,20 @@ def encode_answer(message_id: int, result: object) -> bytes:
     if isinstance(result, PackedContent):
         return encode_message(message_id, names.RESPONSE, result.data)
     if isinstance(result, Body):
-        return encode_message(message_id, names.RESPONSE, result.pack())
-    data = envelope.pack({"type": "json", "json": result, "usage": None})
+        return encode_message(message_id, names.RESPONSE, pack_content(result))
+    data = envelope.pack({"type": "json", "json": result})
     return encode_message(message_id, names.RESPONSE, data)
+
+
+def pack_content(content: Body) -> bytes:
+    """A content as the data of a message; `usage` is left out where there is none, as current clients expect."""
+    header = content.to_json()
+    if header.get("usage") is None:
+        header.pop("usage", None)
+    return envelope.pack(header, content.get_data())
 
 
 def encode_failure(message_id: int, error: RoomException) -> bytes:
     """The frames of a `__response__` that says why a request failed."""
-    header = {"type": "error", "text": str(error), "code": error.wire_code, "usage": None}
+    header = {"type": "error", "text": str(error), "code": error.wire_code}
     return encode_message(message_id, names.RESPONSE, envelope.pack(header))
