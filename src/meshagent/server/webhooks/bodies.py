@@ -1,0 +1,45 @@
+"""What a webhook gets told of an event, by its `action` and `payload`; no I/O (spec room-protocol 8.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from meshagent.server.webhooks.ports import Subscription
+
+CALL_ACTION: Final = "call"
+ALL_EVENTS: Final = "*"
+
+
+def wants(subscription: Subscription, event: str) -> bool:
+    """Whether a webhook subscribes to an event."""
+    return ALL_EVENTS in subscription.events or event in subscription.events
+
+
+def is_call(subscription: Subscription) -> bool:
+    """Whether a webhook wants a `room.call` in place of the event."""
+    return subscription.action == CALL_ACTION
+
+
+def payload_of(subscription: Subscription) -> Any:
+    """The JSON that the webhook's owner added; None if there is none. Text that is no JSON stays text."""
+    payload = subscription.payload
+    if not isinstance(payload, str):
+        return payload
+    if not payload.strip():
+        return None
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return payload
+
+
+def event_body(subscription: Subscription, event: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of an ordinary delivery; what the event says wins over what the owner added."""
+    payload = payload_of(subscription)
+    added = payload if isinstance(payload, dict) else {}
+    body: dict[str, Any] = {"event": event, "data": {**added, **data}}
+    if subscription.action:
+        body["action"] = subscription.action
+    return body

@@ -1,0 +1,98 @@
+"""What webhooks and calls need of the rest of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from meshagent.api.tokens.scope import ApiScope
+
+
+class Subscription(Protocol):
+    """A project's webhook (spec room-protocol 7.3).
+
+    `events` are names or `*`. `action` empty or None delivers the event, `call` sends a `room.call` for the room
+    concerned instead. `payload` is JSON, or text that holds JSON. `secret` signs; None stands for the server's.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def events(self) -> Sequence[str]: ...
+
+    @property
+    def action(self) -> str | None: ...
+
+    @property
+    def payload(self) -> Any: ...
+
+    @property
+    def secret(self) -> str | None: ...
+
+
+class WebhookSource(Protocol):
+    """The webhooks of projects."""
+
+    async def of_project(self, project_id: str) -> Sequence[Subscription]:
+        """A project's webhooks, as they are now; asked for every event, so it must be quick."""
+        ...
+
+
+class ServiceCall(Protocol):
+    """A service that a room calls when it starts. `liveness_url`, where given, answers 2xx once it can be called."""
+
+    @property
+    def service_id(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def liveness_url(self) -> str | None: ...
+
+    @property
+    def participant_name(self) -> str: ...
+
+    @property
+    def role(self) -> str: ...
+
+
+class ServiceSource(Protocol):
+    """The services of projects."""
+
+    async def calls_of(self, project_id: str) -> Sequence[ServiceCall]:
+        """What to call when a room of the project starts."""
+        ...
+
+
+class TokenIssuer(Protocol):
+    """Signs participant tokens."""
+
+    async def issue(
+        self, project_id: str, *, room_name: str, name: str, role: str | None = None, scope: ApiScope | None = None
+    ) -> str:
+        """A JWT that opens one room; without `scope` for everything there.
+
+        Raises:
+            NotFoundError: There is no such project.
+        """
+        ...
+
+
+class Poster(Protocol):
+    """Makes HTTP requests; `outgoing.client.OutgoingClient` is the real one, and says which errors there are."""
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Post a body; return when it was answered with 2xx."""
+        ...
+
+    async def check(self, url: str) -> None:
+        """Get a URL; return when it was answered with 2xx."""
+        ...
