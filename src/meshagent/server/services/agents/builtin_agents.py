@@ -1,0 +1,57 @@
+"""The toolkit `agents`, which every room has: asking an agent as if it were a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from meshagent.api.contracts.agents import AskRequest, AskResult, RegisteredTool
+from meshagent.api.wire import jsontext
+from meshagent.api.wire.content import Body, JsonBody
+from meshagent.server.rooms.participant import Participant
+from meshagent.server.services.agents.registry import Registry
+
+_ANY_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": True}
+
+
+class AgentsToolkit:
+    """A `BuiltInToolkit` with one tool for each agent that is registered in the room, under the agent's name.
+
+    Args:
+        registry: Where agents are registered.
+        ask: Asks one, `AgentsService.ask`.
+    """
+
+    title = "Agents"
+    description = "Asks the agents of this room."
+
+    def __init__(self, registry: Registry, ask: Callable[[Participant, AskRequest], Awaitable[AskResult]]) -> None:
+        self._registry = registry
+        self._ask = ask
+
+    def tools(self) -> Mapping[str, RegisteredTool]:
+        """The agents that are here now; of several with one name the one that would be asked."""
+        tools: dict[str, RegisteredTool] = {}
+        for agent in self._registry.agents():
+            registration = agent.registration
+            tools.setdefault(
+                agent.name,
+                RegisteredTool(
+                    title=registration.title,
+                    description=registration.description,
+                    # A tool without a schema would be one that takes a whole content.
+                    input_schema=registration.input_schema or dict(_ANY_ARGUMENTS),
+                ),
+            )
+        return tools
+
+    async def invoke(self, caller: Participant, tool: str, arguments: Any, payload: bytes) -> Body:
+        """Ask the agent `tool`; its answer is the result.
+
+        Raises:
+            PermissionDeniedError: The caller may use tools, but no agents.
+            RoomException: As `AgentsService.ask`.
+        """
+        caller.scope.require_agents("use_agents")
+        result = await self._ask(caller, AskRequest(agent=tool, arguments=jsontext.raw(arguments)))
+        return JsonBody(json=jsontext.loads(bytes(result.answer)))
