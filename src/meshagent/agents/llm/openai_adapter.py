@@ -1,0 +1,261 @@
+"""Models behind an OpenAI-compatible API: OpenAI's own, the room's proxy, or any server that speaks it."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from meshagent.agents.llm.events import TextDelta, TextFinished, TextStarted
+from meshagent.agents.llm.model import Emit, ModelReply, ModelRequest, ModelSession, ToolCall, Usage
+from meshagent.agents.llm.openai_requests import completions_request, responses_request
+from meshagent.agents.llm.tool_loop import ToolLoopAdapter
+from meshagent.api.errors import (
+    InvalidRequestError,
+    InvalidStateError,
+    NotFoundError,
+    PermissionDeniedError,
+    RequestTimeoutError,
+    RoomException,
+    UnavailableError,
+)
+from meshagent.api.transport.protocol import ClientProtocol
+
+if TYPE_CHECKING:
+    import openai
+
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["OpenAIAdapter", "OpenAICompletionsAdapter", "OpenAIResponsesAdapter"]
+
+PROVIDER_DEFAULT_MODEL: Final = "gpt-5"
+PROXY_DEFAULT_MODEL: Final = "default"
+SESSION_HEADER: Final = "Meshagent-Session"
+
+
+class OpenAIAdapter(ToolLoopAdapter):
+    """What both APIs have in common.
+
+    Without `base_url` and `client`, requests go to the room's own proxy, `{room URL}/v1`, with the participant token
+    as the key: the agent needs no key of a provider.
+
+    Args:
+        model: The model; `OPENAI_MODEL` by default, else `gpt-5`, or with the room's proxy whatever its server is
+            configured to use.
+        base_url: Where the API is, such as `http://localhost:11434/v1`.
+        api_key: Its key; servers that need none take any text.
+        client: A client of the `openai` package, used as it is; it stays open.
+        request_options: Members added to each request, such as `{"temperature": 0}`.
+        timeout: Seconds without a sign of life after which a request is given up.
+        max_retries: How often a request that failed for reasons that may pass is repeated.
+        max_steps, parallel_tool_calls: As in `ToolLoopAdapter`.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        client: openai.AsyncOpenAI | None = None,
+        request_options: Mapping[str, Any] | None = None,
+        timeout: float = 120.0,
+        max_retries: int = 2,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._base_url = base_url
+        self._api_key = api_key
+        self._client = client
+        self._request_options = dict(request_options or {})
+        self._timeout = timeout
+        self._max_retries = max_retries
+        uses_proxy = base_url is None and client is None
+        own_default = PROXY_DEFAULT_MODEL if uses_proxy else PROVIDER_DEFAULT_MODEL
+        self._model = model or os.environ.get("OPENAI_MODEL") or own_default
+
+    def default_model(self) -> str:
+        return self._model
+
+    @asynccontextmanager
+    async def session(self, room: RoomClient) -> AsyncIterator[ModelSession]:
+        if self._client is not None:
+            yield self._session_of(self._client)
+            return
+        async with self._new_client(room) as client:
+            yield self._session_of(client)
+
+    @abstractmethod
+    def _session_of(self, client: openai.AsyncOpenAI) -> ModelSession:
+        """The API of this adapter on a client."""
+
+    def _new_client(self, room: RoomClient) -> openai.AsyncOpenAI:
+        import openai
+
+        base_url = self._base_url or proxy_url(room)
+        return openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=self._api_key or (_token(room) if self._base_url is None else "none"),
+            default_headers={SESSION_HEADER: room.session_id} if self._base_url is None else None,
+            timeout=self._timeout,
+            max_retries=self._max_retries,
+            # Without TLS there is nothing to verify, and loading certificates takes longer than all the rest.
+            http_client=openai.DefaultAsyncHttpxClient(verify=False) if base_url.startswith("http://") else None,
+        )
+
+
+class OpenAIResponsesAdapter(OpenAIAdapter):
+    """Asks with the Responses API; see `OpenAIAdapter`."""
+
+    def _session_of(self, client: openai.AsyncOpenAI) -> ModelSession:
+        return _ResponsesSession(client, self._request_options)
+
+
+class OpenAICompletionsAdapter(OpenAIAdapter):
+    """Asks with the Chat Completions API, which nearly every model server has; see `OpenAIAdapter`."""
+
+    def _session_of(self, client: openai.AsyncOpenAI) -> ModelSession:
+        return _CompletionsSession(client, self._request_options)
+
+
+def proxy_url(room: RoomClient) -> str:
+    """Where the room's own proxy is: `http(s)://HOST/rooms/NAME/v1`."""
+    return "http" + room.room_url.removeprefix("ws").removeprefix("http") + "/v1"
+
+
+def _token(room: RoomClient) -> str:
+    if not isinstance(room.protocol, ClientProtocol):
+        raise InvalidStateError("this connection has no participant token: give the adapter a base_url and a key")
+    return room.protocol.token
+
+
+class _Text:
+    """Pieces of text as they come, told as events."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._current: str | None = None
+        self.pieces: list[str] = []
+
+    async def add(self, delta: str) -> None:
+        if self._current is None:
+            self._current = ""
+            await self._emit(TextStarted())
+        self._current += delta
+        await self._emit(TextDelta(delta, self._current))
+
+    async def end(self) -> None:
+        """The piece is complete; does nothing if there is none."""
+        if self._current is not None:
+            text, self._current = self._current, None
+            self.pieces.append(text)
+            await self._emit(TextFinished(text))
+
+
+class _ResponsesSession:
+    def __init__(self, client: openai.AsyncOpenAI, options: Mapping[str, Any]) -> None:
+        self._client = client
+        self._options = options
+
+    async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
+        """See `ModelSession.complete`."""
+        text = _Text(emit)
+        calls: list[ToolCall] = []
+        usage: Usage | None = None
+        with _translated_errors():
+            stream: Any = await self._client.responses.create(**{**responses_request(request), **self._options})
+            async with stream:
+                async for event in stream:
+                    match event.type:
+                        case "response.output_text.delta" | "response.refusal.delta":
+                            await text.add(event.delta)
+                        case "response.output_item.done":
+                            await text.end()
+                            if event.item.type == "function_call":
+                                calls.append(ToolCall(event.item.call_id, event.item.name, event.item.arguments))
+                        case "response.completed" | "response.incomplete":
+                            if (used := event.response.usage) is not None:
+                                usage = Usage(used.input_tokens, used.output_tokens)
+                        case "response.failed":
+                            error = event.response.error
+                            raise UnavailableError(error.message if error is not None else "the model failed")
+                        case "error":
+                            raise UnavailableError(event.message)
+        await text.end()
+        return ModelReply(text.pieces, calls, usage)
+
+
+class _CompletionsSession:
+    def __init__(self, client: openai.AsyncOpenAI, options: Mapping[str, Any]) -> None:
+        self._client = client
+        self._options = options
+
+    async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
+        """See `ModelSession.complete`."""
+        text = _Text(emit)
+        calls: dict[int, _GrowingCall] = {}
+        usage: Usage | None = None
+        with _translated_errors():
+            stream: Any = await self._client.chat.completions.create(
+                **{**completions_request(request), **self._options}
+            )
+            async with stream:
+                async for chunk in stream:
+                    if chunk.usage is not None:
+                        usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+                    if not chunk.choices:
+                        continue
+                    delta = chunk.choices[0].delta
+                    if said := delta.content or delta.refusal:
+                        await text.add(said)
+                    for part in delta.tool_calls or ():
+                        calls.setdefault(part.index, _GrowingCall()).add(part)
+        await text.end()
+        return ModelReply(text.pieces, [calls[index].whole() for index in sorted(calls)], usage)
+
+
+class _GrowingCall:
+    """A tool call that arrives in parts."""
+
+    def __init__(self) -> None:
+        self._id = ""
+        self._name = ""
+        self._arguments: list[str] = []
+
+    def add(self, part: Any) -> None:
+        self._id = part.id or self._id
+        if part.function is not None:
+            self._name = self._name or part.function.name or ""
+            self._arguments.append(part.function.arguments or "")
+
+    def whole(self) -> ToolCall:
+        return ToolCall(self._id, self._name, "".join(self._arguments))
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Turns the client's exceptions into the room's."""
+    import openai
+
+    try:
+        yield
+    except openai.OpenAIError as error:
+        raise _translated(error) from error
+
+
+def _translated(error: openai.OpenAIError) -> RoomException:
+    import openai
+
+    text = f"the model could not be asked: {error}"
+    match error:
+        case openai.APITimeoutError():
+            return RequestTimeoutError(text)
+        case openai.AuthenticationError() | openai.PermissionDeniedError():
+            return PermissionDeniedError(text)
+        case openai.NotFoundError():
+            return NotFoundError(text)
+        case openai.BadRequestError() | openai.UnprocessableEntityError():
+            return InvalidRequestError(text)
+    return UnavailableError(text)
