@@ -1,0 +1,87 @@
+"""Failures of the engine in our own words: its texts hold paths of its build and of this server."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from meshagent.api.errors import (
+    AlreadyExistsError,
+    InternalError,
+    InvalidRequestError,
+    InvalidStateError,
+    NotFoundError,
+    RoomException,
+)
+from meshagent.server.stores.errors import StoreFailedError
+
+__all__ = ["engine_errors", "no_such_table", "table_exists"]
+
+log = logging.getLogger(__name__)
+
+_SOURCE = re.compile(r",? ?/\S*\.rs:\d+(:\d+)?")
+_PATH = re.compile(r"(?<![\w.])/(?:[^\s/:'\"`,]+/)+[^\s:'\"`,]*")
+_LABEL = re.compile(
+    r"^(?:lance error: |Invalid input, |Invalid user input: |Unprocessable: |LanceError\([^)]*\): "
+    r"|Schema Error: |Schema error: |Error during planning: |Compute error: )+"
+)
+_STATEMENT = re.compile(r"(Error parsing statement): SELECT .* \(sql parser error: (.*)\)", re.DOTALL)
+_MAX_TEXT = 500
+
+
+def no_such_table(name: str) -> NotFoundError:
+    return NotFoundError(f"there is no table {name!r}")
+
+
+def table_exists(name: str) -> AlreadyExistsError:
+    return AlreadyExistsError(f"there is a table {name!r} already")
+
+
+@contextmanager
+def engine_errors(table: str) -> Iterator[None]:
+    """Turns what the engine raises into errors of the room API.
+
+    Raises:
+        InvalidRequestError: It did not understand the request.
+        NotFoundError, AlreadyExistsError, InvalidStateError: As they say.
+        StoreFailedError: The disk refused.
+        InternalError: Anything else, which goes to the log.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError, TypeError) as error:
+        raise _translated(error, table) from error
+    except BaseException as error:
+        # A Rust panic comes as a BaseException of a class that cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        log.exception("the table engine panicked at %r", table)
+        raise InternalError(f"the table engine failed at {table!r}; the server's log says more") from None
+
+
+def readable(text: str) -> str:
+    """What of an engine's text is for the caller: without labels, code positions and paths of this machine."""
+    text = _STATEMENT.sub(r"\1: \2", text)
+    text = _PATH.sub("…", _SOURCE.sub("", text))
+    return _LABEL.sub("", text).strip()[:_MAX_TEXT]
+
+
+def _translated(error: Exception, table: str) -> RoomException:
+    text = str(error)
+    said = readable(text)
+    lowered = text.lower()
+    if isinstance(error, OSError) or "LanceError(IO)" in text or "os error" in lowered:
+        log.error("the table %r cannot be read or written: %s", table, text)
+        return StoreFailedError(f"the table {table!r} cannot be read or written: {said}")
+    if "was not found" in lowered and text.startswith("Table"):
+        return no_such_table(table)
+    if "already exists" in lowered:
+        return AlreadyExistsError(said)
+    if "unprocessable" in lowered or "not enough rows" in lowered:
+        return InvalidStateError(said)
+    if isinstance(error, (ValueError, TypeError)):
+        return InvalidRequestError(said)
+    log.error("the table engine failed at %r", table, exc_info=error)
+    return InternalError(f"the table engine failed at {table!r}: {said}")

@@ -1,0 +1,50 @@
+"""Bounds and habits of the room database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DROPPED_PREFIX", "TABLE_SUFFIX", "DatabaseLimits", "Upkeep"]
+
+MIB = 1024 * 1024
+
+TABLE_SUFFIX = ".lance"
+"""A table is a folder; this ends its name."""
+
+DROPPED_PREFIX = ".dropped-"
+"""Folders of tables that are being removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseLimits:
+    """Bounds of the tables of a server.
+
+    Attributes:
+        max_tables: Tables of one room.
+        max_result_bytes: What the rows of one search may take, as Arrow data.
+        index_cache_bytes: Memory for parts of indexes, for all rooms together.
+        metadata_cache_bytes: Memory for descriptions of files, for all rooms together.
+    """
+
+    max_tables: int = 1_000
+    max_result_bytes: int = 64 * MIB
+    index_cache_bytes: int = 256 * MIB
+    metadata_cache_bytes: int = 128 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """When a table's small files are put together and its old versions removed.
+
+    Attributes:
+        every: Writes after which it is done: right away if nothing waits, else as `share` allows.
+        at_most: Writes after which it is done in any case.
+        share: Largest share of the time of a busy table that goes into it.
+        reader_timeout: Seconds that it waits for readers of old versions; if they take longer, these stay until
+            the next time.
+    """
+
+    every: int = 100
+    at_most: int = 1_000
+    share: float = 0.1
+    reader_timeout: float = 5.0

@@ -1,0 +1,76 @@
+"""A room database without a room: operations called by their declarations, through JSON as on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from meshagent.api.contracts.operation import Operation
+from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
+from meshagent.api.wire import jsontext
+from meshagent.api.wire.content import Body
+from meshagent.server.rooms.participant import Outbox, Participant
+from meshagent.server.services.database import DatabaseEngine, DatabaseService, Upkeep
+from meshagent.server.stores.disk import Disk
+from meshagent.server.stores.health import HealthMonitor
+
+RequestT = TypeVar("RequestT", bound=msgspec.Struct)
+ResultT = TypeVar("ResultT", bound="msgspec.Struct | Body")
+
+CALLER = Participant(
+    participant_id="caller", name="caller", role="user", scope=FULL_ROOM_SCOPE, outbox=cast(Outbox, None)
+)
+
+
+class RoomDatabase:
+    """A `DatabaseService` and two ways to call it."""
+
+    def __init__(self, service: DatabaseService) -> None:
+        self.service = service
+        self._served = {entry.operation.name: entry for entry in service.operations()}
+
+    async def ask(self, operation: Operation[Any, Any], **fields: Any) -> Any:
+        """Call with the request as a client writes it, and return the result as a client reads it."""
+        request = jsontext.decode(jsontext.dumps(fields), operation.request)
+        result = await self._served[operation.name].handler(CALLER, request, b"")
+        return jsontext.loads(jsontext.dumps(result))
+
+    async def call(
+        self, operation: Operation[RequestT, ResultT], request: RequestT, payload: bytes = b"", /
+    ) -> ResultT:
+        """What `DatabaseClient` needs of a room."""
+        answer = await self.ask(operation, **jsontext.loads(jsontext.dumps(request)))
+        return jsontext.convert(answer, operation.result)
+
+    async def rows(self, table: str, **fields: Any) -> list[dict[str, Any]]:
+        """The results of a search."""
+        from meshagent.api.contracts import database as api
+
+        found = await self.ask(api.SEARCH, table=table, **fields)
+        return cast(list[dict[str, Any]], found["results"])
+
+
+@asynccontextmanager
+async def open_database(
+    folder: Path,
+    *,
+    disk: Disk | None = None,
+    health: HealthMonitor | None = None,
+    upkeep: Upkeep | None = None,
+    **limits: int,
+) -> AsyncIterator[RoomDatabase]:
+    """The database of one room below `folder`, closed at the end. Without a `disk` nothing is synced."""
+    from meshagent.server.services.database import DatabaseLimits
+
+    engine = DatabaseEngine(
+        folder, durability="process", disk=disk, health=health, upkeep=upkeep, limits=DatabaseLimits(**limits)
+    )
+    service = DatabaseService(engine, engine.folder("project", "room"))
+    try:
+        yield RoomDatabase(service)
+    finally:
+        await service.close()
