@@ -8,7 +8,13 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_ON_BOTH_LOOPS = ("test_file_routes", "test_http_limits", "test_websocket_handshake", "test_websocket_shell")
+_ON_BOTH_LOOPS = (
+    "test_file_routes",
+    "test_http_limits",
+    "test_sendfile",
+    "test_websocket_handshake",
+    "test_websocket_shell",
+)
 
 
 @pytest.hookimpl(optionalhook=True)
