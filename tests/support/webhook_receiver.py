@@ -65,7 +65,7 @@ async def webhook_receiver() -> AsyncIterator[WebhookReceiver]:
     """A receiver on a free port, for the length of the block."""
     receiver = WebhookReceiver()
     receiver.held.set()
-    app = web.Application()
+    app = web.Application(client_max_size=16 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", receiver.handle)
     async with AiohttpServer(app, host="127.0.0.1") as server:
         receiver.base = str(server.make_url("")).rstrip("/")

@@ -89,6 +89,12 @@ async def test_events_without_a_handler_are_accepted(session: aiohttp.ClientSess
     assert receiver.events == []
 
 
+async def test_large_events_arrive(session: aiohttp.ClientSession, receiver: Receiver) -> None:
+    data = {**CALL, "arguments": {"text": "ä" * 500_000}}
+    await send_webhook(session, url=receiver.url, event="room.call", data=data, secret=SECRET)
+    assert receiver.events[0].arguments == data["arguments"]
+
+
 async def test_what_is_not_signed_is_refused(session: aiohttp.ClientSession, receiver: Receiver) -> None:
     for secret in (None, "another secret"):
         with pytest.raises(WebhookRefusedError, match=r"/webhook answered with status 401") as refusal:

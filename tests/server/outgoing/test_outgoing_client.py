@@ -41,6 +41,15 @@ async def test_a_post_arrives_as_it_is(receiver: WebhookReceiver) -> None:
     assert (receiver.posts[0].body, receiver.posts[0].headers["X-Test"]) == (b"\x00body", "1")
 
 
+async def test_a_large_post_arrives(receiver: WebhookReceiver) -> None:
+    body = bytes(range(256)) * 8 * 1024
+    async with client() as http:
+        await http.post(receiver.url(), body, {"Content-Type": "application/json"})
+    headers = receiver.posts[0].headers
+    assert receiver.posts[0].body == body
+    assert (headers["Content-Length"], headers["Content-Type"]) == (str(len(body)), "application/json")
+
+
 @pytest.mark.parametrize("status", [302, 404, 500])
 async def test_other_statuses_than_2xx_are_failures(receiver: WebhookReceiver, status: int) -> None:
     receiver.script = [status]

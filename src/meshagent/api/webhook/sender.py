@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,8 +49,9 @@ async def send_webhook(
         InvalidRequestError: `data` has no JSON form.
     """
     signed = signed_body({"event": event, "data": data}, secret=secret, headers=headers)
+    body = io.BytesIO(signed.body)  # large ones go out in pieces
     try:
-        async with session.post(url, data=signed.body, headers=signed.headers, allow_redirects=False) as answer:
+        async with session.post(url, data=body, headers=signed.headers, allow_redirects=False) as answer:
             status = answer.status
     except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
         raise UnavailableError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -86,8 +87,11 @@ class OutgoingClient:
             InvalidRequestError: It is not an http URL.
         """
         target = self._policy.check_url(url)
+        content = io.BytesIO(body)  # large ones go out in pieces
         with _readable_errors(url, self._timeout):
-            async with self._open_session().post(target, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._open_session().post(
+                target, data=content, headers=headers, allow_redirects=False
+            ) as answer:
                 status = answer.status
         if not 200 <= status < 300:
             raise HttpStatusError(url, status)
