@@ -116,10 +116,14 @@ class LocalWriter(FileWriter):
             self._require_open()
             if self._max_bytes is not None and self._size + len(content) > self._max_bytes:
                 raise LimitExceededError("the file is too large", limit=self._max_bytes)
-            self._buffer += content
             self._size += len(content)
+            if not self._buffer and len(content) >= _BUFFER_BYTES:
+                await self._write_out(content)  # large enough as it is: no copy
+                return
+            self._buffer += content
             if len(self._buffer) >= _BUFFER_BYTES:
-                await self._write_out()
+                held, self._buffer = self._buffer, bytearray()
+                await self._write_out(held)
 
     def begin_publish(self) -> None:
         """Take no more content; from here on publishing alone ends the writer.
@@ -155,8 +159,7 @@ class LocalWriter(FileWriter):
         if self._state != "open":
             raise InvalidStateError("the file was closed, or a write to it failed")
 
-    async def _write_out(self) -> None:
-        content, self._buffer = self._buffer, bytearray()
+    async def _write_out(self, content: bytes | bytearray | memoryview) -> None:
         try:
             await self._run(lambda: self._append(content))
         except BaseException:  # how much of it is written is unknown
@@ -164,7 +167,7 @@ class LocalWriter(FileWriter):
                 self._state = "broken"
             raise
 
-    def _append(self, content: bytes | bytearray) -> int:
+    def _append(self, content: bytes | bytearray | memoryview) -> int:
         with self._lock:
             if self._removed:
                 raise InvalidStateError("the file was discarded")
