@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from meshagent.api.wire import names
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.outreach import BUILT_IN_TOOLKITS, Outreach, open_outreach
 from meshagent.server.services.room_files import RoomFiles
@@ -74,9 +73,10 @@ async def test_webhooks_and_services_hear_of_a_room(outreach: Outreach, receiver
     part = outreach.for_room(room, files, lambda path: f"http://host/{path}")
     part.started()
     await room.settle()
-    part.file_changed(names.FILE_UPDATED, "a.txt", "p1")
-    part.file_changed(names.FILE_MOVED, "a.txt", "p1")
-    part.file_changed(names.FILE_DELETED, "a.txt", "p1")
+    files.on_event = part.file_changed
+    await files.write_file("a.txt", b"", participant_id="p1")
+    await files.move("a.txt", "b.txt")
+    await files.delete("b.txt")
     await part.close()
     await receiver.until_posts(5)
     told = [event["event"] for event in receiver.events]
@@ -87,6 +87,8 @@ async def test_webhooks_and_services_hear_of_a_room(outreach: Outreach, receiver
         "storage.file.deleted",
         "room.ended",
     ]
+    written = next(event for event in receiver.events if event["event"] == "storage.file.updated")
+    assert written["data"] == {"room_name": "room", "path": "a.txt", "participant_id": "p1"}
 
 
 async def test_what_is_built_in_is_there(outreach: Outreach, receiver: WebhookReceiver) -> None:
