@@ -1,4 +1,4 @@
-"""The composition root: builds a server from its configuration, starts it, and stops it."""
+"""Starts a server from its configuration, and stops it."""
 
 from __future__ import annotations
 
@@ -8,44 +8,25 @@ import fcntl
 import logging
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from aiohttp import web
 
-from meshagent.server.accounts.accounts import Surroundings, open_accounts
-from meshagent.server.accounts.room_data import StoredRoomData
-from meshagent.server.accounts.running import DirectoryRooms
-from meshagent.server.config import LimitSettings, ServerConfig
-from meshagent.server.furnishing import FurnishedRoom, RoomFurnisher, RoomLimits, RoomStores
-from meshagent.server.gateway.accounts.table import account_routes
-from meshagent.server.gateway.auth import Doorkeeper
-from meshagent.server.gateway.documents import DocumentRoutes
-from meshagent.server.gateway.files import FileRoutes
-from meshagent.server.gateway.http_errors import error_middleware
-from meshagent.server.gateway.limits import ConnectionGuard, HttpLimits
-from meshagent.server.gateway.rooms import RoomDoor
-from meshagent.server.gateway.signing import UrlSigner
-from meshagent.server.gateway.status import ServerCollector, StatusRoutes
-from meshagent.server.gateway.websocket import WebSocketLimits, WebSocketShell
+from meshagent.server.accounts.accounts import Accounts
+from meshagent.server.addresses import Addresses
+from meshagent.server.assembly import Assembly, assembled, open_stores
+from meshagent.server.config import ServerConfig
+from meshagent.server.furnishing import FurnishedRoom
 from meshagent.server.identity import ServerIdentity, load_identity
-from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.directory import RoomDirectory
-from meshagent.server.rooms.room import RoomKey
-from meshagent.server.services.livekit import LivekitServer
-from meshagent.server.stores.commit_log import CommitLog
 from meshagent.server.stores.health import HealthMonitor
-from meshagent.server.stores.local_files import LocalFileStores
-from meshagent.server.stores.sqlite_documents import SqliteDocumentLog
-from meshagent.server.stores.sqlite_queues import SqliteQueueStore
-from meshagent.server.stores.sqlite_schema import ROOM_MIGRATIONS
 
 log = logging.getLogger(__name__)
+
+_BACKLOG = 4096
 
 
 class DataFolderInUseError(Exception):
@@ -61,6 +42,8 @@ class StartedServer:
         port: The port it listens on, also when a free one was asked for.
         identity: Its default project and key.
         health: What its stores report.
+        directory: Its rooms.
+        accounts: Its projects, keys and records.
     """
 
     url: str
@@ -68,6 +51,7 @@ class StartedServer:
     identity: ServerIdentity
     health: HealthMonitor
     directory: RoomDirectory[FurnishedRoom]
+    accounts: Accounts
 
 
 @asynccontextmanager
@@ -81,9 +65,19 @@ async def running_server(config: ServerConfig) -> AsyncIterator[StartedServer]:
     async with AsyncExitStack() as stack:
         identity = await asyncio.to_thread(_open_data_folder, config, stack)
         health = HealthMonitor()
-        stores = await _open_stores(config, health, stack)
-        started = await _serve(config, identity, stores, health, stack)
-        yield started
+        addresses = Addresses(config)
+        stores = await stack.enter_async_context(open_stores(config, health))
+        assembly = await stack.enter_async_context(assembled(config, identity, stores, health, addresses))
+        port = await _listen(assembly, config, stack)
+        addresses.listening_on(port)
+        yield StartedServer(
+            url=addresses.public,
+            port=port,
+            identity=identity,
+            health=health,
+            directory=assembly.directory,
+            accounts=assembly.accounts,
+        )
 
 
 def run_server(config: ServerConfig, on_started: Callable[[StartedServer], None]) -> None:
@@ -118,7 +112,7 @@ def _open_data_folder(config: ServerConfig, stack: AsyncExitStack) -> ServerIden
 
 
 @contextlib.contextmanager
-def _folder_lock(path: Path) -> Any:
+def _folder_lock(path: Path) -> Iterator[None]:
     """Hold the data folder; the lock goes with the process, whatever ends it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -132,129 +126,17 @@ def _folder_lock(path: Path) -> Any:
         os.close(descriptor)
 
 
-async def _open_stores(config: ServerConfig, health: HealthMonitor, stack: AsyncExitStack) -> RoomStores:
-    commit_log = CommitLog(
-        config.data_dir / "rooms.sqlite", ROOM_MIGRATIONS, durability=config.durability, health=health
-    )
-    await commit_log.open()
-    stack.push_async_callback(commit_log.close)
-    files = LocalFileStores(config.data_dir / "files", durability=config.durability, health=health)
-    await files.start()
-    stack.push_async_callback(files.close)
-    return RoomStores(
-        documents=SqliteDocumentLog(commit_log), queues=await SqliteQueueStore.open_store(commit_log), files=files
-    )
-
-
-async def _serve(
-    config: ServerConfig,
-    identity: ServerIdentity,
-    stores: RoomStores,
-    health: HealthMonitor,
-    stack: AsyncExitStack,
-) -> StartedServer:
-    addresses = _Addresses(config)
-    signer = UrlSigner(identity.secret.encode())
-    limits = config.limits
-    running_rooms = DirectoryRooms()
-    surroundings = Surroundings(
-        running=running_rooms,
-        data=StoredRoomData(stores.documents, stores.queues, stores.files),
-        files=stores.files,
-        room_url=lambda project_id, room_name: addresses.room_url(RoomKey(project_id, room_name)),
-    )
-    accounts = await stack.enter_async_context(open_accounts(config, identity, health, surroundings))
-    furnisher = RoomFurnisher(
-        stores=stores,
-        room_url=addresses.room_url,
-        download_url=lambda key, path, download: (
-            addresses.http + signer.sign(key.project_id, key.room_name, path, download=download)
-        ),
-        limits=_room_limits(limits),
-        livekit=_livekit(config),
-        registry=accounts.rooms,
-        sessions=accounts.sessions,
-    )
-    directory = RoomDirectory(furnisher.make, idle_grace=config.idle_grace)
-    running_rooms.directory = directory
-    shell = WebSocketShell(
-        WebSocketLimits(
-            max_message_bytes=limits.max_packet_bytes,
-            max_buffered_bytes=limits.max_buffered_bytes,
-            ping_interval=limits.ping_interval,
-            ping_timeout=limits.ping_timeout,
-        )
-    )
-    doorkeeper = Doorkeeper(
-        lookup=accounts.keys.lookup,
-        default_secret=identity.secret,
-        default_project_id=identity.project_id,
-        now=time.time,
-    )
-    door = RoomDoor(doorkeeper, directory, shell)
-    http_limits = HttpLimits(head_timeout=limits.http_head_timeout)
-    guard = ConnectionGuard(http_limits)
-    application = web.Application(middlewares=[guard.middleware, error_middleware])
-    application.add_routes(
-        [
-            web.get("/rooms/{room}", door.enter),
-            *DocumentRoutes(door).routes(),
-            *FileRoutes(door, signer).routes(),
-            *account_routes(accounts, doorkeeper),
-            *StatusRoutes(health, ServerCollector(directory, shell, health), metrics=config.metrics).routes(),
-        ]
-    )
-    runner = web.AppRunner(
-        application, access_log=None, shutdown_timeout=config.shutdown_grace, **http_limits.runner_options()
-    )
+async def _listen(assembly: Assembly, config: ServerConfig, stack: AsyncExitStack) -> int:
+    """Accept connections; on the way out, end the rooms first, so that nobody is cut in the middle of a write."""
+    options = assembly.http_limits.runner_options()
+    runner = web.AppRunner(assembly.application, access_log=None, shutdown_timeout=config.shutdown_grace, **options)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    stack.callback(guard.close)
-    stack.push_async_callback(shell.close)
-    stack.push_async_callback(directory.close, drop=True)
+    stack.callback(assembly.guard.close)
+    stack.push_async_callback(assembly.shell.close)
+    stack.push_async_callback(assembly.directory.close, drop=True)
     assert runner.server is not None
-    guard.start(runner.server)
-    site = web.TCPSite(runner, config.host, config.port, backlog=4096)
+    assembly.guard.start(runner.server)
+    site = web.TCPSite(runner, config.host, config.port, backlog=_BACKLOG)
     await site.start()
-    port = int(runner.addresses[0][1])
-    addresses.listening_on(port)
-    return StartedServer(url=addresses.http, port=port, identity=identity, health=health, directory=directory)
-
-
-def _room_limits(limits: LimitSettings) -> RoomLimits:
-    return RoomLimits(
-        connection=ConnectionLimits(
-            max_message_bytes=limits.max_message_bytes,
-            max_pending_requests=limits.max_pending_requests,
-            max_pending_bytes=limits.max_pending_bytes,
-            max_buffered_bytes=limits.max_buffered_bytes,
-        ),
-        max_connections=limits.max_connections_per_room,
-        max_file_bytes=limits.max_file_bytes,
-        max_document_bytes=limits.max_document_bytes,
-        max_queue_messages=limits.max_queue_messages,
-    )
-
-
-def _livekit(config: ServerConfig) -> LivekitServer | None:
-    livekit = config.livekit
-    if livekit.url is None or livekit.api_key is None or livekit.api_secret is None:
-        return None
-    return LivekitServer(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
-
-
-class _Addresses:
-    """URLs of the server; complete once the port is known."""
-
-    def __init__(self, config: ServerConfig) -> None:
-        self._host = config.host
-        self.http = config.public_url or ""
-
-    def listening_on(self, port: int) -> None:
-        if not self.http:
-            host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self._host, self._host)  # noqa: S104 - compared only
-            self.http = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    def room_url(self, key: RoomKey) -> str:
-        """The WebSocket URL of a room."""
-        return "ws" + self.http.removeprefix("http") + "/rooms/" + quote(key.room_name, safe="")
+    return int(runner.addresses[0][1])

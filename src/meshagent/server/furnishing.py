@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from meshagent.server.accounts.rooms import RoomRegistry
 from meshagent.server.accounts.sessions import SessionRecorder
+from meshagent.server.addresses import Addresses
 from meshagent.server.dispatch.flat.documents import FlatDocuments
+from meshagent.server.dispatch.flat.toolkits import FlatHostLink
+from meshagent.server.gateway.signing import UrlSigner
+from meshagent.server.outreach import Outreach
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomKey, RoomParts
+from meshagent.server.services.agents.builtin_agents import AgentsToolkit
+from meshagent.server.services.agents.service import AgentsService
 from meshagent.server.services.developer import DeveloperService
 from meshagent.server.services.documents.service import DocumentService
 from meshagent.server.services.livekit import LivekitServer, LivekitService
@@ -29,6 +34,7 @@ class RoomServices:
     storage: StorageService
     documents: DocumentService
     queues: QueuesService
+    agents: AgentsService
     developer: DeveloperService
 
 
@@ -63,41 +69,46 @@ class RoomFurnisher:
 
     Args:
         stores: Where rooms keep what outlives them.
-        room_url: The WebSocket URL of a room, as its members get it.
-        download_url: A signed URL of a file: room, path, whether to save it.
+        addresses: The server's URLs.
+        signer: Signs URLs of files.
         limits: Bounds of each room.
         livekit: The LiveKit server, if there is one.
         registry: Knows what each room's data is kept under.
         sessions: Keeps the record of each run.
+        outreach: Tells webhooks, and calls services in.
     """
 
     def __init__(
         self,
         *,
         stores: RoomStores,
-        room_url: Callable[[RoomKey], str],
-        download_url: Callable[[RoomKey, str, bool], str],
+        addresses: Addresses,
+        signer: UrlSigner,
         limits: RoomLimits,
         livekit: LivekitServer | None,
         registry: RoomRegistry,
         sessions: SessionRecorder,
+        outreach: Outreach,
     ) -> None:
         self._stores = stores
-        self._room_url = room_url
-        self._download_url = download_url
+        self._addresses = addresses
+        self._signer = signer
         self._limits = limits
         self._livekit = livekit
         self._registry = registry
         self._sessions = sessions
+        self._outreach = outreach
 
     async def make(self, key: RoomKey) -> FurnishedRoom:
         """A room with its services, ready for its first participant."""
         limits = self._limits
         room = FurnishedRoom(
-            key, url=self._room_url(key), limits=limits.connection, max_connections=limits.max_connections
+            key,
+            url=self._addresses.room_url(key),
+            limits=limits.connection,
+            max_connections=limits.max_connections,
         )
         room.storage_name = await self._registry.storage_name(key.project_id, key.room_name)
-        files = await self._stores.files.open(key.project_id, room.storage_name)
         session = self._sessions.open(key.project_id, key.room_name, room.session_id)
         developer = DeveloperService(room, session.record)
         messaging = MessagingService(room)
@@ -105,23 +116,39 @@ class RoomFurnisher:
         livekit = LivekitService(room, self._livekit)
         storage = StorageService(
             room,
-            files,
+            await self._stores.files.open(key.project_id, room.storage_name),
             sign_url=lambda path, download: self._download_url(key, path, download),
             max_file_bytes=limits.max_file_bytes,
         )
+        part = self._outreach.for_room(room, storage, lambda path: self._download_url(key, path, False))
+        storage.on_change = part.file_changed
         documents = DocumentService(room, self._stores.documents, storage, max_bytes=limits.max_document_bytes)
         storage.watcher = documents
         flat_documents = FlatDocuments(documents)
+        agents = AgentsService(room, part.summoner, part.toolkits, FlatHostLink(room))
+        part.toolkits["agents"] = AgentsToolkit(agents.registry, agents.ask)
         room.services = RoomServices(
-            messaging=messaging, storage=storage, documents=documents, queues=queues, developer=developer
+            messaging=messaging,
+            storage=storage,
+            documents=documents,
+            queues=queues,
+            agents=agents,
+            developer=developer,
         )
-        serving = (messaging, storage, flat_documents, queues, livekit, developer)
+        serving = (messaging, storage, flat_documents, queues, agents, livekit, developer)
         room.furnish(
             RoomParts(
                 served=[operation for service in serving for operation in service.operations()],
+                one_way=agents.one_way(),
                 # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
-                services=(queues, messaging, storage, flat_documents, documents, livekit, developer, session),
+                services=(queues, messaging, agents, storage, flat_documents, documents, livekit, developer, session),
                 record=developer.record,
+                started=part.started,
+                ended=part.ended,
             )
         )
         return room
+
+    def _download_url(self, key: RoomKey, path: str, download: bool) -> str:
+        signed = self._signer.sign(key.project_id, key.room_name, path, download=download)
+        return self._addresses.public + signed

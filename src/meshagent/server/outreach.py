@@ -3,8 +3,8 @@
 async with open_outreach(…) as outreach:            # once per server, around the rooms
     part = outreach.for_room(room, files, url)      # once per run of a room
     part.summoner, part.toolkits                    # what the room's agents service needs
-    part.started()                                  # once the room has its services
-    await part.close()                              # with the room, as one of its services
+    part.started()                                  # when the first participant has come
+    part.ended()                                    # when the run is over
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from meshagent.api.wire import names
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.outgoing.client import OutgoingClient
 from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
 from meshagent.server.services.agents.builtin_storage import StorageToolkit
 from meshagent.server.services.agents.builtin_targets import BuiltInTargets
 from meshagent.server.services.agents.ports import BuiltInToolkit
@@ -75,7 +74,7 @@ class Outreach:
 
 
 class RoomOutreach:
-    """One room's part; a `RoomService`, to be closed with the room.
+    """One room's part.
 
     Attributes:
         summoner: Answers `agent.call`.
@@ -109,11 +108,8 @@ class RoomOutreach:
         elif message_type == names.FILE_DELETED:
             self._events.file_deleted(self._room, path, participant_id)
 
-    def left(self, participant: Participant) -> None:
-        """Nothing to release: calls belong to nobody once they are accepted."""
-
-    async def close(self) -> None:
-        """The room ends: tell webhooks."""
+    def ended(self) -> None:
+        """The run is over: tell webhooks."""
         self._events.ended(self._room)
 
 

@@ -53,6 +53,8 @@ class RoomParts:
     Attributes:
         served: The operations of all services.
         one_way: Handlers of messages without an answer.
+        started: Told when the first participant has come.
+        ended: Told when the run ends, if anybody was ever here.
         services: All services, in the order in which a leaving participant is cleaned up (spec 3.6).
     """
 
@@ -60,6 +62,8 @@ class RoomParts:
     one_way: Mapping[str, OneWay] = field(default_factory=dict)
     services: Sequence[RoomService] = ()
     record: Callable[[str, Mapping[str, Any]], None] | None = None
+    started: Callable[[], None] = lambda: None
+    ended: Callable[[], None] = lambda: None
 
 
 class Room(RoomMembership):
@@ -82,6 +86,7 @@ class Room(RoomMembership):
         self._tasks: set[asyncio.Task[None]] = set()
         self._parts = RoomParts()
         self._next_message_id = 0
+        self._has_started = False
         self._reserved = 0
 
     def furnish(self, parts: RoomParts) -> None:
@@ -168,6 +173,9 @@ class Room(RoomMembership):
         self._participants[participant.id] = participant
         self._users += participant.is_user
         self._connections[participant.id] = connection
+        if not self._has_started:
+            self._has_started = True
+            self._parts.started()
         self.record("room.participant_joined", _who(participant))
         self.on_population_changed()
 
@@ -214,6 +222,8 @@ class Room(RoomMembership):
                 connection.disconnect(code, reason)
             if connection.participant.id in self._connections:
                 self.departed(connection, code, reason)
+        if self._has_started:
+            self._parts.ended()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -34,8 +34,8 @@ MAX_READ_WHOLE_BYTES = 64 * 1024 * 1024
 _MAX_FORMER_FOLDERS = 10_000
 
 
-ChangeListener = Callable[[RoomContext, str, str, str | None], None]
-"""Takes the room, the event's name, the path, and the id of the participant who did it."""
+ChangeListener = Callable[[str, str, str | None], None]
+"""Takes the event's name, the path, and the id of the participant who did it."""
 
 
 class FileWatcher(Protocol):
@@ -142,8 +142,8 @@ class RoomFiles:
         self, room: RoomContext, files: FileStore, *, max_file_bytes: int, watcher: FileWatcher | None = None
     ) -> None:
         self.watcher: FileWatcher = watcher or _NobodyWatches()
-        self.on_event: Callable[[str, str, str | None], None] | None = None
-        self.on_change: ChangeListener = lambda room, event, path, participant_id: None
+        self.on_change: Callable[[str, str, str | None], None] | None = None
+        self.on_change: ChangeListener = lambda event, path, participant_id: None
         self.max_file_bytes = max_file_bytes
         self._room = room
         self._files = files
@@ -405,9 +405,9 @@ class RoomFiles:
 
     def _announce_file(self, message_type: str, path: str, participant_id: str | None) -> None:
         self._room.publish(message_type, FileEvent(path=path, participant_id=participant_id))
-        if self.on_event is not None:
-            self.on_event(message_type, path, participant_id)
-        self.on_change(self._room, message_type, path, participant_id)
+        if self.on_change is not None:
+            self.on_change(message_type, path, participant_id)
+        self.on_change(message_type, path, participant_id)
 
     def _remember_folder(self, path: str) -> None:
         self._former_folders[path] = None

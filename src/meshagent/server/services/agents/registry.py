@@ -12,6 +12,7 @@ import msgspec
 from meshagent.api.contracts.agents import RegisterAgentRequest, RegisteredTool, RegisterToolkitRequest
 from meshagent.api.errors import AlreadyExistsError, LimitExceededError
 from meshagent.server.rooms.participant import Participant
+from meshagent.server.services.agents.calls import HostLink
 
 MAX_REGISTRATIONS_PER_PARTICIPANT = 1000
 
@@ -27,6 +28,8 @@ class HostedToolkit:
     thumbnail_url: str | None
     public: bool
     tools: Mapping[str, RegisteredTool]
+    link: HostLink
+    annotations: Mapping[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -50,8 +53,14 @@ class Registry:
         self._toolkits: dict[str, HostedToolkit] = {}
         self._agents: dict[str, HostedAgent] = {}
 
-    def add_toolkit(self, host: Participant, request: RegisterToolkitRequest) -> HostedToolkit:
-        """Register a toolkit.
+    def add_toolkit(
+        self,
+        host: Participant,
+        request: RegisterToolkitRequest,
+        link: HostLink,
+        annotations: Mapping[str, Any] | None = None,
+    ) -> HostedToolkit:
+        """Register a toolkit whose calls go over `link`.
 
         Raises:
             AlreadyExistsError: The participant hosts one of that name; calls could not tell them apart.
@@ -68,6 +77,8 @@ class Registry:
             thumbnail_url=request.thumbnail_url,
             public=request.public,
             tools=request.tools,
+            link=link,
+            annotations=annotations or {},
         )
         self._toolkits[toolkit.id] = toolkit
         return toolkit

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from meshagent.api.contracts import agents as api
 from meshagent.api.contracts.operation import EMPTY, Empty
-from meshagent.api.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, RoomException
+from meshagent.api.errors import NotFoundError, PermissionDeniedError, RoomException
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.wire import envelope, jsontext, names
 from meshagent.api.wire.packets import Message
 from meshagent.server.dispatch.dispatcher import OneWay
-from meshagent.server.dispatch.served import PackedContent, Served, serve, serve_payload
+from meshagent.server.dispatch.served import Served, serve, serve_payload
 from meshagent.server.rooms.context import RoomContext
 from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import PendingCalls
+from meshagent.server.services.agents.calls import FutureLink, HostLink, PendingAsks
 from meshagent.server.services.agents.ports import BuiltInToolkit, Summoner
 from meshagent.server.services.agents.registry import (
     HostedToolkit,
@@ -27,6 +26,7 @@ from meshagent.server.services.agents.registry import (
     describe_tool,
     describe_toolkit,
 )
+from meshagent.server.services.agents.tool_calls import ToolCalls
 
 
 class AgentsService:
@@ -39,15 +39,19 @@ class AgentsService:
         room: Whose agents they are.
         summoner: Answers `agent.call`.
         built_in: Toolkits of the room itself, by name; a participant's toolkit of that name comes first.
+        flat_host: How calls reach hosts that register by `agent.register_toolkit`.
     """
 
-    def __init__(self, room: RoomContext, summoner: Summoner, built_in: Mapping[str, BuiltInToolkit]) -> None:
+    def __init__(
+        self, room: RoomContext, summoner: Summoner, built_in: Mapping[str, BuiltInToolkit], flat_host: HostLink
+    ) -> None:
         self._room = room
         self._summoner = summoner
         self._built_in = built_in
         self._registry = Registry()
-        self._tool_calls: PendingCalls[PackedContent] = PendingCalls()
-        self._asks: PendingCalls[api.AskResult] = PendingCalls()
+        self._flat_host = flat_host
+        self.calls = ToolCalls(room)
+        self._asks: PendingAsks[api.AskResult] = PendingAsks()
 
     @property
     def registry(self) -> Registry:
@@ -77,7 +81,7 @@ class AgentsService:
 
     def register_toolkit(self, caller: Participant, request: api.RegisterToolkitRequest) -> api.RegistrationResult:
         """Offer a toolkit to the room; errors as in `Registry.add_toolkit`."""
-        return api.RegistrationResult(id=self._registry.add_toolkit(caller, request).id)
+        return api.RegistrationResult(id=self._registry.add_toolkit(caller, request, self._flat_host).id)
 
     def unregister(self, caller: Participant, request: api.UnregisterRequest) -> Empty:
         """Take a registration back; one that is gone already is no error."""
@@ -105,28 +109,38 @@ class AgentsService:
             PermissionDeniedError: The caller may not act for `on_behalf_of_id`.
             ConnectionLostError: The host left before it answered.
         """
-        self._check_on_behalf_of(caller, request.on_behalf_of_id)
-        toolkit = self._registry.find_toolkit(request.toolkit, request.participant_id or caller.id)
+        self.check_on_behalf_of(caller, request.on_behalf_of_id)
+        toolkit = self.find_hosted(request.toolkit, request.tool, request.participant_id or caller.id)
         if toolkit is None:
             return self._invoke_built_in(caller, request, payload)
-        if request.tool not in toolkit.tools:
-            raise NotFoundError(f"the toolkit {request.toolkit!r} has no tool {request.tool!r}")
-        forwarded = api.ForwardedToolCall(
-            name=request.tool,
-            arguments=request.arguments,
-            caller_id=caller.id,
+        link = FutureLink()
+        self.calls.begin(
+            caller,
+            toolkit,
+            request.tool,
+            arguments=bytes(request.arguments),
+            is_content=toolkit.tools[request.tool].input_schema is None,
+            payload=payload,
+            link=link,
             on_behalf_of_id=request.on_behalf_of_id,
             caller_context=request.caller_context,
         )
-        message_id = self._room.publish(names.TOOL_CALL_PREFIX + toolkit.name, forwarded, payload, to=(toolkit.host,))
-        what = f"{toolkit.name}.{request.tool}"
-        result = self._tool_calls.add((toolkit.host.id, message_id), caller, toolkit.host, what)
-        self._record_when_done("tool.call", caller, toolkit.host, what, result)
-        return result
+        return link.result
+
+    def find_hosted(self, toolkit_name: str, tool: str, viewer_id: str) -> HostedToolkit | None:
+        """The hosted toolkit that a call reaches; None if none has that name.
+
+        Raises:
+            NotFoundError: It has no such tool.
+        """
+        toolkit = self._registry.find_toolkit(toolkit_name, viewer_id)
+        if toolkit is not None and tool not in toolkit.tools:
+            raise NotFoundError(f"the toolkit {toolkit_name!r} has no tool {tool!r}")
+        return toolkit
 
     def tool_call_response(self, host: Participant, message: Message) -> None:
-        """A host's answer: the content goes to the caller as it came, under the caller's own request id."""
-        self._tool_calls.finish((host.id, message.id), host, PackedContent(_relayed(message.data)))
+        """A host's answer."""
+        self.calls.answer(host, message.id, message.data)
 
     async def _invoke_built_in(self, caller: Participant, request: api.InvokeToolRequest, payload: bytes) -> Any:
         toolkit = self._built_in.get(request.toolkit)
@@ -147,7 +161,7 @@ class AgentsService:
             ConnectionLostError: The agent left before it answered.
             RoomException: The agent's own failure, in its words.
         """
-        self._check_on_behalf_of(caller, request.on_behalf_of_id)
+        self.check_on_behalf_of(caller, request.on_behalf_of_id)
         agent = self._registry.find_agent(request.agent)
         if agent is None:
             raise NotFoundError(f"there is no agent {request.agent!r} in this room")
@@ -164,19 +178,18 @@ class AgentsService:
             **behalf,
         )
         self._room.publish(names.AGENT_ASK, forwarded, to=(agent.host,))
-        result = self._asks.add(task_id, caller, agent.host, f"the ask of {agent.name}")
-        self._record_when_done("agent.ask", caller, agent.host, agent.name, result)
-        return result
+        self._room.record("agent.ask", {"caller_id": caller.id, "host_id": agent.host.id, "name": agent.name})
+        return self._asks.add(task_id, caller, agent.host, f"the ask of {agent.name}")
 
     def ask_response(self, host: Participant, message: Message) -> None:
         """An agent's answer; one without a known task cannot be matched, and is dropped by the dispatcher's log."""
         answer, _ = envelope.unpack_as(message.data, api.AskAnswer)
+        outcome: api.AskResult | RoomException
         if answer.error is not None:
-            known = self._asks.fail(answer.task_id, host, RoomException(answer.error))
+            outcome = RoomException(answer.error)
         else:
-            result = api.AskResult(answer=answer.answer, caller_context=answer.caller_context)
-            known = self._asks.finish(answer.task_id, host, result)
-        if not known:
+            outcome = api.AskResult(answer=answer.answer, caller_context=answer.caller_context)
+        if not self._asks.finish(answer.task_id, host, outcome):
             raise NotFoundError(f"an answer names the task {answer.task_id!r}, which nobody waits for")
 
     def _required_toolkits(self, request: api.AskRequest, target_id: str) -> list[dict[str, Any]]:
@@ -217,37 +230,19 @@ class AgentsService:
 
     def left(self, participant: Participant) -> None:
         self._registry.remove_all_of(participant)
-        self._tool_calls.left(participant)
+        self.calls.left(participant)
         self._asks.left(participant)
 
     async def close(self) -> None:
         """Nothing to release: registrations and calls belong to participants, who are gone."""
 
-    def _check_on_behalf_of(self, caller: Participant, participant_id: str | None) -> None:
+    def check_on_behalf_of(self, caller: Participant, participant_id: str | None) -> None:
         if participant_id is None:
             return
         if participant_id not in self._room.participants:
             raise NotFoundError(f"on_behalf_of_id: there is no participant {participant_id!r} in this room")
         if caller.is_user and participant_id != caller.id:
             raise PermissionDeniedError("a person can act on behalf of nobody but themselves")
-
-    def _record_when_done(
-        self, entry_type: str, caller: Participant, host: Participant, what: str, result: asyncio.Future[Any]
-    ) -> None:
-        started = time.monotonic()
-
-        def record(done: asyncio.Future[Any]) -> None:
-            failure = "cancelled" if done.cancelled() else done.exception()
-            entry = {
-                "caller_id": caller.id,
-                "host_id": host.id,
-                "name": what,
-                "duration": round(time.monotonic() - started, 6),
-                "error": None if failure is None else str(failure),
-            }
-            self._room.record(entry_type, entry)
-
-        result.add_done_callback(record)
 
 
 def _grant(action: str) -> Any:
@@ -256,17 +251,6 @@ def _grant(action: str) -> Any:
 
 def _grant_register_toolkit(scope: ApiScope, request: api.RegisterToolkitRequest) -> None:
     scope.require_agents("register_public_toolkit" if request.public else "register_private_toolkit")
-
-
-def _relayed(data: bytes) -> bytes:
-    """A host's content without the tracing block, which belongs to the host's own connection."""
-    text, payload = envelope.split(data)
-    if envelope.EXTENSION_KEY.encode() not in text:
-        return data
-    header, _ = envelope.unpack(data)
-    if "type" not in header:
-        raise InvalidRequestError("a tool call response is no content")
-    return envelope.pack(header, payload)
 
 
 def _toolkit_requirements(request: api.AskRequest) -> list[tuple[str, list[str] | None]]:
