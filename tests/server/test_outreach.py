@@ -73,11 +73,11 @@ async def test_webhooks_and_services_hear_of_a_room(outreach: Outreach, receiver
     part = outreach.for_room(room, files, lambda path: f"http://host/{path}")
     part.started()
     await room.settle()
-    files.on_event = part.file_changed
+    files.on_change = part.file_changed
     await files.write_file("a.txt", b"", participant_id="p1")
     await files.move("a.txt", "b.txt")
     await files.delete("b.txt")
-    await part.close()
+    part.ended()
     await receiver.until_posts(5)
     told = [event["event"] for event in receiver.events]
     assert told.count("room.call") == 1
