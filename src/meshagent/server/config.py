@@ -80,6 +80,27 @@ class LivekitSettings(Settings):
     api_secret: SecretStr | None = Field(default=None, description="That key's secret.")
 
 
+class LlmSettings(Settings):
+    """The language models that participants use through the server. With neither URL nor key it answers by itself."""
+
+    base_url: HttpUrlText | None = Field(
+        default=None,
+        description="OpenAI-compatible API that requests go to; by default OpenAI's own if there is a key,"
+        " else a built-in model that repeats what it is told.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, min_length=1, description="The server's key there; participants never see it."
+    )
+    default_model: str = Field(
+        default="gpt-5", min_length=1, description="The model that is used when one asks for the model `default`."
+    )
+    max_request_bytes: PositiveInt = Field(default=32 * MIB, description="Largest request to a model, images included.")
+    max_concurrent_requests: PositiveInt = Field(
+        default=200, description="Requests to models that may be under way at a time; more are refused."
+    )
+    timeout: Seconds = Field(default=300.0, description="Longest silence of the provider within one request.")
+
+
 class OutgoingSettings(Settings):
     """What the server itself may call: webhooks, agent and schema services given by URL."""
 
@@ -148,6 +169,7 @@ class ServerConfig(Settings):
     )
     limits: LimitSettings = Field(default_factory=LimitSettings)
     livekit: LivekitSettings = Field(default_factory=LivekitSettings)
+    llm: LlmSettings = Field(default_factory=LlmSettings)
     outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
 
     def local_url(self, port: int) -> str:

@@ -1,0 +1,304 @@
+"""Language models for participants: an OpenAI-compatible API whose key is the participant token.
+
+    /rooms/{room}/v1/…   chat/completions, responses, embeddings, models
+    /openai/v1/…         the same, for any room that the token opens
+
+Requests go to the configured provider with the server's own key. Without a provider, a built-in model answers that
+repeats what it is told, so that everything can be tried without a key.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import hdrs, web
+
+from meshagent.agents.llm.scripted import ScriptedModel, echo
+from meshagent.agents.llm.scripted_http import ScriptedEndpoint
+from meshagent.api.errors import (
+    InvalidRequestError,
+    InvalidStateError,
+    LimitExceededError,
+    NotFoundError,
+    RequestTimeoutError,
+    UnavailableError,
+)
+from meshagent.api.tokens.scope import ApiScope
+from meshagent.api.tokens.verify import effective_scope
+from meshagent.api.wire import jsontext
+from meshagent.server.config import LlmSettings
+from meshagent.server.gateway.auth import Doorkeeper, request_token
+from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of
+from meshagent.server.gateway.rooms import room_name_of
+
+__all__ = ["LlmProxyRoutes"]
+
+log = logging.getLogger(__name__)
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+DEFAULT_MODEL: Final = "default"
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+PATHS: Final[Mapping[str, str]] = {
+    "chat/completions": "POST",
+    "responses": "POST",
+    "embeddings": "POST",
+    "models": "GET",
+}
+_PASSED_ON: Final = ("OpenAI-Beta",)
+_PASSED_BACK: Final = (hdrs.CONTENT_TYPE, hdrs.RETRY_AFTER, "x-request-id")
+
+
+class RequestTooLargeError(LimitExceededError):
+    """The body of a request is larger than the server takes."""
+
+    code = "body_too_large"
+    retryable = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Who asks a model, as their token says."""
+
+    project_id: str
+    room_name: str | None
+    name: str
+    scope: ApiScope
+
+
+class LlmProxyRoutes:
+    """Serves language models; `start` before the first request and `close` after the last.
+
+    Args:
+        doorkeeper: Verifies the participant tokens.
+        settings: The provider.
+        on_usage: Told what each answered request cost.
+    """
+
+    def __init__(self, doorkeeper: Doorkeeper, settings: LlmSettings, *, on_usage: UsageSink | None = None) -> None:
+        self._doorkeeper = doorkeeper
+        self._settings = settings
+        self._on_usage = on_usage
+        self._base_url = settings.base_url or (OPENAI_URL if settings.api_key is not None else None)
+        self._built_in = ScriptedEndpoint(ScriptedModel(echo, keep_requests=0), name=settings.default_model)
+        self._session: aiohttp.ClientSession | None = None
+        self._under_way = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.route("*", "/rooms/{room}/v1/{path:.+}", self.handle),
+            web.route("*", "/openai/v1/{path:.+}", self.handle),
+        ]
+
+    async def start(self) -> None:
+        """Be ready to reach the provider."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=self._settings.timeout)
+        connector = aiohttp.TCPConnector(limit=0)  # `max_concurrent_requests` is the limit
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
+
+    async def close(self) -> None:
+        """Let go of the provider."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One request of a participant.
+
+        Raises:
+            PermissionDeniedError: A bad token, or one without the grant `llm` or for other models.
+            NotFoundError: There is no such path.
+            LimitExceededError: The request is too large, or too many are under way.
+            UnavailableError, RequestTimeoutError: The provider cannot be reached, or is silent.
+        """
+        path = request.match_info["path"]
+        if PATHS.get(path) is None:
+            raise NotFoundError(f"there is no {path!r} here: only {', '.join(PATHS)}")
+        if PATHS[path] != request.method:
+            raise web.HTTPMethodNotAllowed(request.method, [PATHS[path]])
+        asker = self._asker(request)
+        asker.scope.require_llm()
+        with self._one_more():
+            if request.method == "GET":
+                return await self._list_models(request, asker)
+            return await self._ask(request, path, asker)
+
+    def _asker(self, request: web.Request) -> _Asker:
+        if "room" in request.match_info:
+            room_name = room_name_of(request)
+            admission = self._doorkeeper.admit(request, room_name)
+            return _Asker(admission.project_id, room_name, admission.name, admission.scope)
+        token = self._doorkeeper.verify(request_token(request))
+        return _Asker(token.project_id or "", None, token.name, effective_scope(token))
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        limit = self._settings.max_concurrent_requests
+        if self._under_way >= limit:
+            raise LimitExceededError(f"{limit} requests to models are under way already", limit=limit)
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    # -- asking
+
+    async def _ask(self, request: web.Request, path: str, asker: _Asker) -> web.StreamResponse:
+        body = jsontext.loads(await self._body(request))
+        if not isinstance(body, dict):
+            raise InvalidRequestError("the request is not a JSON object")
+        model = body.get("model") or DEFAULT_MODEL
+        if not isinstance(model, str):
+            raise InvalidRequestError("`model` is the name of a model")
+        body["model"] = model = self._settings.default_model if model == DEFAULT_MODEL else model
+        asker.scope.require_llm(model)
+        if self._base_url is None:
+            answer = await self._built_in.answer(request, path, body)
+            self._count(asker, model, None)
+            return answer
+        drop_usage_chunk = path == "chat/completions" and bool(body.get("stream")) and _ask_for_usage(body)
+        async with self._asked("POST", path, request, jsontext.dumps(body)) as upstream:
+            if upstream.status >= 300:
+                return await _refusal(upstream)
+            if upstream.content_type == "text/event-stream":
+                return await self._pass_stream(
+                    request, upstream, asker, model, StreamFilter(drop_usage_chunk=drop_usage_chunk)
+                )
+            data = await _bounded(upstream)
+        self._count(asker, model, tokens_of(_json_or_none(data)))
+        return web.Response(body=data, status=upstream.status, headers=_answer_headers(upstream))
+
+    async def _body(self, request: web.Request) -> bytes:
+        limit = self._settings.max_request_bytes
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise RequestTooLargeError(f"a request to a model has {limit} bytes at most", limit=limit)
+        return bytes(body)
+
+    async def _pass_stream(
+        self,
+        request: web.Request,
+        upstream: aiohttp.ClientResponse,
+        asker: _Asker,
+        model: str,
+        events: StreamFilter,
+    ) -> web.StreamResponse:
+        """Pass events on as they come. A client that goes away ends the request to the provider."""
+        response = web.StreamResponse(headers={**_answer_headers(upstream), hdrs.CACHE_CONTROL: "no-cache"})
+        await response.prepare(request)
+        try:
+            async for chunk in upstream.content.iter_any():
+                if passed := events.feed(chunk):
+                    await response.write(passed)
+            await response.write(events.finish())
+            await response.write_eof()
+        except ConnectionResetError:
+            log.debug("a client went away before its answer was complete")
+        except (aiohttp.ClientPayloadError, TimeoutError) as error:
+            log.warning("the model provider broke off an answer: %s", error)
+            if request.transport is not None:
+                request.transport.close()  # the status is sent: all that is left is not to end well
+        finally:
+            self._count(asker, model, events.tokens)
+        return response
+
+    async def _list_models(self, request: web.Request, asker: _Asker) -> web.StreamResponse:
+        """The provider's models, those that the token allows."""
+        if self._base_url is None:
+            return await self._built_in.answer(request, "models", None)
+        async with self._asked("GET", "models", request) as upstream:
+            if upstream.status >= 300:
+                return await _refusal(upstream)
+            listing = _json_or_none(await _bounded(upstream))
+        allowed = None if asker.scope.llm is None else asker.scope.llm.models
+        if allowed is not None and isinstance(listing, dict) and isinstance(listing.get("data"), list):
+            listing["data"] = [model for model in listing["data"] if model.get("id") in allowed]
+        return web.Response(body=jsontext.dumps(listing), content_type="application/json")
+
+    @asynccontextmanager
+    async def _asked(
+        self, method: str, path: str, request: web.Request, body: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The provider's answer to one request, while it comes in."""
+        if self._session is None:
+            raise InvalidStateError("the proxy is not started")
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        headers |= {hdrs.CONTENT_TYPE: "application/json", hdrs.ACCEPT_ENCODING: "identity"}
+        if self._settings.api_key is not None:
+            headers[hdrs.AUTHORIZATION] = f"Bearer {self._settings.api_key.get_secret_value()}"
+        try:
+            async with self._session.request(
+                method, f"{self._base_url}/{path}", data=body, headers=headers, allow_redirects=False
+            ) as upstream:
+                yield upstream
+        except TimeoutError:
+            raise RequestTimeoutError("the model provider did not answer in time") from None
+        except aiohttp.ClientConnectorError as error:
+            log.error("the model provider cannot be reached: %s", error)
+            raise UnavailableError("the model provider cannot be reached") from None
+        except aiohttp.ClientError as error:
+            log.error("the model provider failed: %s", error)
+            raise UnavailableError("the model provider broke off its answer") from None
+
+    def _count(self, asker: _Asker, model: str, tokens: tuple[int, int] | None) -> None:
+        if self._on_usage is None:
+            return
+        input_tokens, output_tokens = tokens or (0, 0)
+        usage = LlmUsage(
+            project_id=asker.project_id,
+            room_name=asker.room_name,
+            participant=asker.name,
+            model=model,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+        self._on_usage(usage)
+
+
+def _ask_for_usage(body: dict[str, Any]) -> bool:
+    """Have the provider say what a stream costs; True if the client did not want to know."""
+    options = body.get("stream_options")
+    options = options if isinstance(options, dict) else {}
+    if options.get("include_usage"):
+        return False
+    body["stream_options"] = {**options, "include_usage": True}
+    return True
+
+
+async def _refusal(upstream: aiohttp.ClientResponse) -> web.Response:
+    """What the provider refused, as it says; but that it refuses the server's key is not the participant's affair."""
+    if upstream.status in (401, 403, 407):
+        log.error("the model provider refuses the server's key: status %s", upstream.status)
+        raise UnavailableError("the model provider refuses this server's key; its operator has to see to that")
+    if upstream.status < 400:
+        log.error("the model provider is somewhere else: it redirects with status %s", upstream.status)
+        raise UnavailableError("the model provider is somewhere else; the server's operator has to see to that")
+    data = await _bounded(upstream)
+    return web.Response(body=data, status=upstream.status, headers=_answer_headers(upstream))
+
+
+async def _bounded(upstream: aiohttp.ClientResponse) -> bytes:
+    data = bytearray()
+    async for chunk in upstream.content.iter_any():
+        data += chunk
+        if len(data) > MAX_ANSWER_BYTES:
+            raise UnavailableError(f"the model provider's answer has more than {MAX_ANSWER_BYTES} bytes")
+    return bytes(data)
+
+
+def _answer_headers(upstream: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name: upstream.headers[name] for name in _PASSED_BACK if name in upstream.headers}
+
+
+def _json_or_none(data: bytes) -> Any:
+    try:
+        return jsontext.loads(data)
+    except InvalidRequestError:
+        return None

@@ -1,0 +1,131 @@
+"""What language models cost: figures read from answers, whole or streamed, and their sums."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from meshagent.api.errors import InvalidRequestError
+from meshagent.api.wire import jsontext
+
+__all__ = ["LlmUsage", "LlmUsageTotals", "StreamFilter", "UsageSink", "tokens_of"]
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+MAX_MODELS: Final = 1000
+_END_OF_EVENT: Final = re.compile(rb"\r?\n\r?\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmUsage:
+    """One answered request; tokens are 0 where the provider did not say."""
+
+    project_id: str
+    room_name: str | None
+    participant: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+UsageSink = Callable[[LlmUsage], None]
+"""Told of each answered request; must be quick and must not raise."""
+
+
+class LlmUsageTotals(Collector):
+    """Sums of all requests by model, as metrics; models beyond the thousandth count as `other`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[int]] = {}
+
+    def add(self, usage: LlmUsage) -> None:
+        """Count one request."""
+        name = usage.model if usage.model in self._sums or len(self._sums) < MAX_MODELS else "other"
+        sums = self._sums.setdefault(name, [0, 0, 0])
+        sums[0] += 1
+        sums[1] += usage.input_tokens
+        sums[2] += usage.output_tokens
+
+    def of(self, model: str) -> tuple[int, int, int]:
+        """Requests, input tokens and output tokens of a model."""
+        requests, input_tokens, output_tokens = self._sums.get(model, (0, 0, 0))
+        return requests, input_tokens, output_tokens
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("meshagent_llm_requests", "Requests to language models.", labels=["model"])
+        tokens = CounterMetricFamily("meshagent_llm_tokens", "Tokens used.", labels=["model", "direction"])
+        for model, (count, input_tokens, output_tokens) in self._sums.items():
+            requests.add_metric([model], count)
+            tokens.add_metric([model, "input"], input_tokens)
+            tokens.add_metric([model, "output"], output_tokens)
+        yield requests
+        yield tokens
+
+
+def tokens_of(answer: object) -> tuple[int, int] | None:
+    """Input and output tokens that an answer, or an event of one, says it cost; None if it does not say."""
+    if not isinstance(answer, dict):
+        return None
+    usage = answer.get("usage") or (answer.get("response") or {}).get("usage")
+    if not isinstance(usage, dict):
+        return None
+    given = usage.get("input_tokens", usage.get("prompt_tokens"))
+    made = usage.get("output_tokens", usage.get("completion_tokens"))
+    return _count(given), _count(made)
+
+
+class StreamFilter:
+    """Reads the usage out of a stream of events while it passes through.
+
+    Args:
+        drop_usage_chunk: Leave out the chunk that carries nothing but the usage, since the client did not ask for it.
+    """
+
+    def __init__(self, *, drop_usage_chunk: bool) -> None:
+        self.tokens: tuple[int, int] | None = None
+        self._drop = drop_usage_chunk
+        self._waiting = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        """The part of the stream that can go on, whole events only."""
+        self._waiting += data
+        passed = bytearray()
+        start = 0
+        for end in _END_OF_EVENT.finditer(self._waiting):
+            event = bytes(self._waiting[start : end.end()])
+            start = end.end()
+            if self._passes(event):
+                passed += event
+        del self._waiting[:start]
+        if len(self._waiting) > MAX_EVENT_BYTES:  # no event at all: let it through unread
+            passed += self._waiting
+            self._waiting.clear()
+        return bytes(passed)
+
+    def finish(self) -> bytes:
+        """What is left at the end of the stream."""
+        rest = bytes(self._waiting)
+        self._waiting.clear()
+        return rest
+
+    def _passes(self, event: bytes) -> bool:
+        if b'"usage"' not in event:
+            return True
+        lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
+        try:
+            data: Any = jsontext.loads(b"\n".join(lines))
+        except InvalidRequestError:
+            return True
+        tokens = tokens_of(data)
+        if tokens is None:
+            return True
+        self.tokens = tokens
+        return not (self._drop and data.get("choices") == [])
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0

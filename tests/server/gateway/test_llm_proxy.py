@@ -1,0 +1,292 @@
+"""The proxy for language models: tokens and grants in, the provider's key out, streams, usage, limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from meshagent.agents.llm.scripted import Fail, Script, ScriptedModel, say
+from meshagent.agents.llm.scripted_http import ScriptedEndpoint
+from meshagent.api.tokens.grants import LlmGrant
+from meshagent.api.tokens.scope import ApiScope
+from meshagent.api.tokens.token import ParticipantToken
+from meshagent.server.config import LlmSettings
+from meshagent.server.gateway.auth import Doorkeeper
+from meshagent.server.gateway.http_errors import error_middleware
+from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
+from meshagent.server.gateway.llm_usage import LlmUsage, LlmUsageTotals, StreamFilter
+
+SECRET = "a secret that only the tests know"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def token(scope: ApiScope | None = None, room: str = "room") -> str:
+    made = ParticipantToken(name="bot", project_id="p", api_key_id="k")
+    made.add_room_grant(room_name=room)
+    made.add_api_grant(scope if scope is not None else ApiScope.agent_default())
+    return made.to_jwt(secret=SECRET)
+
+
+@dataclass
+class Proxy:
+    url: str
+    usage: list[LlmUsage] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    def client(self, jwt: str | None = None, path: str = "/rooms/room/v1") -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=self.url + path, api_key=jwt or token(), max_retries=0)
+
+
+@asynccontextmanager
+async def proxy(
+    script: Script | None = None, *, handler: Handler | None = None, **settings: Any
+) -> AsyncIterator[Proxy]:
+    """A proxy; in front of a provider that follows a script or is a handler, or of nothing."""
+    async with AsyncExitStack() as stack:
+        result = Proxy("")
+        if script is not None or handler is not None:
+            app = web.Application()
+            scripted = ScriptedEndpoint(ScriptedModel(script or []), name="big")
+
+            async def provide(request: web.Request) -> web.StreamResponse:
+                result.headers.append(dict(request.headers))
+                if handler is not None:
+                    return await handler(request)
+                body = await request.json() if request.method == "POST" else None
+                return await scripted.answer(request, request.match_info["path"], body)
+
+            app.add_routes([web.route("*", "/v1/{path:.+}", provide)])
+            upstream = await stack.enter_async_context(TestServer(app))
+            settings.setdefault("base_url", str(upstream.make_url("/v1")))
+            settings.setdefault("api_key", SecretStr("provider key"))
+        doorkeeper = Doorkeeper(
+            lookup=lambda project_id, key_id: SECRET if (project_id, key_id) == ("p", "k") else None,
+            default_secret=None,
+            default_project_id="p",
+            now=lambda: 0.0,
+        )
+        routes = LlmProxyRoutes(doorkeeper, LlmSettings(**settings), on_usage=result.usage.append)
+        await routes.start()
+        stack.push_async_callback(routes.close)
+        app = web.Application(middlewares=[error_middleware])
+        app.add_routes(routes.routes())
+        server = await stack.enter_async_context(TestServer(app))
+        result.url = str(server.make_url("")).rstrip("/")
+        yield result
+
+
+@pytest.mark.parametrize("path", ["/rooms/room/v1", "/openai/v1"])
+async def test_the_participant_token_goes_in_and_the_providers_key_goes_out(path: str) -> None:
+    async with proxy([say("hello")]) as running, running.client(path=path) as client:
+        answer = await client.chat.completions.create(model="big", messages=[{"role": "user", "content": "hi"}])
+    assert answer.choices[0].message.content == "hello"
+    assert running.headers[0]["Authorization"] == "Bearer provider key"
+    [usage] = running.usage
+    assert (usage.project_id, usage.participant, usage.model) == ("p", "bot", "big")
+    assert usage.room_name == ("room" if path.startswith("/rooms") else None)
+    assert usage.output_tokens == 1
+
+
+async def test_responses_stream_through_and_are_counted() -> None:
+    async with proxy([say("hello to you")]) as running, running.client() as client:
+        stream = await client.responses.create(model="big", input="hi", stream=True)
+        deltas = [event.delta async for event in stream if event.type == "response.output_text.delta"]
+    assert deltas == ["hello ", "to ", "you"]
+    assert [usage.output_tokens for usage in running.usage] == [3]
+
+
+@pytest.mark.parametrize("wants_usage", [True, False])
+async def test_streamed_completions_are_counted_without_showing_it_to_who_did_not_ask(wants_usage: bool) -> None:
+    options: Any = {"stream_options": {"include_usage": True}} if wants_usage else {}
+    async with proxy([say("hello to you")]) as running, running.client() as client:
+        stream = await client.chat.completions.create(
+            model="big", messages=[{"role": "user", "content": "hi"}], stream=True, **options
+        )
+        chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "hello to you"
+    assert any(chunk.usage is not None for chunk in chunks) is wants_usage
+    assert [usage.output_tokens for usage in running.usage] == [3]
+
+
+async def test_events_are_passed_on_as_they_come() -> None:
+    seen = asyncio.Event()
+
+    async def provider(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"n": 1}\n\n')
+        async with asyncio.timeout(5):
+            await seen.wait()  # the second event comes only after the client has the first
+        await response.write(b'data: {"n": 2}\n\n')
+        return response
+
+    async with (
+        proxy(handler=provider) as running,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token()}"}) as session,
+        session.post(f"{running.url}/rooms/room/v1/responses", json={"stream": True}) as answer,
+    ):
+        assert await answer.content.readuntil(b"\n\n") == b'data: {"n": 1}\n\n'
+        seen.set()
+        assert await answer.content.read() == b'data: {"n": 2}\n\n'
+
+
+async def test_a_stream_that_the_provider_breaks_off_does_not_look_complete() -> None:
+    async def provider(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"n": 1}\n\n')
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with (
+        proxy(handler=provider) as running,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token()}"}) as session,
+        session.post(f"{running.url}/rooms/room/v1/responses", json={"stream": True}) as answer,
+    ):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.content.read()
+
+
+@pytest.mark.parametrize(
+    ("jwt", "complaint"),
+    [
+        (token(ApiScope.user_default()), "use language models"),
+        (token(ApiScope(llm=LlmGrant(models=["small"]))), "use the model 'big'"),
+        (token(room="other"), "does not open the room"),
+        ("nonsense", "token"),
+    ],
+)
+async def test_tokens_without_the_grant_are_refused(jwt: str, complaint: str) -> None:
+    async with proxy([say("never")]) as running, running.client(jwt) as client:
+        with pytest.raises(openai.PermissionDeniedError, match=complaint):
+            await client.responses.create(model="big", input="hi")
+    assert running.headers == []
+
+
+async def test_the_default_model_is_the_configured_one_and_grants_count_for_it() -> None:
+    jwt = token(ApiScope(llm=LlmGrant(models=["big"])))
+    async with proxy([say("hello")], default_model="big") as running, running.client(jwt) as client:
+        assert (await client.responses.create(model="default", input="hi")).model == "big"
+        assert [model.id async for model in client.models.list()] == ["big"]
+
+
+async def test_a_token_sees_only_its_models() -> None:
+    jwt = token(ApiScope(llm=LlmGrant(models=["small"])))
+    async with proxy([]) as running, running.client(jwt) as client:
+        assert [model.id async for model in client.models.list()] == []
+
+
+async def test_without_a_provider_the_built_in_model_answers() -> None:
+    async with proxy() as running, running.client() as client:
+        answer = await client.responses.create(model="default", input="hello")
+        assert answer.output_text == "You said: hello"
+        assert [model.id async for model in client.models.list()] == ["gpt-5"]
+    assert len(running.usage) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(400, 400), (404, 404), (429, 429), (500, 500), (401, 503), (403, 503), (307, 503)]
+)
+async def test_the_providers_refusals_reach_the_client_but_not_those_of_the_servers_key(
+    status: int, expected: int
+) -> None:
+    async with proxy([Fail("because", status=status)]) as running, running.client() as client:
+        with pytest.raises(openai.APIStatusError) as caught:
+            await client.responses.create(model="big", input="hi")
+    assert caught.value.status_code == expected
+    assert ("because" in str(caught.value)) is (expected == status)
+    assert "provider key" not in str(caught.value)
+    assert running.usage == []
+
+
+async def test_a_provider_that_is_not_there_or_silent_is_told() -> None:
+    async with proxy(base_url="http://127.0.0.1:9/v1") as running, running.client() as client:
+        with pytest.raises(openai.InternalServerError, match="cannot be reached"):
+            await client.responses.create(model="big", input="hi")
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with proxy(handler=silent, timeout=0.05) as running, running.client() as client:
+        with pytest.raises(openai.InternalServerError, match="in time"):
+            await client.responses.create(model="big", input="hi")
+
+
+async def test_large_requests_and_too_many_of_them_are_refused() -> None:
+    entered = asyncio.Event()
+    release = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        entered.set()
+        await release.wait()
+        return web.json_response({})
+
+    async with (
+        proxy(handler=slow, max_request_bytes=1000, max_concurrent_requests=1) as running,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token()}"}) as session,
+    ):
+        url = f"{running.url}/rooms/room/v1/responses"
+        async with session.post(url, json={"input": "x" * 1000}) as answer:
+            assert answer.status == 413
+        first = asyncio.create_task(session.post(url, json={}))
+        async with asyncio.timeout(5):
+            await entered.wait()
+        async with session.post(url, json={}) as answer:
+            assert answer.status == 429
+        release.set()
+        assert (await first).status == 200
+        async with session.post(url, json={}) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/rooms/room/v1/files", 404),
+        ("GET", "/rooms/room/v1/responses", 405),
+        ("POST", "/rooms/room/v1/../../admin", 404),
+    ],
+)
+async def test_only_known_paths_are_passed_on(method: str, path: str, status: int) -> None:
+    async with proxy([]) as running, aiohttp.ClientSession() as session:
+        headers = {"Authorization": f"Bearer {token()}"}
+        async with session.request(method, running.url + path, json={}, headers=headers) as answer:
+            assert answer.status == status
+    assert running.headers == []
+
+
+@given(cuts=st.lists(st.integers(0, 200), max_size=6), drop=st.booleans())
+def test_usage_is_found_wherever_the_network_cuts(cuts: list[int], drop: bool) -> None:
+    plain = b'data: {"choices": [{"delta": {"content": "the \\"usage\\" of it"}}]}\n\n'
+    last = b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}\r\n\r\n'
+    end = b"data: [DONE]\n\n"
+    whole = plain + last + end
+    events = StreamFilter(drop_usage_chunk=drop)
+    places = sorted({min(cut, len(whole)) for cut in cuts})
+    parts = [whole[a:b] for a, b in zip([0, *places], [*places, len(whole)], strict=True)]
+    passed = b"".join(events.feed(part) for part in parts) + events.finish()
+    assert events.tokens == (3, 4)
+    assert passed == (plain + end if drop else whole)
+
+
+def test_totals_are_kept_by_model() -> None:
+    totals = LlmUsageTotals()
+    for _ in range(2):
+        totals.add(LlmUsage(project_id="p", room_name="r", participant="b", model="m", input_tokens=3, output_tokens=4))
+    assert totals.of("m") == (2, 6, 8)
+    samples = {(s.name, *s.labels.values()): s.value for metric in totals.collect() for s in metric.samples}
+    assert samples["meshagent_llm_tokens_total", "m", "output"] == 8
