@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -83,16 +82,6 @@ class OpenedFile:
         self.media_type = media_type_of(self.name)
         self._reader = reader
 
-    @property
-    def version(self) -> str:
-        """Text that differs between two contents of a path; for validators such as ETag."""
-        parts = [int(self.info.updated_at.timestamp() * 1_000_000), self.size]
-        descriptor = self._reader.fileno()
-        if descriptor is not None:
-            status = os.fstat(descriptor)  # times of file systems are too coarse to tell quick changes apart
-            parts += [status.st_mtime_ns, status.st_ino]
-        return "-".join(f"{part:x}" for part in parts)
-
     def fileno(self) -> int | None:
         """Descriptor for sendfile, valid until `close`; None if there is none."""
         return self._reader.fileno()
@@ -142,7 +131,6 @@ class RoomFiles:
         self, room: RoomContext, files: FileStore, *, max_file_bytes: int, watcher: FileWatcher | None = None
     ) -> None:
         self.watcher: FileWatcher = watcher or _NobodyWatches()
-        self.on_change: Callable[[str, str, str | None], None] | None = None
         self.on_change: ChangeListener = lambda event, path, participant_id: None
         self.max_file_bytes = max_file_bytes
         self._room = room
@@ -405,8 +393,6 @@ class RoomFiles:
 
     def _announce_file(self, message_type: str, path: str, participant_id: str | None) -> None:
         self._room.publish(message_type, FileEvent(path=path, participant_id=participant_id))
-        if self.on_change is not None:
-            self.on_change(message_type, path, participant_id)
         self.on_change(message_type, path, participant_id)
 
     def _remember_folder(self, path: str) -> None:
