@@ -62,7 +62,7 @@ async def send_file(
         download: Whether browsers save the file instead of showing it.
         extra_headers: Sent along with every status.
     """
-    etag = ETag(file.version)
+    etag = ETag(file.info.version)
     headers = {**_headers(file, download=download), **(extra_headers or {})}
     if _is_unchanged(request, file, etag):
         return _empty(304, headers, etag)

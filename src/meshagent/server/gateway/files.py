@@ -97,7 +97,9 @@ class FileRoutes:
                 return error_response(error, status=413)
             except AlreadyExistsError as error:
                 return error_response(error, status=412 if must_be_new else None)
-        return _json({"path": path, **entry_fields(info)}, status=201)
+        stored = _json({"path": path, **entry_fields(info)}, status=201)
+        stored.etag = info.version
+        return stored
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """The file; or, for a folder or a path that ends in a slash, `{"files": […]}`."""

@@ -139,6 +139,7 @@ def file_info(name: str, descriptor: int) -> FileInfo:
         size=None if is_folder else status.st_size,
         created_at=_datetime(min(_created(descriptor, status), status.st_mtime_ns)),
         updated_at=_datetime(status.st_mtime_ns),
+        version=f"{status.st_mtime_ns:x}-{status.st_ino:x}-{status.st_size:x}",  # each publish makes an inode
     )
 
 

@@ -49,7 +49,7 @@ class Disk:
         finally:
             os.close(descriptor)
 
-    def write_all(self, descriptor: int, content: bytes | bytearray) -> None:
+    def write_all(self, descriptor: int, content: bytes | bytearray | memoryview) -> None:
         """Write all of `content`, in as many calls as it takes."""
         with memoryview(content) as view:
             done = 0

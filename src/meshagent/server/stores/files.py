@@ -22,6 +22,7 @@ class FileInfo:
         created_at: When the path first came to be, kept when the file is replaced; timezone-aware. Where the
             file system cannot keep it, the same as `updated_at`.
         updated_at: When the content last changed; timezone-aware.
+        version: Differs between two contents that a path has one after the other, however quickly.
     """
 
     name: str
@@ -29,6 +30,7 @@ class FileInfo:
     size: int | None
     created_at: datetime
     updated_at: datetime
+    version: str
 
 
 class FileReader(Protocol):

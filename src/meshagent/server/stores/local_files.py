@@ -264,7 +264,11 @@ class LocalFileStore(FileStore):
             descriptor = None if folder is None or not name else open_file(name, folder)
         if descriptor is None:
             raise NotFoundError(f"there is no file at {path!r}")
-        return LocalReader(file_info(name, descriptor), descriptor, self._owner.run)
+        try:
+            return LocalReader(file_info(name, descriptor), descriptor, self._owner.run)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
     def _publish(self, writer: LocalWriter, path: str, overwrite: bool) -> FileInfo:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ class _Node:
     content: bytes | None
     created_at: datetime
     updated_at: datetime
+    version: int = 0
 
     def info(self, path: str) -> FileInfo:
         return FileInfo(
@@ -43,6 +45,7 @@ class _Node:
             size=None if self.content is None else len(self.content),
             created_at=self.created_at,
             updated_at=self.updated_at,
+            version=str(self.version),
         )
 
 
@@ -111,6 +114,7 @@ class MemoryFileStore(FileStore):
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
         self._nodes: dict[str, _Node] = {"": self._folder()}
+        self._versions = itertools.count(1)
 
     async def stat(self, path: str) -> FileInfo | None:
         path = normalize_path(path)
@@ -152,7 +156,7 @@ class MemoryFileStore(FileStore):
             raise AlreadyExistsError(f"there is a file at {path!r}")
         self._make_parents(path)
         now = self._now()
-        self._nodes[path] = _Node(content, now if present is None else present.created_at, now)
+        self._nodes[path] = _Node(content, now if present is None else present.created_at, now, next(self._versions))
         return self._nodes[path].info(path)
 
     async def discard(self, writer: FileWriter) -> None:
