@@ -21,10 +21,15 @@ JsonObject = dict[str, Any]
 
 
 class Requirement(ABC):
-    """Something that an agent needs in the room, by name."""
+    """Something that an agent needs in the room, by name.
 
-    def __init__(self, *, name: str) -> None:
+    Attributes:
+        url: The service that brings it, called in if it is missing; None for what the server itself can bring.
+    """
+
+    def __init__(self, *, name: str, url: str | None = None) -> None:
         self.name = name
+        self.url = url
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Requirement:
@@ -50,8 +55,8 @@ class Requirement(ABC):
 class RequiredToolkit(Requirement):
     """Needs a toolkit; all of its tools, or those named in `tools`."""
 
-    def __init__(self, *, name: str, tools: list[str] | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, *, name: str, tools: list[str] | None = None, url: str | None = None) -> None:
+        super().__init__(name=name, url=url)
         self.tools = tools
 
     def to_json(self) -> JsonObject:

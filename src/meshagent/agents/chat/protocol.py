@@ -1,0 +1,124 @@
+"""The messages that user interfaces and chat agents exchange (spec chat-protocol 2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from meshagent.api.errors import InvalidRequestError
+from meshagent.api.wire.jsontext import Json
+
+__all__ = [
+    "CANCEL",
+    "CHAT",
+    "OPENED",
+    "THINKING",
+    "THREAD_SUFFIX",
+    "TYPING",
+    "ChatMessage",
+    "ToolkitChoice",
+    "is_addressed_to",
+    "thread_path",
+]
+
+CHAT: Final = "chat"
+OPENED: Final = "opened"
+TYPING: Final = "typing"
+THINKING: Final = "thinking"
+CANCEL: Final = "cancel"
+
+THREAD_SUFFIX: Final = ".thread"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolkitChoice:
+    """A toolkit that the user wants used for this message; all of its tools, or those named."""
+
+    name: str
+    tools: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMessage:
+    """A `chat` message: what a user has written into the thread at `path`.
+
+    Attributes:
+        path: The thread document.
+        text: What the user says; empty if the attachments speak for themselves.
+        attachments: Paths of files in the room's storage.
+        toolkits: What to use for the answer, besides what the agent has.
+    """
+
+    path: str
+    text: str
+    attachments: tuple[str, ...] = ()
+    toolkits: tuple[ToolkitChoice, ...] = ()
+
+    @staticmethod
+    def from_json(message: Json) -> ChatMessage:
+        """Read a message; InvalidRequestError if it is none."""
+        path = thread_path(message)
+        assert isinstance(message, dict)
+        text = message.get("text") or ""
+        if not isinstance(text, str):
+            raise InvalidRequestError("the `text` of a chat message must be text")
+        return ChatMessage(
+            path=path,
+            text=text,
+            attachments=tuple(_attachments(message.get("attachments"))),
+            toolkits=tuple(_choices(message.get("toolkits"))),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As it travels."""
+        choices = [
+            {"toolkit": choice.name, "tools": None if choice.tools is None else list(choice.tools)}
+            for choice in self.toolkits
+        ]
+        return {
+            "path": self.path,
+            "text": self.text,
+            "attachments": [{"path": path} for path in self.attachments],
+            **({"toolkits": choices} if choices else {}),
+        }
+
+
+def thread_path(message: Json) -> str:
+    """The thread that a message is about; InvalidRequestError if it names none."""
+    path = message.get("path") if isinstance(message, dict) else None
+    if not isinstance(path, str) or not path.endswith(THREAD_SUFFIX):
+        raise InvalidRequestError(f"a chat message must name its thread: a `path` that ends in {THREAD_SUFFIX}")
+    return path.strip("/")
+
+
+def is_addressed_to(text: str, name: str, other_agents: Iterable[str]) -> bool:
+    """Whether an agent is to answer a text.
+
+    All agents answer, unless the text mentions some of them as `@name`; then only these do.
+    """
+    if _mentions(text, name):
+        return True
+    return not any(_mentions(text, other) for other in other_agents)
+
+
+def _mentions(text: str, name: str) -> bool:
+    return bool(name) and re.search(rf"(?<!\w)@{re.escape(name)}(?![\w-])", text, re.IGNORECASE) is not None
+
+
+def _attachments(value: Any) -> Iterable[str]:
+    for entry in value or ():
+        path = entry.get("path") if isinstance(entry, dict) else entry
+        if not isinstance(path, str):
+            raise InvalidRequestError("an attachment must have a `path`")
+        yield path
+
+
+def _choices(value: Any) -> Iterable[ToolkitChoice]:
+    for entry in value or ():
+        name = entry.get("toolkit") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            raise InvalidRequestError("each of the `toolkits` must name its `toolkit`")
+        tools = entry.get("tools")
+        yield ToolkitChoice(name, None if tools is None else tuple(str(tool) for tool in tools))

@@ -1,0 +1,94 @@
+"""A thread document: its members and messages (spec chat-protocol 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from meshagent.api.documents.document import Document
+from meshagent.api.errors import InvalidStateError
+from meshagent.api.schema_document import Element
+
+__all__ = ["ThreadDocument", "ThreadMessage"]
+
+_MESSAGE: Final = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadMessage:
+    """What somebody wrote.
+
+    Attributes:
+        element_id: Identifies it in its document; empty for a message that is not in the document.
+        author: The author's name.
+        text: What it says.
+        attachments: Paths of files in the room's storage.
+    """
+
+    element_id: str
+    author: str
+    text: str
+    attachments: tuple[str, ...] = ()
+
+
+class ThreadDocument:
+    """A conversation between people and agents, kept in a document.
+
+    Raises:
+        InvalidStateError: The document has no place for messages: the server did not make it as a thread.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._messages = self._section("messages")
+
+    def members(self) -> list[str]:
+        """Names of the members, in order, each once."""
+        found = [child.get_attribute("name") for child in _elements(self._section("members"))]
+        return list(dict.fromkeys(name for name in found if isinstance(name, str)))
+
+    def add_member(self, name: str) -> None:
+        """Make somebody a member; does nothing if one of that name is there."""
+        if name not in self.members():
+            self._section("members").append_child("member", {"name": name})
+
+    def messages(self) -> list[ThreadMessage]:
+        """All messages, oldest first."""
+        return [_read(element) for element in _elements(self._messages) if element.tag_name == _MESSAGE]
+
+    def append_message(
+        self, *, author: str, text: str, message_id: str | None = None, attachments: Sequence[str] = ()
+    ) -> Element:
+        """Write a message at the end and return its element, whose `text` may still grow."""
+        body: dict[str, Any] = {
+            "text": text,
+            "created_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "author_name": author,
+            "author_ref": None,
+            "attachments": [{"file": {"path": path}} for path in attachments],
+        }
+        if message_id is not None:
+            body["id"] = message_id
+        return self._messages.append_json({_MESSAGE: body})
+
+    def _section(self, tag_name: str) -> Element:
+        for element in _elements(self.document.root):
+            if element.tag_name == tag_name:
+                return element
+        raise InvalidStateError(f"the thread has no {tag_name!r}: it was not made as a thread")
+
+
+def _elements(parent: Element) -> list[Element]:
+    return [child for child in parent.get_children() if isinstance(child, Element)]
+
+
+def _read(element: Element) -> ThreadMessage:
+    files = [child.get_attribute("path") for child in _elements(element) if child.tag_name == "file"]
+    return ThreadMessage(
+        element_id=element.id or "",
+        author=str(element.get_attribute("author_name") or ""),
+        text=str(element.get_attribute("text") or ""),
+        attachments=tuple(path for path in files if isinstance(path, str)),
+    )

@@ -1,0 +1,163 @@
+"""Task runners that let a language model do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from meshagent.agents.context import AgentCallContext
+from meshagent.agents.default_llm import llm_or_default
+from meshagent.agents.llm.adapter import LLMAdapter
+from meshagent.agents.llm.context import AgentChatContext
+from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.agents.task_runner import TaskRunner
+from meshagent.api.errors import InvalidRequestError
+from meshagent.api.room.descriptions import Requirement
+from meshagent.api.wire import jsontext
+from meshagent.tools.toolkit import Toolkit
+
+if TYPE_CHECKING:
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["DynamicLLMTaskRunner", "LLMTaskRunner"]
+
+_PROMPT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"prompt": {"type": "string", "description": "what to do"}},
+    "required": ["prompt"],
+    "additionalProperties": False,
+}
+
+_PROMPT_AND_SCHEMA: dict[str, Any] = {
+    **_PROMPT_SCHEMA,
+    "properties": {
+        **_PROMPT_SCHEMA["properties"],
+        "output_schema": {"type": "object", "description": "the JSON Schema that the answer is to follow"},
+    },
+    "required": ["prompt", "output_schema"],
+}
+
+
+class LLMTaskRunner(TaskRunner):
+    """Each ask is one conversation with a language model, which may use tools until it has the answer.
+
+    Args:
+        llm_adapter: The model; by default the room's, see `llm_or_default`.
+        tool_adapter: How tool answers become text for the model.
+        rules: Sentences that the model follows.
+        input_schema: By default the ask has one argument, `prompt`. Arguments of another schema reach the model
+            as JSON.
+        output_schema: What the answer follows; by default it is `{"text": …}`.
+
+    Other arguments: as `TaskRunner`.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        llm_adapter: LLMAdapter | None = None,
+        tool_adapter: ToolResponseAdapter | None = None,
+        toolkits: Sequence[Toolkit] = (),
+        rules: Sequence[str] = (),
+        input_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | None = None,
+        requires: Sequence[Requirement] = (),
+        supports_tools: bool = True,
+        labels: Sequence[str] = (),
+    ) -> None:
+        super().__init__(
+            name=name,
+            title=title,
+            description=description,
+            input_schema=_PROMPT_SCHEMA if input_schema is None else input_schema,
+            output_schema=output_schema,
+            requires=requires,
+            supports_tools=supports_tools,
+            labels=labels,
+            toolkits=toolkits,
+        )
+        self.rules = list(rules)
+        self._given_llm = llm_adapter
+        self._tool_adapter = tool_adapter
+
+    async def start(self, *, room: RoomClient) -> None:
+        """As `TaskRunner.start`."""
+        self.llm_adapter = llm_or_default(self._given_llm, room)
+        await super().start(room=room)
+
+    def init_chat_context(self) -> AgentChatContext:
+        """A new conversation with the rules in it; override to say more."""
+        chat = self.llm_adapter.create_chat_context()
+        chat.append_rules(self.rules)
+        return chat
+
+    async def ask(self, *, context: AgentCallContext, arguments: dict[str, Any]) -> Any:
+        """Let the model answer; errors as `LLMAdapter.next`."""
+        return await self._run(context, _as_prompt(arguments), self.output_schema)
+
+    async def _run(self, context: AgentCallContext, prompt: str, output_schema: Mapping[str, Any] | None) -> Any:
+        chat = self.init_chat_context()
+        chat.append_user_message(prompt)
+        answer = await self.llm_adapter.next(
+            context=chat,
+            room=context.room,
+            toolkits=context.toolkits,
+            tool_adapter=self._tool_adapter,
+            output_schema=output_schema,
+            caller=context.room.local_participant,
+            on_behalf_of=context.beneficiary,
+        )
+        return {"text": answer} if output_schema is None else answer
+
+
+class DynamicLLMTaskRunner(LLMTaskRunner):
+    """An `LLMTaskRunner` whose callers say what form the answer is to have: `prompt` and `output_schema`.
+
+    Arguments: as `LLMTaskRunner`, without its schemas.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        llm_adapter: LLMAdapter | None = None,
+        tool_adapter: ToolResponseAdapter | None = None,
+        toolkits: Sequence[Toolkit] = (),
+        rules: Sequence[str] = (),
+        requires: Sequence[Requirement] = (),
+        supports_tools: bool = True,
+        labels: Sequence[str] = (),
+    ) -> None:
+        super().__init__(
+            name=name,
+            title=title,
+            description=description,
+            llm_adapter=llm_adapter,
+            tool_adapter=tool_adapter,
+            toolkits=toolkits,
+            rules=rules,
+            input_schema=_PROMPT_AND_SCHEMA,
+            requires=requires,
+            supports_tools=supports_tools,
+            labels=labels,
+        )
+
+    async def ask(self, *, context: AgentCallContext, arguments: dict[str, Any]) -> Any:
+        """Let the model answer in the form that was asked for; errors as `LLMAdapter.next`."""
+        schema = arguments.get("output_schema")
+        if not isinstance(schema, dict):
+            raise InvalidRequestError("say what form the answer is to have: `output_schema`")
+        return await self._run(context, str(arguments.get("prompt", "")), schema)
+
+
+def _as_prompt(arguments: Mapping[str, Any]) -> str:
+    """A lone prompt as it is, any other arguments as JSON."""
+    prompt = arguments.get("prompt")
+    if len(arguments) == 1 and isinstance(prompt, str):
+        return prompt
+    return jsontext.dumps(dict(arguments)).decode()

@@ -1,0 +1,16 @@
+"""A real server on a free port, for each test that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import TestServer, serve
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
+    async with serve(tmp_path / "data", durability="process") as running:
+        yield running
