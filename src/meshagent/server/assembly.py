@@ -31,6 +31,7 @@ from meshagent.server.outreach import open_outreach
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.directory import RoomDirectory
 from meshagent.server.rooms.room import RoomKey
+from meshagent.server.services.database.engine import DatabaseEngine
 from meshagent.server.services.livekit import LivekitServer
 from meshagent.server.stores.commit_log import CommitLog
 from meshagent.server.stores.health import HealthMonitor
@@ -65,7 +66,8 @@ async def open_stores(config: ServerConfig, health: HealthMonitor) -> AsyncItera
         await files.start()
         try:
             queues = await SqliteQueueStore.open_store(commit_log)
-            yield RoomStores(documents=SqliteDocumentLog(commit_log), queues=queues, files=files)
+            tables = DatabaseEngine(config.data_dir / "tables", durability=config.durability, health=health)
+            yield RoomStores(documents=SqliteDocumentLog(commit_log), queues=queues, files=files, tables=tables)
         finally:
             await files.close()
     finally:
@@ -80,7 +82,7 @@ async def assembled(
     running = DirectoryRooms()
     surroundings = Surroundings(
         running=running,
-        data=StoredRoomData(stores.documents, stores.queues, stores.files),
+        data=StoredRoomData(stores.documents, stores.queues, stores.files, stores.tables),
         files=stores.files,
         room_url=lambda project_id, room_name: addresses.room_url(RoomKey(project_id, room_name)),
     )

@@ -15,6 +15,8 @@ from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomKey, RoomParts
 from meshagent.server.services.agents.builtin_agents import AgentsToolkit
 from meshagent.server.services.agents.service import AgentsService
+from meshagent.server.services.database.engine import DatabaseEngine
+from meshagent.server.services.database.service import DatabaseService
 from meshagent.server.services.developer import DeveloperService
 from meshagent.server.services.documents.service import DocumentService
 from meshagent.server.services.livekit import LivekitServer, LivekitService
@@ -35,6 +37,7 @@ class RoomServices:
     documents: DocumentService
     queues: QueuesService
     agents: AgentsService
+    database: DatabaseService
     developer: DeveloperService
 
 
@@ -51,6 +54,7 @@ class RoomStores:
     documents: DocumentLogStore
     queues: QueueStore
     files: FileStores
+    tables: DatabaseEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +116,8 @@ class RoomFurnisher:
         session = self._sessions.open(key.project_id, key.room_name, room.session_id)
         developer = DeveloperService(room, session.record)
         messaging = MessagingService(room)
+        folder = self._stores.tables.folder(key.project_id, room.storage_name)
+        database = DatabaseService(self._stores.tables, folder)
         queues = QueuesService(room, self._stores.queues, max_messages=limits.max_queue_messages)
         livekit = LivekitService(room, self._livekit)
         storage = StorageService(
@@ -133,15 +139,27 @@ class RoomFurnisher:
             documents=documents,
             queues=queues,
             agents=agents,
+            database=database,
             developer=developer,
         )
-        serving = (messaging, storage, flat_documents, queues, agents, livekit, developer)
+        serving = (messaging, storage, flat_documents, queues, agents, database, livekit, developer)
         room.furnish(
             RoomParts(
                 served=[operation for service in serving for operation in service.operations()],
                 one_way=agents.one_way(),
                 # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
-                services=(queues, messaging, agents, storage, flat_documents, documents, livekit, developer, session),
+                services=(
+                    queues,
+                    messaging,
+                    agents,
+                    storage,
+                    flat_documents,
+                    documents,
+                    database,
+                    livekit,
+                    developer,
+                    session,
+                ),
                 record=developer.record,
                 started=part.started,
                 ended=part.ended,

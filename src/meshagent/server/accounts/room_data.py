@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from meshagent.server.accounts.rooms import RoomData
+from meshagent.server.services.database.engine import DatabaseEngine
 from meshagent.server.stores.documents import DocumentLogStore
 from meshagent.server.stores.files import FileStores
 from meshagent.server.stores.queues import QueueStore
 
 
 class StoredRoomData(RoomData):
-    """Documents, queues and files of rooms."""
+    """Documents, queues, files and tables of rooms."""
 
-    def __init__(self, documents: DocumentLogStore, queues: QueueStore, files: FileStores) -> None:
+    def __init__(
+        self, documents: DocumentLogStore, queues: QueueStore, files: FileStores, tables: DatabaseEngine
+    ) -> None:
         self._documents = documents
         self._queues = queues
         self._files = files
+        self._tables = tables
 
     async def delete(self, project_id: str, storage_name: str) -> None:
         key = f"{project_id}/{storage_name}"
         await self._documents.delete_room(key)
         await self._queues.delete_room(key)
         await self._files.delete_room(project_id, storage_name)
+        await self._tables.delete_room(project_id, storage_name)

@@ -88,6 +88,10 @@ class DatabaseEngine:
             limits=self._limits,
         )
 
+    async def delete_room(self, project_id: str, room_name: str) -> None:
+        """Remove all tables of a room that does not run; harmless if it has none."""
+        await asyncio.to_thread(shutil.rmtree, self.folder(project_id, room_name), ignore_errors=True)
+
     def _prepare(self, folder: Path) -> None:
         """Make the folder, and finish dropping tables where a crash interrupted it."""
         self._disk.make_folder(folder)
