@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import logging
@@ -115,10 +116,12 @@ class FlatDocuments:
             log.info("dropped an update of %r for %s, which it may only read", caller, request.path)
             return EMPTY
         try:
-            return session.apply(_update_of(payload), caller.id) or EMPTY
+            durable = session.apply(_update_of(payload), caller.id)
         except InvalidStateError:
             log.info("dropped an update of %r for %s, which was deleted", caller, request.path)
             return EMPTY
+        # Shared by all who edited in the same turn: one who leaves must not cancel the answers of the others.
+        return EMPTY if durable is None else asyncio.shield(durable)
 
     def left(self, participant: Participant) -> None:
         for key in [key for key in self._sessions if key[0] == participant.id]:
