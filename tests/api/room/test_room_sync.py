@@ -17,7 +17,7 @@ from meshagent.api.room.client import RoomClient
 from meshagent.api.room.reconnect import ReconnectPolicy
 from meshagent.api.room.sync import MeshDocument
 from tests.support.scripted_documents import SCHEMA, ScriptedDocuments
-from tests.support.scripted_server import BreakableProtocol, ScriptedServer
+from tests.support.scripted_server import NO_ANSWER, BreakableProtocol, ScriptedServer
 
 AT_ONCE = ReconnectPolicy(initial_delay=0)
 
@@ -235,6 +235,44 @@ async def test_a_room_that_forgot_everything_gets_it_back() -> None:
         await room.sync._open["notes.list"].flush()
         assert stored_texts(documents.stored["notes.list"]) == ["a", "b"]
         assert documents.vectors == [None, None]
+
+
+async def test_a_connection_that_breaks_again_while_documents_return_is_made_again() -> None:
+    documents = ScriptedDocuments()
+    protocol: BreakableProtocol
+
+    def prepare(attempt: int, server: ScriptedServer) -> None:
+        documents.attach(server)
+        if attempt == 2:
+
+            def break_again(header: dict[str, Any], payload: bytes) -> object:
+                protocol.break_connection()
+                return NO_ANSWER
+
+            server.replies["room.connect"] = break_again
+            del server.follow_ups["room.connect"]
+
+    protocol = BreakableProtocol(prepare)
+    async with RoomClient(protocol=protocol, reconnect=AT_ONCE) as room:
+        document = await room.sync.open("notes.list")
+        protocol.break_connection()
+        await protocol.wait_for_close()
+        add(document, "a")
+        await reconnected(room)
+        assert protocol.attempts == 3
+        await room.sync.close("notes.list")
+    assert stored_texts(documents.stored["notes.list"]) == ["a"]
+
+
+async def test_closing_waits_for_edits_that_a_reconnection_sends() -> None:
+    documents = ScriptedDocuments()
+    async with joined(documents) as (room, protocol):
+        document = await room.sync.open("notes.list")
+        protocol.break_connection()
+        await protocol.wait_for_close()
+        add(document, "a")
+        await room.sync.close("notes.list")
+        assert stored_texts(documents.stored["notes.list"]) == ["a"]
 
 
 async def test_two_participants_converge() -> None:

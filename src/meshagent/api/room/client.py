@@ -344,11 +344,24 @@ class RoomClient:
         session_id = self._room.get("session_id")
         await self.protocol.reopen()
         await self._until_joined()
+        watch = asyncio.get_running_loop().create_task(self._notice_loss())
+        try:
+            await self._restore_all(same_run=self._room["session_id"] == session_id)
+        finally:
+            watch.cancel()
+            await asyncio.wait([watch])
+
+    async def _notice_loss(self) -> None:
+        """Fail what waits for answers if the new connection ends, too, before everything is as it was."""
+        await self.protocol.wait_for_close()
+        self._connection_lost("the connection to the room ended again")
+
+    async def _restore_all(self, *, same_run: bool) -> None:
         if self._local_participant is not None:
             await self._local_participant._send_own_attributes()
         await self._restore("messaging", self.messaging._restore)
         await self._restore("the developer watch", self.developer._restore)
-        await self.sync._restore(same_run=self._room["session_id"] == session_id)
+        await self.sync._restore(same_run=same_run)
 
     async def _restore(self, what: str, restore: Callable[[], Awaitable[None]]) -> None:
         try:

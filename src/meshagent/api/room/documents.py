@@ -100,7 +100,8 @@ class OpenDocument:
         """
         try:
             async with asyncio.timeout(self._room._policy.request_timeout):
-                await self._settled.wait()
+                while not self._settled.is_set():  # a wake-up may come after the next edit
+                    await self._settled.wait()
         except TimeoutError:
             raise RequestTimeoutError(f"edits of {self.path} did not reach the room in time") from None
         if self._refusal is not None:
@@ -132,10 +133,13 @@ class OpenDocument:
 
     def _fail_opening(self, error: RoomException) -> None:
         """End the wait for the room's content, if there is one."""
-        if self._restored is not None and not self._restored.done():
-            self._restored.set_exception(error)
-        if self.document is not None and not self.document.synchronized.done():
-            self.document.synchronized.set_exception(error)
+        waiting: list[asyncio.Future[Any]] = [] if self._restored is None else [self._restored]
+        if self.document is not None:
+            waiting.append(self.document.synchronized)
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # seen, also where the request itself failed first
 
     # -- sending
 
@@ -235,12 +239,13 @@ class OpenDocument:
 
     def _go_online(self, document: MeshDocument, *, same_run: bool) -> None:
         self._online = True
-        self._settled.set()
-        if self._changed_offline or not same_run:
-            missing = document.get_state(self._known_vector)
-            if missing != EMPTY_UPDATE:
-                self._edited(b64encode(missing).decode())
+        behind = self._changed_offline or not same_run
+        missing = document.get_state(self._known_vector) if behind else EMPTY_UPDATE
         self._changed_offline = False
+        if missing == EMPTY_UPDATE:
+            self._settled.set()
+        else:
+            self._edited(b64encode(missing).decode())
 
 
 def _merged(edits: list[str]) -> bytes:
