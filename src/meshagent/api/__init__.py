@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from meshagent.api.version import __version__
 
 if TYPE_CHECKING:
+    from meshagent.api.accounts_client import AccountsClient, Meshagent
     from meshagent.api.errors import RoomException
     from meshagent.api.helpers import (
         deploy_schema,

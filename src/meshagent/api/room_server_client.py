@@ -20,6 +20,16 @@ from meshagent.api.participant import Participant
 from meshagent.api.protocol import ClientProtocol, Protocol
 from meshagent.api.room.agents import AgentsClient
 from meshagent.api.room.client import RoomClient
+from meshagent.api.room.data_types import (
+    DataType,
+    DateDataType,
+    FloatDataType,
+    IntDataType,
+    TextDataType,
+    TimestampDataType,
+    VectorDataType,
+)
+from meshagent.api.room.database import CreateMode, DatabaseClient
 from meshagent.api.room.descriptions import (
     AgentDescription,
     RequiredSchema,
@@ -47,11 +57,17 @@ __all__ = [
     "AgentsClient",
     "Chan",
     "ClientProtocol",
+    "CreateMode",
+    "DataType",
+    "DatabaseClient",
+    "DateDataType",
     "DeveloperClient",
     "EmptyResponse",
     "ErrorResponse",
     "FileHandle",
     "FileResponse",
+    "FloatDataType",
+    "IntDataType",
     "JsonResponse",
     "LinkResponse",
     "LivekitClient",
@@ -82,9 +98,12 @@ __all__ = [
     "StorageClient",
     "StorageEntry",
     "SyncClient",
+    "TextDataType",
     "TextResponse",
+    "TimestampDataType",
     "ToolDescription",
     "ToolkitDescription",
+    "VectorDataType",
     "pack_message",
     "runtime",
     "unpack_message",

@@ -15,6 +15,7 @@ from meshagent.api.contracts.operation import Operation
 from meshagent.api.errors import ConnectionLostError, InvalidStateError, RequestTimeoutError, RoomException
 from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.agents import AgentsClient
+from meshagent.api.room.database import DatabaseClient
 from meshagent.api.room.developer import DeveloperClient
 from meshagent.api.room.events import EventHandler, EventSource
 from meshagent.api.room.livekit import LivekitClient
@@ -92,6 +93,7 @@ class RoomClient:
         self.sync = SyncClient(room=self)
         self.agents = AgentsClient(room=self)
         self.queues = QueuesClient(room=self)
+        self.database = DatabaseClient(self)
         self.livekit = LivekitClient(room=self)
         self.developer = DeveloperClient(self)
         self._registered: list[tuple[str, MessageHandler]] = []
