@@ -221,8 +221,7 @@ class AgentsService:
 
     async def call(self, caller: Participant, request: api.CallRequest) -> Empty:
         """Invite a service into the room; errors as in `Summoner.summon`."""
-        arguments = jsontext.loads(bytes(request.arguments))
-        await self._summoner.summon(caller, request.name, request.url, arguments)
+        await self._summoner.summon(caller, request.name, request.url, request.arguments)
         self._room.record("agent.call", {"caller_id": caller.id, "name": request.name, "url": request.url})
         return EMPTY
 
