@@ -229,7 +229,7 @@ class RoomServer(Subject):
         return data
 
     async def http_upload(self, room: str, name: str) -> tuple[str, str]:
-        return "POST", f"/rooms/{room}/storage/upload?path={name}&token={self.token(room, 'uploader')}"
+        return "PUT", f"/rooms/{room}/storage/{name}?token={self.token(room, 'uploader')}"
 
     async def http_download(self, room: str, name: str) -> str:
         session = await self._session(room, self.token(room, "downloader"))
