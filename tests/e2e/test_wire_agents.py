@@ -215,3 +215,38 @@ async def test_people_act_on_behalf_of_nobody_else(server: TestServer) -> None:
         request = await bot.send("agent.invoke_tool", behalf)
         await answer_call(bot, EmptyBody())
         assert (await bot.answer(request)).header["type"] == "empty"
+
+
+@pytest.mark.parametrize("base", ["http://localhost:8080", "https://api.meshagent.com", "own", "http://192.0.2.1:9"])
+async def test_built_in_schemas_and_toolkits_are_installed_without_a_request(server: TestServer, base: str) -> None:
+    base = server.url if base == "own" else base
+    async with join(server, "bot", role="agent") as bot:
+        for _ in range(2):
+            call = {"name": "bot", "url": f"{base}/schemas/thread", "arguments": {}}
+            await bot.ok("agent.call", call)
+            await bot.ok("agent.call", {**call, "url": f"{base}/toolkits/storage"})
+        names = [file["name"] for file in (await bot.ok("storage.list", {"path": ".schemas"}))["files"]]
+        assert names == ["thread.json"]
+
+
+async def test_a_service_that_cannot_be_reached_is_an_error_that_names_it(server: TestServer) -> None:
+    async with join(server) as alice:
+        assert "nothing" in await alice.error("agent.call", {"name": "x", "url": f"{server.url}/schemas/nothing"})
+        assert "404" in await alice.error("agent.call", {"name": "x", "url": f"{server.url}/nowhere"})
+
+
+async def test_the_built_in_toolkits_work_like_any_other(server: TestServer) -> None:
+    async with join(server, "alice") as alice, join(server, "host", role="agent") as host:
+        listed = (await alice.ok("agent.list_toolkits", {}))["tools"]
+        assert "agents" not in listed, "without agents there is nothing to offer"
+        assert {"list_files_in_room", "read_file", "write_file"} <= set(listed["storage"]["tools"])
+        write = {"path": "a.txt", "text": "hello", "overwrite": True}
+        await alice.ok("agent.invoke_tool", {"toolkit": "storage", "tool": "write_file", "arguments": write})
+        downloaded = await alice.request("storage.download", {"path": "a.txt"})
+        assert downloaded.payload == b"hello"
+        await host.ok("agent.register_agent", ADDER)
+        assert "adder" in (await alice.ok("agent.list_toolkits", {}))["tools"]["agents"]["tools"]
+        request = await alice.send("agent.invoke_tool", {"toolkit": "agents", "tool": "adder", "arguments": {"a": 1}})
+        task = (await host.expect("agent.ask")).header
+        await host.send("agent.ask_response", {"task_id": task["task_id"], "answer": {"sum": 1}})
+        assert (await alice.answer(request)).header["json"] == {"sum": 1}
