@@ -561,6 +561,17 @@ async def test_rooms_are_apart(tmp_path: Path) -> None:
     await other.service.close()
 
 
+async def test_deleting_a_room(tmp_path: Path) -> None:
+    engine = DatabaseEngine(tmp_path)
+    await engine.delete_room("p", "r")
+    for name in ("r", "other"):
+        room = RoomDatabase(DatabaseService(engine, engine.folder("p", name)))
+        await room.ask(api.CREATE_TABLE, name="t", data=[{"x": 1}])
+        await room.service.close()
+    await engine.delete_room("p", "r")
+    assert os.listdir(tmp_path / "p") == ["other"]
+
+
 @pytest.mark.slow
 def test_importing_the_service_loads_no_engine() -> None:
     program = (

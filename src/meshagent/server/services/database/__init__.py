@@ -6,6 +6,7 @@
     table           one table: writes in line, readers, upkeep of its files
     write_line      order of writes, group commit of inserts
     durable_files   syncs what the engine wrote
+    recovery        takes back versions that a power cut left incomplete
     filters         SQL text of clients made fit for the engine
     columns, rows, literals, temporal    values between JSON, Arrow and SQL
     search, updates, indexes             queries, updates over the old row, indexes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,14 +90,31 @@ class DatabaseEngine:
         )
 
     async def delete_room(self, project_id: str, room_name: str) -> None:
-        """Remove all tables of a room that does not run; harmless if it has none."""
-        await asyncio.to_thread(shutil.rmtree, self.folder(project_id, room_name), ignore_errors=True)
+        """Remove all tables of a room that does not run, in one step that lasts; harmless if it has none.
+
+        Raises:
+            StoreFailedError: The disk refused.
+        """
+        try:
+            await asyncio.to_thread(self._remove, self.folder(project_id, room_name))
+        except OSError as error:
+            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
 
     def _prepare(self, folder: Path) -> None:
-        """Make the folder, and finish dropping tables where a crash interrupted it."""
+        """Make the folder, and finish removing what a crash left of tables and rooms."""
         self._disk.make_folder(folder)
-        for entry in folder.glob(DROPPED_PREFIX + "*"):
-            shutil.rmtree(entry, ignore_errors=True)
+        for place in (folder, folder.parent):
+            for entry in place.glob(DROPPED_PREFIX + "*"):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _remove(self, folder: Path) -> None:
+        aside = folder.with_name(DROPPED_PREFIX + secrets.token_hex(8))
+        try:
+            os.rename(folder, aside)
+        except FileNotFoundError:
+            return
+        self._disk.sync_folder(folder.parent)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _import_engine() -> type[RoomTables]:

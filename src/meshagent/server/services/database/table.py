@@ -22,6 +22,7 @@ from meshagent.api.errors import LimitExceededError, RoomException
 from meshagent.server.services.database.columns import SCRATCH_PREFIX
 from meshagent.server.services.database.durable_files import DurableFiles, table_names
 from meshagent.server.services.database.errors import engine_errors, no_such_table, table_exists
+from meshagent.server.services.database.recovery import recover
 from meshagent.server.services.database.rows import RowReader, table_of
 from meshagent.server.services.database.settings import DROPPED_PREFIX, TABLE_SUFFIX, Upkeep
 from meshagent.server.services.database.updates import remove_scratch_columns
@@ -257,7 +258,7 @@ class Table:
     async def _opened(self) -> AsyncTable:
         async with self._opening:
             if self._handle is None:
-                versions = await asyncio.to_thread(self._files.count_versions)
+                versions = await self._on_disk(lambda: recover(self._folder, self._disk))
                 if not versions:
                     raise no_such_table(self.name)
                 with engine_errors(self.name):

@@ -1,0 +1,113 @@
+"""Takes back what a power cut left half-written of the newest versions of a table.
+
+The engine commits a version by its manifest, and only then are the files synced (`durable_files`). A power cut in
+between may keep the manifest and lose what it refers to, and the engine then fails on the whole table. No such
+version was acknowledged, so it is removed, and the newest whole one counts again. Files of this engine end in a
+magic word; what has lost its end is torn.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import struct
+import uuid
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+
+from meshagent.server.stores.disk import Disk
+from meshagent.server.stores.errors import CorruptDataError
+
+__all__ = ["recover"]
+
+log = logging.getLogger(__name__)
+
+_ENDINGS = {".lance": b"LANC", ".idx": b"LANC", ".manifest": b"LANC", ".arrow": b"ARROW1", ".bin": b""}
+_FOOTER_BYTES = 16
+_LIST_POSITION = struct.Struct("<Q")
+_DATA_FILE = re.compile(rb"[0-9a-f]{50}\.lance")
+
+
+def recover(folder: Path, disk: Disk | None) -> int:
+    """Remove incomplete versions of the table in `folder`, which nobody may have open; returns how many are left.
+
+    Raises:
+        CorruptDataError: No version is whole; nothing was removed.
+        OSError: The disk refused.
+    """
+    versions = folder / "_versions"
+    manifests = _newest_first(versions)
+    torn = {path: _mark(path) for path in _torn_files(folder)}
+    broken = list(takewhile(lambda manifest: _is_broken(manifest, torn, folder / "data"), manifests))
+    if manifests and len(broken) == len(manifests):
+        raise CorruptDataError(f"no version of the table {folder.stem!r} is whole")
+    for manifest in broken:
+        log.warning("the table %r loses the incomplete version %s", folder.stem, manifest.name)
+        manifest.unlink()
+    for path in torn:
+        path.unlink(missing_ok=True)
+    if broken and disk is not None:
+        disk.sync_folder(versions)
+    return len(manifests) - len(broken)
+
+
+def _newest_first(versions: Path) -> list[Path]:
+    """The manifests; the engine names them by numbers that fall, of twenty digits."""
+    try:
+        names = [name for name in os.listdir(versions) if name.endswith(".manifest")]
+    except FileNotFoundError:
+        return []
+    return [versions / name for name in sorted(names)]
+
+
+def _torn_files(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            ending = _ENDINGS.get(os.path.splitext(name)[1])
+            path = Path(parent, name)
+            if ending is not None and not _ends_with(path, ending):
+                yield path
+
+
+def _ends_with(path: Path, ending: bytes) -> bool:
+    """Whether the file is not empty and ends so."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - max(len(ending), 1)))
+        return size > 0 and file.read().endswith(ending)
+
+
+def _mark(path: Path) -> bytes | None:
+    """The bytes by which a manifest refers to a file; None if that cannot be told."""
+    match path.parent.name:
+        case "data" | "_versions":
+            return path.name.encode()
+        case "_deletions":  # FRAGMENT-VERSION-ID.arrow
+            return _varint(int(path.stem.rpartition("-")[2]))
+        case index:
+            try:
+                return uuid.UUID(index).bytes
+            except ValueError:
+                return None
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _is_broken(manifest: Path, torn: dict[Path, bytes | None], data: Path) -> bool:
+    if manifest in torn:
+        return True
+    content = manifest.read_bytes()
+    if any(mark is not None and mark in content for mark in torn.values()):
+        return True
+    # Before the list of files there may be the transaction, which names files that it has replaced.
+    (start,) = _LIST_POSITION.unpack_from(content, len(content) - _FOOTER_BYTES)
+    return any(not (data / name.decode()).exists() for name in set(_DATA_FILE.findall(content, start)))
