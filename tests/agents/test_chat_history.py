@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.documents.runtime import RuntimeDocument
 from meshagent.api.errors import InvalidStateError
 
-EMPTY = {"thread": {"properties": [{"members": {"items": []}}, {"messages": {"items": []}}]}}
+EMPTY: dict[str, Any] = {"thread": {"properties": [{"members": {"items": []}}, {"messages": {"items": []}}]}}
 
 
 def thread_document() -> ThreadDocument:

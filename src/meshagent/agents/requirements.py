@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["install_requirements"]
 
-BUILT_IN_HOST = "http://localhost:8080"
-"""The address by which every server knows its own schemas and toolkits, wherever it listens."""
+BUILT_IN_HOST = "https://api.meshagent.com"
+"""The address by which every server knows its own schemas and toolkits; it is not called (spec room-protocol 5.5.9)."""
 
 FIRST_LOOK = 0.02
 LAST_LOOK = 1.0
