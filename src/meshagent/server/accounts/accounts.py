@@ -7,7 +7,7 @@ import hashlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -114,25 +114,27 @@ async def open_accounts(
             max_file_bytes=config.limits.max_file_bytes,
             room_url=surroundings.room_url,
         )
-        upkeep = asyncio.create_task(_upkeep(accounts), name="accounts upkeep")
+        stopping = asyncio.Event()  # no cancelling: a connection that is cut in a transaction cannot be used again
+        upkeep = asyncio.create_task(_upkeep(accounts, stopping), name="accounts upkeep")
         try:
             yield accounts
         finally:
-            upkeep.cancel()
+            stopping.set()
             await asyncio.gather(upkeep, return_exceptions=True)
             await sessions.close()
     finally:
         await database.close()
 
 
-async def _upkeep(accounts: Accounts) -> None:
+async def _upkeep(accounts: Accounts, stopping: asyncio.Event) -> None:
     """Finish what a crash cut short; then, on a shared database, follow what other servers change."""
     try:
         await accounts.rooms.finish_deletions()
     except RoomException:
         log.exception("the data of deleted rooms could not be removed; the next start tries again")
-    while accounts.store.database.is_shared:
-        await asyncio.sleep(_REFRESH_INTERVAL)
+    while accounts.store.database.is_shared and not stopping.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _REFRESH_INTERVAL)
         try:
             await accounts.keys.refresh()
             accounts.webhooks.forget()

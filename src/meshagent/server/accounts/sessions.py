@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -78,6 +79,7 @@ class SessionRecorder:
         self._waiting: deque[_Entry] = deque()
         self._lost = 0
         self._writing = asyncio.Lock()
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -89,8 +91,8 @@ class SessionRecorder:
 
     async def close(self) -> None:
         """Write what waits, and stop."""
+        self._stopping.set()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
             await self.flush()
@@ -154,7 +156,7 @@ class SessionRecorder:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         next_prune = loop.time()
-        while True:
+        while not self._stopping.is_set():
             try:
                 await self.flush()
                 if loop.time() >= next_prune:
@@ -162,7 +164,8 @@ class SessionRecorder:
                     await self.prune()
             except UnavailableError:
                 pass  # the database has reported it; the next round tries again
-            await asyncio.sleep(self.limits.write_interval)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self.limits.write_interval)
 
     async def _write_batch(self, batch: list[_Entry]) -> None:
         try:
