@@ -22,6 +22,7 @@ from meshagent.api.wire import envelope, jsontext, names
 from meshagent.api.wire.content import FileBody, JsonBody, LinkBody, TextBody
 from meshagent.api.wire.packets import Message
 from meshagent.server.config import OutgoingSettings
+from meshagent.server.dispatch.flat.toolkits import FlatHostLink
 from meshagent.server.outgoing.client import HttpStatusError, OutgoingClient
 from meshagent.server.services.agents.builtin_agents import AgentsToolkit
 from meshagent.server.services.agents.builtin_storage import StorageToolkit
@@ -176,7 +177,7 @@ class Agents:
     def __init__(self) -> None:
         self.room = FakeRoom()
         built_in: dict[str, BuiltInToolkit] = {}
-        self.service = AgentsService(self.room, NobodyComes(), built_in)
+        self.service = AgentsService(self.room, NobodyComes(), built_in, FlatHostLink(self.room))
         built_in["agents"] = AgentsToolkit(self.service.registry, self.service.ask)
         self.alice = self.room.join(fake_participant("alice"))
         self.host = self.room.join(fake_participant("host", role="agent"))
