@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from meshagent.agents import AgentChatContext, Worker
-from meshagent.agents.llm.scripted import ScriptedAdapter, plain_text
+from meshagent.agents.llm.model import ModelRequest
+from meshagent.agents.llm.scripted import Reply, ScriptedAdapter, plain_text, say
 from meshagent.api import RoomClient
 from meshagent.tools import Toolkit
 from tests.support.chatting import joined, working
@@ -60,13 +61,17 @@ async def test_a_worker_takes_messages_in_order(server: TestServer) -> None:
 
 
 async def test_by_default_a_model_works(server: TestServer) -> None:
-    adapter = ScriptedAdapter()
+    asked = asyncio.Event()
+
+    def script(request: ModelRequest) -> Reply:
+        asked.set()
+        return say("Done.")
+
+    adapter = ScriptedAdapter(script)
     worker = Worker(queue="jobs", llm_adapter=adapter, rules=["work hard"])
     async with working(server, worker), joined(server, "alice") as alice:
         await alice.queues.send("jobs", {"do": "this"})
-        async with asyncio.timeout(5):
-            while not adapter.model.requests:
-                await asyncio.sleep(0.005)
+        await asyncio.wait_for(asked.wait(), 5)
     [request] = adapter.model.requests
     assert plain_text(request.messages[-1]["content"]) == '{"do":"this"}'
     assert request.instructions == "work hard"
