@@ -108,6 +108,11 @@ def tool(function: Function | None = None, /, **options: Any) -> FunctionTool | 
     return lambda decorated: FunctionTool(decorated, **options)
 
 
+def function_tools(*functions: Function) -> list[FunctionTool]:
+    """A tool for each function; a leading underscore, which keeps a method private, is not part of its name."""
+    return [FunctionTool(function, name=function.__name__.lstrip("_")) for function in functions]
+
+
 def to_result(value: object) -> ToolResult:
     """What a function returned, as a tool's result; InvalidRequestError if it has no JSON form."""
     if value is None or isinstance(value, (Body, str)):
