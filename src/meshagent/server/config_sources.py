@@ -24,6 +24,7 @@ WELL_KNOWN: Final[Mapping[str, str]] = {
     "MESHAGENT_PROJECT_ID": "project_id",
     "MESHAGENT_KEY_ID": "key_id",
     "MESHAGENT_SECRET": "secret",
+    "MESHAGENT_ADMIN_TOKEN": "admin_token",
     "MESHAGENT_WEBHOOK_SECRET": "webhook_secret",
     "LIVEKIT_URL": "livekit.url",
     "LIVEKIT_API_KEY": "livekit.api_key",
