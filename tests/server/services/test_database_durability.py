@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -310,3 +311,26 @@ def test_failures_of_the_engine_by_kind(raised: BaseException, code: str) -> Non
 def test_cancelling_passes_through() -> None:
     with pytest.raises(asyncio.CancelledError), engine_errors("t"):
         raise asyncio.CancelledError
+
+
+async def test_a_schema_read_during_a_change_is_not_kept(tmp_path: Path) -> None:
+    async with open_database(tmp_path) as database:
+        await make_table(database)
+        tables = database.service._tables
+        assert tables is not None
+        with tables._using("t") as table:
+            handle = await table._opened()
+            read_schema, changed = handle.schema, False
+
+            async def schema_of_before() -> Any:
+                nonlocal changed
+                schema = await read_schema()
+                if not changed:
+                    changed = True
+                    await table.change(lambda opened: opened.drop_columns(["text"]))
+                return schema
+
+            table._forget_schema()
+            handle.schema = schema_of_before  # type: ignore[method-assign]  # a change between two turns of the loop
+            assert (await table.reader()).schema.names == ["id", "text"]
+            assert (await table.reader()).schema.names == ["id"]

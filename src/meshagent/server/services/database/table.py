@@ -74,6 +74,8 @@ class Table:
         self._opening = asyncio.Lock()
         self._handle: AsyncTable | None = None
         self._row_reader: RowReader | None = None
+        self._changes = 0
+        """How often the schema may have changed."""
         self._readers: set[asyncio.Future[None]] = set()
         self._writes = 0
         """Versions since the last upkeep."""
@@ -110,12 +112,16 @@ class Table:
 
     async def reader(self) -> RowReader:
         """What reads JSON rows as rows of the table as it is now."""
-        if self._row_reader is None:
-            handle = await self._opened()
-            with engine_errors(self.name):
-                fields = [field for field in await handle.schema() if not field.name.startswith(SCRATCH_PREFIX)]
-                self._row_reader = RowReader(pa.schema(fields))
-        return self._row_reader
+        if self._row_reader is not None:
+            return self._row_reader
+        handle = await self._opened()
+        changes = self._changes
+        with engine_errors(self.name):
+            fields = [field for field in await handle.schema() if not field.name.startswith(SCRATCH_PREFIX)]
+        reader = RowReader(pa.schema(fields))
+        if changes == self._changes:  # else it may be of a schema that is gone: good for one answer only
+            self._row_reader = reader
+        return reader
 
     # --- writing ---------------------------------------------------------------------------------------
 
@@ -175,7 +181,7 @@ class Table:
                 with engine_errors(self.name):
                     result = await work(handle)
             finally:
-                self._row_reader = None
+                self._forget_schema()
                 self._writes += 1
             await self._sync()
             return result
@@ -271,7 +277,11 @@ class Table:
     def _adopt(self, handle: AsyncTable | None) -> None:
         """Go on with another handle, or with none; the old one goes when its last reader does."""
         self._handle = handle
+        self._forget_schema()
+
+    def _forget_schema(self) -> None:
         self._row_reader = None
+        self._changes += 1
 
     async def _sync(self) -> None:
         await self._on_disk(self._files.sync)
