@@ -87,7 +87,7 @@ def test_a_failure_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(sys, "argv", ["meshagent", "env"])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == 1
+    assert caught.value.code == 3
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: there is no key")

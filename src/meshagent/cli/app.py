@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import ClassVar
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from meshagent.api.errors import RoomException
-from meshagent.api.profile import api_base_url, find_credentials
-from meshagent.api.tokens.api_key import ApiKey
 from meshagent.api.version import __version__
-from meshagent.cli.serve import ServeError, serve
+from meshagent.cli.lazy import LazyGroup
+from meshagent.cli.output import exit_code_of, print_error
+
+
+class _Root(LazyGroup):
+    """All commands."""
+
+    places: ClassVar[Mapping[str, str]] = {
+        "serve": "meshagent.cli.serve:serve",
+        "setup": "meshagent.cli.setup:setup",
+        "doctor": "meshagent.cli.doctor:doctor",
+        "env": "meshagent.cli.env:env",
+        "auth": "meshagent.cli.auth:app",
+        "project": "meshagent.cli.project:app",
+        "api-key": "meshagent.cli.api_key:app",
+        "session": "meshagent.cli.session:app",
+        "participant-token": "meshagent.cli.participant_token:app",
+        "room": "meshagent.cli.room:app",
+        "call": "meshagent.cli.call:app",
+        "chat": "meshagent.cli.chat:chat",
+        "agents": "meshagent.cli.agents:app",
+        "messaging": "meshagent.cli.messaging:app",
+        "storage": "meshagent.cli.storage:app",
+        "document": "meshagent.cli.document:app",
+        "queue": "meshagent.cli.queue:app",
+        "database": "meshagent.cli.database:app",
+        "developer": "meshagent.cli.developer:app",
+        "webhook": "meshagent.cli.webhook:app",
+        "service": "meshagent.cli.service:app",
+        "secret": "meshagent.cli.secret:app",
+    }
+
 
 app = typer.Typer(
     name="meshagent",
+    cls=_Root,
     help="Rooms where people, AI agents and tools meet.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("serve")(serve)
+
+
+@app.callback()
+def root() -> None:
+    """Rooms where people, AI agents and tools meet."""
 
 
 @app.command()
@@ -33,44 +63,13 @@ def version() -> None:
     typer.echo(__version__)
 
 
-@app.command()
-def env(
-    output: Annotated[
-        Literal["shell", "json"], typer.Option("--format", help="Lines for a shell to `eval`, or a JSON object.")
-    ] = "shell",
-) -> None:
-    """Print the variables that another machine or container needs to reach this server, the secret included."""
-    credentials = find_credentials()
-    variables = {
-        "MESHAGENT_API_URL": api_base_url(),
-        "MESHAGENT_PROJECT_ID": credentials.project_id,
-        "MESHAGENT_KEY_ID": credentials.key_id,
-        "MESHAGENT_SECRET": credentials.secret,
-    }
-    known = {name: value for name, value in variables.items() if value is not None}
-    if compact := _one_line(credentials.project_id, credentials.key_id, credentials.secret):
-        known["MESHAGENT_API_KEY"] = compact
-    if output == "json":
-        typer.echo(json.dumps(known, indent=2))
-        return
-    for name, value in known.items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
-
-
-def _one_line(project_id: str | None, key_id: str | None, secret: str) -> str | None:
-    """The one-line form of the key, for keys that have one."""
-    if project_id is None or key_id is None:
-        return None
-    try:
-        return ApiKey(project_id=project_id, key_id=key_id, secret=secret).encode()
-    except RoomException:
-        return None
-
-
 def run() -> None:
     """Run the command that `sys.argv` names; a failure that has words of its own is told in them alone."""
     try:
         app()
-    except (RoomException, ServeError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+        print_error(error)
+        sys.exit(code)

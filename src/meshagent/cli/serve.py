@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from meshagent.api.profile import profile_path
 from meshagent.api.version import __version__
+from meshagent.cli.output import CommandError
 from meshagent.server.config import ServerConfig
 from meshagent.server.config_sources import ConfigError, load_config
 from meshagent.server.identity import IdentityError, ServerIdentity, publish_profile
@@ -32,7 +33,7 @@ asyncio.run(main())
 """
 
 
-class ServeError(Exception):
+class ServeError(CommandError):
     """The server cannot start; the text says what to change."""
 
 

@@ -1,0 +1,130 @@
+"""`meshagent document`: documents that many edit at once, as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshagent.cli.command import command
+from meshagent.cli.context import RoomTarget, find_entry, room_session
+from meshagent.cli.output import CommandError, UsageError, note, print_json, print_json_line
+from meshagent.cli.room_http import http_room
+from meshagent.cli.values import parse_json, parse_object
+from meshagent.cli.waiting import follow
+
+if TYPE_CHECKING:
+    from meshagent.api.room.sync import MeshDocument
+
+app = typer.Typer(help="Documents of a room, as JSON.", no_args_is_help=True)
+
+PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="The document, such as notes/today.document.")]
+
+
+@command(app, "show", "cat")
+async def show(
+    target: RoomTarget,
+    path: PathArgument,
+    ids: Annotated[bool, typer.Option("--ids", help="With the ids of the elements ($id).")] = False,
+) -> None:
+    """Print a document as JSON."""
+    async with http_room(await find_entry(target)) as room:
+        print_json(await room.document(path, with_ids=ids))
+
+
+@command(app, "create")
+async def create(
+    target: RoomTarget,
+    path: PathArgument,
+    content: Annotated[str | None, typer.Option("--json", help="Its content: a JSON object, @FILE, or -.")] = None,
+) -> None:
+    """Make a document; its extension names its schema."""
+    initial = None if content is None else parse_object(content, "content")
+    async with room_session(target) as room:
+        await room.sync.create(path, initial)
+
+
+@command(app, "edit")
+async def edit(
+    target: RoomTarget,
+    path: PathArgument,
+    content: Annotated[
+        str | None, typer.Option("--json", help="The whole new content: a JSON object, @FILE, or -.")
+    ] = None,
+    patch: Annotated[
+        str | None, typer.Option("--patch", help="A JSON Patch (RFC 6902): a JSON list, @FILE, or -.")
+    ] = None,
+) -> None:
+    """Change a document: in $EDITOR, or as --json or --patch say. Others who edit it keep their work."""
+    if content is not None and patch is not None:
+        raise UsageError("give --json or --patch, not both")
+    async with http_room(await find_entry(target)) as room:
+        if patch is not None:
+            change: Any = parse_json(patch, "patch")
+            if not isinstance(change, list):
+                raise UsageError("a JSON Patch is a list of operations")
+        elif content is not None:
+            change = parse_object(content, "content")
+        else:
+            before = await room.document(path, with_ids=True)
+            change = await asyncio.to_thread(_edited, before)
+            if change == before:
+                note("nothing was changed")
+                return
+        await room.change_document(path, change)
+
+
+def _edited(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as the person leaves it in their editor; CommandError if it cannot be used."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("vi" if sys.stdin.isatty() else "")
+    if not editor:
+        raise UsageError("there is no editor here: give --json or --patch, or set EDITOR")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "document.json")
+        file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            subprocess.run([*shlex.split(editor), str(file)], check=True)  # noqa: S603 - the person's own editor
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise CommandError(f"the editor failed: {error}") from None
+        return parse_object(f"@{file}", "edited document")
+
+
+@command(app, "watch")
+async def watch(
+    target: RoomTarget,
+    path: PathArgument,
+    count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="Stop after so many changes.")] = None,
+) -> None:
+    """Print a document, and again whenever it changes, one JSON object a line."""
+    async with room_session(target, stay=True) as room:
+        document = await room.sync.open(path, create=False)
+        print_json_line(document.to_json())
+        changes = _Changes(document)
+        async for _ in follow(room, changes, count):
+            print_json_line(document.to_json())
+        await room.sync.close(path)
+
+
+class _Changes:
+    """Waits for the next change of a document; those that come together count as one."""
+
+    def __init__(self, document: MeshDocument) -> None:
+        self._changed = asyncio.Event()
+        for event in ("inserted", "updated", "deleted"):
+            document.on(event)(self._note)
+        document.root.on("updated")(self._note)
+
+    def _note(self, *_: Any) -> None:
+        self._changed.set()
+
+    async def get(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()

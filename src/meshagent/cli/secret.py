@@ -1,0 +1,129 @@
+"""`meshagent secret`: values that a project's services need and nobody else should see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshagent.cli.command import command
+from meshagent.cli.context import AccountTarget, accounts_session
+from meshagent.cli.keeping import choose
+from meshagent.cli.output import JsonOption, print_rows
+from meshagent.cli.values import parse_pairs, read_text
+
+if TYPE_CHECKING:
+    from meshagent.api.accounts_client import AccountsClient, SecretLike
+
+app = typer.Typer(help="Secrets of a project, encrypted by the server.", no_args_is_help=True)
+keys = typer.Typer(help="Named values, such as the environment of a service.", no_args_is_help=True)
+docker = typer.Typer(help="Logins of container registries.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+app.add_typer(docker, name="docker")
+
+SecretArgument = Annotated[str, typer.Argument(metavar="SECRET", help="Its id or name.")]
+Name = Annotated[str, typer.Option("--name", help="What to call it.")]
+Pairs = Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="The values.")]
+Password = Annotated[str | None, typer.Option(help="- reads it from standard input; asked for if not given.")]
+Server = Annotated[str, typer.Option(help="The registry, such as ghcr.io.")]
+Username = Annotated[str, typer.Option(help="The user there.")]
+Email = Annotated[str, typer.Option(help="The user's address.")]
+
+
+@command(app, "list", "ls")
+async def list_secrets(
+    target: AccountTarget,
+    reveal: Annotated[bool, typer.Option("--reveal", help="With --json, print the values, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List secrets: their names, not their values."""
+    async with accounts_session(target) as (accounts, project_id):
+        secrets = await _all(accounts, project_id)
+    rows = [
+        {"id": secret.id, "name": secret.name, "type": secret.type, "keys": sorted(secret.payload())}
+        | ({"data": secret.payload()} if reveal else {})
+        for secret in secrets
+    ]
+    print_rows(rows, ("name", "id", "type", "keys"), as_json=as_json, empty="this project has no secrets")
+
+
+@command(app, "delete", "rm")
+async def delete(target: AccountTarget, secret: SecretArgument) -> None:
+    """Delete a secret."""
+    async with accounts_session(target) as (accounts, project_id):
+        found = await _find(accounts, project_id, secret)
+        await accounts.delete_secret(project_id=project_id, secret_id=found["id"])
+
+
+@command(keys, "create")
+async def create_keys(target: AccountTarget, name: Name, values: Pairs) -> None:
+    """Keep named values, and print the secret's id."""
+    from meshagent.api.accounts_client import KeysSecret
+
+    secret = KeysSecret(name=name, data=parse_pairs(values, "value"))
+    async with accounts_session(target) as (accounts, project_id):
+        typer.echo(await accounts.create_secret(project_id=project_id, secret=secret))
+
+
+@command(keys, "update")
+async def update_keys(target: AccountTarget, secret: SecretArgument, values: Pairs) -> None:
+    """Replace the values of a secret."""
+    from meshagent.api.accounts_client import KeysSecret
+
+    data = parse_pairs(values, "value")
+    async with accounts_session(target) as (accounts, project_id):
+        found = await _find(accounts, project_id, secret)
+        changed = KeysSecret(id=found["id"], name=found["name"], data=data)
+        await accounts.update_secret(project_id=project_id, secret=changed)
+
+
+@command(docker, "create")
+async def create_docker(
+    target: AccountTarget,
+    name: Name,
+    server: Server,
+    username: Username,
+    password: Password = None,
+    email: Email = "none@example.com",
+) -> None:
+    """Keep the login of a registry, and print the secret's id."""
+    from meshagent.api.accounts_client import PullSecret
+
+    secret = PullSecret(name=name, server=server, username=username, password=_password(password), email=email)
+    async with accounts_session(target) as (accounts, project_id):
+        typer.echo(await accounts.create_secret(project_id=project_id, secret=secret))
+
+
+@command(docker, "update")
+async def update_docker(
+    target: AccountTarget,
+    secret: SecretArgument,
+    server: Server,
+    username: Username,
+    password: Password = None,
+    email: Email = "none@example.com",
+) -> None:
+    """Replace the login of a registry."""
+    from meshagent.api.accounts_client import PullSecret
+
+    word = _password(password)
+    async with accounts_session(target) as (accounts, project_id):
+        found = await _find(accounts, project_id, secret)
+        changed = PullSecret(
+            id=found["id"], name=found["name"], server=server, username=username, password=word, email=email
+        )
+        await accounts.update_secret(project_id=project_id, secret=changed)
+
+
+def _password(given: str | None) -> str:
+    text = given if given is not None else typer.prompt("Password", hide_input=True)
+    return read_text(text, "password").rstrip("\n")
+
+
+async def _all(accounts: AccountsClient, project_id: str) -> list[SecretLike]:
+    return await accounts.list_secrets(project_id, limit=1000)
+
+
+async def _find(accounts: AccountsClient, project_id: str, wanted: str) -> dict[str, Any]:
+    secrets = await _all(accounts, project_id)
+    return choose([{"id": secret.id, "name": secret.name} for secret in secrets], wanted, "secret")
