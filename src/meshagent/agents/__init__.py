@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from meshagent.agents.agent import SingleRoomAgent
     from meshagent.agents.chat import ChatBot
     from meshagent.agents.context import AgentCallContext
+    from meshagent.agents.embedding import Embedder, HashingEmbedder
+    from meshagent.agents.indexer import RagToolkit, StorageIndexer
     from meshagent.agents.listener import Listener, ListenerContext
     from meshagent.agents.llm import AgentChatContext, LLMAdapter, ToolResponseAdapter
     from meshagent.agents.llm_task_runner import DynamicLLMTaskRunner, LLMTaskRunner
@@ -24,6 +26,8 @@ _HOMES = {
     "agent": ["SingleRoomAgent"],
     "chat": ["ChatBot"],
     "context": ["AgentCallContext"],
+    "embedding": ["Embedder", "HashingEmbedder"],
+    "indexer": ["RagToolkit", "StorageIndexer"],
     "listener": ["Listener", "ListenerContext"],
     "llm": ["AgentChatContext", "LLMAdapter", "ToolResponseAdapter"],
     "llm_task_runner": ["DynamicLLMTaskRunner", "LLMTaskRunner"],
@@ -39,12 +43,16 @@ __all__ = [
     "AgentChatContext",
     "ChatBot",
     "DynamicLLMTaskRunner",
+    "Embedder",
+    "HashingEmbedder",
     "LLMAdapter",
     "LLMTaskRunner",
     "Listener",
     "ListenerContext",
     "PydanticAgent",
+    "RagToolkit",
     "SingleRoomAgent",
+    "StorageIndexer",
     "TaskRunner",
     "ToolResponseAdapter",
     "Worker",
