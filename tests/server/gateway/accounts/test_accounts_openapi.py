@@ -11,6 +11,7 @@ import aiohttp
 import jsonschema
 import pytest
 
+from meshagent.api.accounts_client import AccountsClient, KeysSecret, Service
 from tests.support.accounts_server import ADMIN_TOKEN, AccountsServer
 
 
@@ -55,15 +56,50 @@ async def test_the_page_needs_nothing_from_elsewhere(api: AccountsServer) -> Non
     assert 'fetch("openapi.json")' in page
 
 
+async def _something_of_each_kind(api: AccountsServer, admin: AccountsClient) -> dict[str, list[str]]:
+    """Ids for the parameters of paths; some are deleted on the way, so there are several of each."""
+    project = api.project_id
+    ids: dict[str, list[str]] = {"project_id": [project], "session_id": ["running", "ended"], "participant_id": ["p1"]}
+    for number in ("1", "2", "3"):
+        user = await admin.create_user(f"{number}@example.com")
+        await admin.add_user_to_project(project, user["id"])
+        room = await admin.create_room(project_id=project, name=f"room {number}")
+        grant = await admin.create_room_grant(project_id=project, room_id=room["id"], user_id=user["id"])
+        hook = await admin.create_project_webhook(project, number, "http://localhost/x", ["*"])
+        service = await admin.create_service(project_id=project, service=Service(name=number, image="x"))
+        await admin.create_mailbox(project_id=project, address=f"{number}@example.com", room="r", queue="q")
+        made = {
+            "user_id": user["id"],
+            "token_id": (await admin.create_user_token(user["id"]))["id"],
+            "room": f"room {number}",
+            "room_id": room["id"],
+            "grant_id": grant["id"],
+            "key_id": (await admin.create_project_api_key(project, number, ""))["id"],
+            "secret_id": await admin.create_secret(project_id=project, secret=KeysSecret(name=number, data={})),
+            "webhook_id": hook["id"],
+            "service_id": service["id"],
+            "address": f"{number}@example.com",
+            "share_id": (await admin.create_share(project, {"room_name": "lobby"}))["id"],
+        }
+        for name, value in made.items():
+            ids.setdefault(name, ["missing"]).append(value)
+    logs = [api.accounts.sessions.open(project, "lobby", session_id) for session_id in ids["session_id"]]
+    for log in logs:
+        log.record("room.participant_joined", {"name": "ada"})
+    await logs[1].close()
+    api.running.sessions[(project, "lobby")] = "running"
+    api.running.people["p1"] = "ada"
+    return ids
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_no_request_makes_the_server_fail(api: AccountsServer, tmp_path: Path) -> None:
-    """Schemathesis sends what the document allows, and what it forbids; ids lead to what exists, sometimes."""
-    await api.accounts.rooms.create(api.project_id, "lobby")
+async def test_no_request_makes_the_server_fail(api: AccountsServer, admin: AccountsClient, tmp_path: Path) -> None:
+    """Schemathesis sends what the document allows, and what it forbids; ids lead to what exists, or did."""
     document = await _document(api)
+    existing = await _something_of_each_kind(api, admin)
     paths = document["paths"]
     assert isinstance(paths, dict)
-    existing = {"project_id": [api.project_id], "room": ["lobby", "missing"], "share_id": ["missing"]}
     for methods in paths.values():
         for operation in methods.values():
             for parameter in operation["parameters"]:
@@ -80,7 +116,7 @@ async def test_no_request_makes_the_server_fail(api: AccountsServer, tmp_path: P
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", str(description), "--url", api.url),
         *("--header", f"Authorization: Bearer {ADMIN_TOKEN}", "--checks", ",".join(checks)),
-        *("--phases", "examples,coverage,fuzzing", "--max-examples", "15", "--seed", "1"),
+        *("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "15", "--seed", "1"),
         *("--generation-database", "none", "--no-color", "--continue-on-failure"),
     ]
     process = await asyncio.create_subprocess_exec(
