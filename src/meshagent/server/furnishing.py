@@ -9,6 +9,10 @@ from meshagent.server.accounts.sessions import SessionRecorder
 from meshagent.server.addresses import Addresses
 from meshagent.server.dispatch.flat.documents import FlatDocuments
 from meshagent.server.dispatch.flat.toolkits import FlatHostLink
+from meshagent.server.dispatch.invoke.areas import areas
+from meshagent.server.dispatch.invoke.dialect import InvokeDialect
+from meshagent.server.dispatch.invoke.listing import InvokeHostLink
+from meshagent.server.dispatch.invoke.message_streams import MessageStreams
 from meshagent.server.gateway.signing import UrlSigner
 from meshagent.server.outreach import Outreach
 from meshagent.server.rooms.connection import ConnectionLimits
@@ -142,11 +146,25 @@ class RoomFurnisher:
             database=database,
             developer=developer,
         )
+        invoke_host = InvokeHostLink(room)
+        invoke = InvokeDialect(
+            room,
+            agents,
+            areas(
+                storage=storage,
+                documents=documents,
+                developer=developer,
+                messages=MessageStreams(room, agents.calls, invoke_host),
+            ),
+            invoke_host,
+            lambda: room.dispatcher,
+        )
         serving = (messaging, storage, flat_documents, queues, agents, database, livekit, developer)
         room.furnish(
             RoomParts(
                 served=[operation for service in serving for operation in service.operations()],
-                one_way=agents.one_way(),
+                one_way={**agents.one_way(), **invoke.one_way()},
+                raw=invoke.raw(),
                 # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
                 services=(
                     queues,

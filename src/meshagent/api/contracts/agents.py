@@ -34,6 +34,9 @@ class RegisteredTool(msgspec.Struct, frozen=True, kw_only=True):
     defs: dict[str, Any] | None = None
     pricing: str | None = None
     supports_context: bool | None = None
+    input_spec: dict[str, Any] | None = None
+    output_spec: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class RegisterToolkitRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.wire.content import JsonBody
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +41,14 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
+class DescribeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The document as JSON; it is not made if it is missing."""
+
+    path: str
+
+
 CREATE = Operation("room.create", CreateRequest, Empty)
 CONNECT = Operation("room.connect", ConnectRequest, ConnectResult)
 DISCONNECT = Operation("room.disconnect", DisconnectRequest, Empty)
 SYNC = Operation("room.sync", SyncRequest, Empty)
+DESCRIBE = Operation("room.describe", DescribeRequest, JsonBody)

@@ -13,8 +13,8 @@ from typing import Final
 
 from meshagent.api.errors import RoomException
 from meshagent.server.accounts.access import Gatekeeper
-from meshagent.server.accounts.database import Database, database_url
-from meshagent.server.accounts.encryption import SecretBox
+from meshagent.server.accounts.database import Database, DatabaseStartError, database_url
+from meshagent.server.accounts.encryption import SealBrokenError, SecretBox
 from meshagent.server.accounts.keys import KeyRing, seed_identity
 from meshagent.server.accounts.people import People
 from meshagent.server.accounts.rooms import RoomData, RoomRegistry, RunningRooms
@@ -81,7 +81,7 @@ async def open_accounts(
     """Accounts for the length of the block, with the server's own project and key in them.
 
     Raises:
-        DatabaseStartError: The database cannot be used.
+        DatabaseStartError: The database cannot be used, or its secrets need another encryption key.
     """
     configured = config.database_url.get_secret_value() if config.database_url is not None else None
     database = await Database.open(
@@ -92,9 +92,7 @@ async def open_accounts(
     )
     try:
         store = AccountsStore(database)
-        await seed_identity(store, identity)
-        keys = KeyRing(store, default_project_id=identity.project_id, default_key_id=identity.key_id)
-        await keys.refresh()
+        keys = await _open_keys(store, identity)
         keys.on_revoked = surroundings.running.disconnect_key
         sessions = SessionRecorder(database, server=_server_name(config), limits=session_limits)
         await sessions.start()
@@ -124,6 +122,16 @@ async def open_accounts(
             await sessions.close()
     finally:
         await database.close()
+
+
+async def _open_keys(store: AccountsStore, identity: ServerIdentity) -> KeyRing:
+    keys = KeyRing(store, default_project_id=identity.project_id, default_key_id=identity.key_id)
+    try:
+        await seed_identity(store, identity)
+        await keys.refresh()
+    except SealBrokenError as error:
+        raise DatabaseStartError(f"{error}; see the setting encryption_key") from error
+    return keys
 
 
 async def _upkeep(accounts: Accounts, stopping: asyncio.Event) -> None:

@@ -42,6 +42,10 @@ class Caller(Protocol):
         ...
 
 
+Raw = Callable[[Caller, Message], None]
+"""Takes a message whole, and answers it itself; what it raises becomes the answer."""
+
+
 class Dispatcher:
     """Routes the messages of one room's connections to its services.
 
@@ -49,6 +53,7 @@ class Dispatcher:
         served: The operations, each by its name, which is also its type in the flat dialect.
         one_way: Handlers of messages that get no answer, by type. An answer to one of these could complete
             an unrelated request of the client, so they never get one (spec room-protocol 3.4).
+        raw: Handlers of messages of a dialect that reaches the operations in its own way, by type.
         failed: Told of failures that are the server's own fault.
     """
 
@@ -56,10 +61,12 @@ class Dispatcher:
         self,
         served: Iterable[Served],
         one_way: Mapping[str, OneWay],
+        raw: Mapping[str, Raw] | None = None,
         failed: Callable[[Participant, str, Exception], None] | None = None,
     ) -> None:
         self._served = {entry.operation.name: entry for entry in served}
         self._one_way = dict(one_way)
+        self._raw = dict(raw or {})
         self._failed = failed
 
     @property
@@ -75,24 +82,37 @@ class Dispatcher:
             return
         try:
             text, payload = envelope.split(message.data)
-            request = jsontext.decode(text, entry.operation.request)
-            self._call(caller, message.id, entry, request, payload, len(message.data))
+            self.call(caller, message.id, entry, text, payload)
         except RoomException as error:
             caller.fail(message.id, error)
         except Exception as error:  # noqa: BLE001 - a service's fault must not end the connection
             caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
 
-    def _call(self, caller: Caller, message_id: int, entry: Served, request: Any, payload: bytes, size: int) -> None:
+    def call(self, caller: Caller, message_id: int, entry: Served, text: bytes, payload: bytes) -> None:
+        """Run one operation for a caller: decode, check the grant, serve, answer.
+
+        Raises:
+            RoomException: The request is wrong or refused; the caller of this method answers it.
+        """
+        request = jsontext.decode(text, entry.operation.request)
         participant = caller.participant
         if entry.grant is not None and participant.scope is not FULL_ROOM_SCOPE:
             entry.grant(participant.scope, request)
         result = entry.handler(participant, request, payload)
         if asyncio.isfuture(result) or asyncio.iscoroutine(result):
-            caller.answer_when_done(message_id, result, size)
+            caller.answer_when_done(message_id, result, len(text) + len(payload))
         else:
             caller.answer(message_id, result)
 
+    def find(self, operation: str) -> Served | None:
+        """Who serves an operation."""
+        return self._served.get(operation)
+
     def _dispatch_other(self, caller: Caller, message: Message) -> None:
+        raw = self._raw.get(message.type)
+        if raw is not None:
+            self._dispatch_raw(caller, message, raw)
+            return
         one_way = self._one_way.get(message.type)
         if one_way is None:
             caller.fail(message.id, InvalidRequestError(f"unknown request {message.type[:100]!r}"))
@@ -103,6 +123,14 @@ class Dispatcher:
             log.info("ignored %s of %r: %s", message.type, caller.participant, error)
         except Exception as error:  # noqa: BLE001 - as in dispatch
             self.unexpected(caller.participant, message.type, error)
+
+    def _dispatch_raw(self, caller: Caller, message: Message, raw: Raw) -> None:
+        try:
+            raw(caller, message)
+        except RoomException as error:
+            caller.fail(message.id, error)
+        except Exception as error:  # noqa: BLE001 - as in dispatch
+            caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
 
     def unexpected(self, participant: Participant, message_type: str, error: Exception) -> RoomException:
         """Log a failure nobody foresaw, and make the error that its caller gets."""

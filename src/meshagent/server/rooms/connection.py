@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from meshagent.api.errors import InternalError, InvalidRequestError, LimitExceededError, RoomException
+from meshagent.api.errors import InternalError, LimitExceededError, RoomException, UnavailableError
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import DATA_SIZE, Reassembler, count_packets, data_packet, header_packet
 from meshagent.server.dispatch.dispatcher import Dispatcher
@@ -220,7 +220,7 @@ class Connection(WebSocketHandler):
                 self.socket.resume_reading()
         if done.cancelled():
             if self.socket is not None:
-                self.fail(message_id, InvalidRequestError("the request was cancelled"))
+                self.fail(message_id, UnavailableError("the server stopped working on the request"))
             return
         error = done.exception()
         if error is None:

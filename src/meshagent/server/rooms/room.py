@@ -16,7 +16,7 @@ from meshagent.api.tokens.token import ParticipantToken
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.api.wire.packets import Message
-from meshagent.server.dispatch.dispatcher import Dispatcher, OneWay
+from meshagent.server.dispatch.dispatcher import Dispatcher, OneWay, Raw
 from meshagent.server.dispatch.served import Served
 from meshagent.server.rooms.connection import Connection, ConnectionLimits, RoomMembership
 from meshagent.server.rooms.context import RoomService
@@ -53,6 +53,7 @@ class RoomParts:
     Attributes:
         served: The operations of all services.
         one_way: Handlers of messages without an answer.
+        raw: Handlers of messages of a dialect of its own.
         started: Told when the first participant has come.
         ended: Told when the run ends, if anybody was ever here.
         services: All services, in the order in which a leaving participant is cleaned up (spec 3.6).
@@ -60,6 +61,7 @@ class RoomParts:
 
     served: Sequence[Served] = ()
     one_way: Mapping[str, OneWay] = field(default_factory=dict)
+    raw: Mapping[str, Raw] = field(default_factory=dict)
     services: Sequence[RoomService] = ()
     record: Callable[[str, Mapping[str, Any]], None] | None = None
     started: Callable[[], None] = lambda: None
@@ -93,7 +95,7 @@ class Room(RoomMembership):
         """Give the room its services; once, before anybody enters."""
         self._parts = parts
         one_way: dict[str, OneWay] = {names.SET_ATTRIBUTES: self._set_attributes, **parts.one_way}
-        self.dispatcher = Dispatcher(parts.served, one_way, self._operation_failed)
+        self.dispatcher = Dispatcher(parts.served, one_way, parts.raw, self._operation_failed)
 
     # --- what services see (RoomContext) -------------------------------------------------------------
 

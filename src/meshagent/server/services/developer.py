@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from meshagent.api.contracts import developer as api
@@ -25,6 +26,7 @@ class DeveloperService:
         self._room = room
         self._keep = keep
         self._watchers: dict[str, Participant] = {}
+        self._followers: set[Callable[[api.LogEntry], None]] = set()
 
     def operations(self) -> list[Served]:
         return [
@@ -50,8 +52,17 @@ class DeveloperService:
         """An entry of the server's own: who came and went, which calls ran, what failed."""
         if self._keep is not None:
             self._keep(entry_type, data)
-        if self._watchers:
+        if self._watchers or self._followers:
             self._show(api.LogEntry(type=entry_type, data=dict(data)))
+
+    @contextmanager
+    def following(self, show: Callable[[api.LogEntry], None]) -> Iterator[None]:
+        """Give every entry to `show` for the length of the block; it must neither wait nor raise."""
+        self._followers.add(show)
+        try:
+            yield
+        finally:
+            self._followers.discard(show)
 
     def left(self, participant: Participant) -> None:
         self._watchers.pop(participant.id, None)
@@ -60,5 +71,7 @@ class DeveloperService:
         self._watchers.clear()
 
     def _show(self, entry: api.LogEntry) -> None:
+        for show in list(self._followers):
+            show(entry)
         if self._watchers:
             self._room.publish(names.DEVELOPER_LOG, entry, to=list(self._watchers.values()))

@@ -245,6 +245,10 @@ class RoomFiles:
         """A place for new content; hand it to `publish` or `discard`."""
         return await self._files.start_write(max_bytes=self.max_file_bytes)
 
+    async def abandon_write(self, writer: FileWriter) -> None:
+        """Forget content that is not to be published; harmless afterwards."""
+        await self._files.discard(writer)
+
     async def publish(self, writer: FileWriter, path: str, *, overwrite: bool, participant_id: str | None) -> FileInfo:
         """Make the written content the file at `path`, durably, and announce it. Run it with `run_to_end`."""
         async with self._holding_off_saves(path):

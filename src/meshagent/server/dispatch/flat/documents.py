@@ -12,6 +12,7 @@ from meshagent.api.contracts import documents as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.api.wire import names
+from meshagent.api.wire.content import JsonBody
 from meshagent.server.dispatch.served import Served, Then, serve, serve_payload
 from meshagent.server.rooms.encoding import encode_event
 from meshagent.server.rooms.participant import Participant
@@ -69,11 +70,15 @@ class FlatDocuments:
             ),
             serve(api.DISCONNECT, self.disconnect, grant=None),
             serve_payload(api.SYNC, self.sync, grant=None),
+            serve(api.DESCRIBE, self.describe, grant=lambda s, request: s.require_sync(request.path, write=False)),
         ]
 
     async def create(self, caller: Participant, request: api.CreateRequest) -> Empty:
         await self._documents.create(request.path, request.json)
         return EMPTY
+
+    async def describe(self, caller: Participant, request: api.DescribeRequest) -> JsonBody:
+        return JsonBody(json=await self._documents.describe(request.path))
 
     async def connect(self, caller: Participant, request: api.ConnectRequest) -> Then:
         """Subscribe; the state follows the answer at once, since clients deadlock on the other order (spec 3.3)."""

@@ -155,6 +155,7 @@ def describe_tool(name: str, tool: RegisteredTool) -> dict[str, Any]:
         "thumbnail_url": tool.thumbnail_url,
         "defs": tool.defs,
         "supports_context": bool(tool.supports_context),
+        "input_spec": tool.input_spec,
     }
     return {**described, "pricing": tool.pricing} if tool.pricing is not None else described
 

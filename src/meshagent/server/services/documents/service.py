@@ -82,7 +82,12 @@ class DocumentService:
 
     @asynccontextmanager
     async def using(
-        self, path: str, *, create: bool = False, initial_json: dict[str, Any] | None = None
+        self,
+        path: str,
+        *,
+        create: bool = False,
+        initial_json: dict[str, Any] | None = None,
+        schema: dict[str, Any] | None = None,
     ) -> AsyncIterator[OpenDocument]:
         """The document at `path`, in memory for the length of the block.
 
@@ -90,6 +95,7 @@ class DocumentService:
             path: Any spelling of it.
             create: Make it if it is missing, with the schema that its extension names.
             initial_json: Content for a document that is made now.
+            schema: Schema for a document that is made now, where no file in `.schemas` has one.
 
         Raises:
             NotFoundError: It is missing and `create` is false, or no schema has the extension's name.
@@ -98,7 +104,7 @@ class DocumentService:
             CorruptDataError: The log cannot be trusted; nothing is opened.
         """
         normal = normalize_path(path)
-        document = await self._load(normal, create=create, initial_json=initial_json)
+        document = await self._load(normal, create=create, initial_json=initial_json, schema=schema)
         document.pins += 1
         try:
             yield document
@@ -198,18 +204,22 @@ class DocumentService:
 
     # --- loading -------------------------------------------------------------------------------------
 
-    async def _load(self, path: str, *, create: bool, initial_json: dict[str, Any] | None) -> OpenDocument:
+    async def _load(
+        self, path: str, *, create: bool, initial_json: dict[str, Any] | None, schema: dict[str, Any] | None
+    ) -> OpenDocument:
         document = self._open.get(path)
         if document is not None:
             return document
         async with self._lock(path):
             document = self._open.get(path)
             if document is None:
-                document = await self._load_or_make(path, create, initial_json)
+                document = await self._load_or_make(path, create, initial_json, schema)
                 self._open[path] = document
             return document
 
-    async def _load_or_make(self, path: str, create: bool, initial_json: dict[str, Any] | None) -> OpenDocument:
+    async def _load_or_make(
+        self, path: str, create: bool, initial_json: dict[str, Any] | None, schema: dict[str, Any] | None
+    ) -> OpenDocument:
         stored = await self._store.load(self._room_key, path)
         if stored is not None:
             schema_json = await self._schema_of(path, json.loads(stored.schema_json))
@@ -217,7 +227,7 @@ class DocumentService:
         existing = await self._files.read_file(path)
         if existing is None and not create:
             raise NotFoundError(f"there is no document {path}")
-        schema_json = await self._schema_of(path, None)
+        schema_json = await self._schema_of(path, schema)
         content = _new_content(path, _schema(schema_json), existing, initial_json)
         state = content.encode_state()
         content.close()

@@ -1,0 +1,97 @@
+"""`storage.upload` and `storage.download` as streams (spec room-protocol-current 2.8)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from meshagent.api.errors import InvalidRequestError
+from meshagent.server.dispatch.invoke.messages import binary_chunk
+from meshagent.server.dispatch.invoke.streams import Inbox, Output, receive_upload, send_download
+from meshagent.server.rooms.participant import Participant
+from meshagent.server.services.agents.calls import Chunk
+from meshagent.server.services.storage import StorageService
+from meshagent.server.stores.files import FileWriter
+
+DEFAULT_CHUNK_BYTES = 64 * 1024
+MAX_CHUNK_BYTES = 512 * 1024
+
+_PULL = binary_chunk({"kind": "pull", "chunk_size": DEFAULT_CHUNK_BYTES})
+
+
+class _UploadStart(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    path: str
+    overwrite: bool = False
+    size: int | None = None
+
+
+class _DownloadStart(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    path: str
+    chunk_size: int = DEFAULT_CHUNK_BYTES
+
+
+class _FileUpload:
+    """An upload that becomes a file when all of it has come."""
+
+    def __init__(self, storage: StorageService, writer: FileWriter, path: str, overwrite: bool, author: str) -> None:
+        self._storage = storage
+        self._writer = writer
+        self._path = path
+        self._overwrite = overwrite
+        self._author = author
+        self._finished = False
+
+    async def write(self, data: bytes) -> None:
+        await self._writer.write(data)
+
+    async def finish(self) -> None:
+        self._finished = True
+        publishing = self._storage.publish(
+            self._writer, self._path, overwrite=self._overwrite, participant_id=self._author
+        )
+        await self._storage.run_to_end(publishing)
+
+    async def discard(self) -> None:
+        if not self._finished:
+            await self._storage.abandon_write(self._writer)
+
+
+class UploadWork:
+    """Serves `storage.upload`: pulls the content and publishes it at the client's close."""
+
+    def __init__(self, storage: StorageService) -> None:
+        self._storage = storage
+
+    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
+        start, _ = await items.start(_UploadStart)
+        caller.scope.require_storage_write(start.path)
+        path = await self._storage.check_target(start.path, overwrite=start.overwrite)
+        writer = await self._storage.start_write()
+        upload = _FileUpload(self._storage, writer, path, start.overwrite, caller.id)
+        await receive_upload(items, output, upload, size=start.size, pull=_PULL)
+
+
+class DownloadWork:
+    """Serves `storage.download`: says what comes, then gives a piece for each pull."""
+
+    def __init__(self, storage: StorageService) -> None:
+        self._storage = storage
+
+    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
+        start, _ = await items.start(_DownloadStart)
+        caller.scope.require_storage_read(start.path)
+        if start.chunk_size <= 0:
+            raise InvalidRequestError("chunk_size must be a positive number of bytes")
+        async with await self._storage.read(start.path) as file:
+            header = {"kind": "start", "name": file.name, "mime_type": file.media_type, "size": file.size}
+            output.send(binary_chunk(header))
+            pieces = file.chunks(chunk_bytes=min(start.chunk_size, MAX_CHUNK_BYTES))
+            await send_download(items, output, _as_chunks(pieces), close_is_pulled=False)
+
+
+async def _as_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[Chunk]:
+    async for piece in pieces:
+        yield binary_chunk({"kind": "data"}, piece)

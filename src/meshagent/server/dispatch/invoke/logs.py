@@ -1,0 +1,27 @@
+"""`developer.logs`: the room's log as a stream (spec room-protocol-current 2.11)."""
+
+from __future__ import annotations
+
+from meshagent.api.contracts.developer import LogEntry
+from meshagent.api.wire import jsontext
+from meshagent.server.dispatch.invoke.messages import binary_chunk
+from meshagent.server.dispatch.invoke.streams import Inbox, Output
+from meshagent.server.rooms.participant import Participant
+from meshagent.server.services.developer import DeveloperService
+
+
+class LogWork:
+    """Serves `developer.logs` until the client closes."""
+
+    def __init__(self, developer: DeveloperService) -> None:
+        self._developer = developer
+
+    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
+        caller.scope.require_developer_logs()
+
+        def show(entry: LogEntry) -> None:
+            output.send(binary_chunk({"type": entry.type}, jsontext.dumps(entry.data)))
+
+        with self._developer.following(show):
+            while not (await items.next()).is_close:
+                pass
