@@ -1,0 +1,52 @@
+"""Two services behind one address, which the server calls into rooms. Ends with Ctrl+C.
+
+python service_host.py 8091
+meshagent call tool --room examples --url http://127.0.0.1:8091/clock
+
+A project can have its services in every room: see docs/reference/webhooks.md.
+"""
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+
+from meshagent.api import RoomClient, RoomMessage, ServiceHost
+from meshagent.tools import RemoteToolkit, tool
+
+host = ServiceHost(host="127.0.0.1", port=sys.argv[1] if len(sys.argv) > 1 else 8091)
+
+
+@tool
+async def now() -> dict[str, str]:
+    """What time it is, in UTC."""
+    return {"now": datetime.now(UTC).isoformat()}
+
+
+@host.path("/clock")
+class Clock(RemoteToolkit):
+    """A toolkit for whoever asks for the time."""
+
+    def __init__(self) -> None:
+        super().__init__("clock", [now], description="Knows the time.")
+
+
+@host.path("/echo")
+class Echo:
+    """Sends every message back to where it came from."""
+
+    async def start(self, *, room: RoomClient) -> None:
+        self.room = room
+        room.messaging.on("message", self.answer)
+        await room.messaging.enable()
+
+    async def answer(self, message: RoomMessage) -> None:
+        await self.room.messaging.send_message(
+            to=message.from_participant_id, type=message.type, message=message.message, attachment=message.attachment
+        )
+
+    async def stop(self) -> None:
+        self.room.messaging.off("message", self.answer)
+
+
+if __name__ == "__main__":
+    asyncio.run(host.run())  # until Ctrl+C
