@@ -98,9 +98,10 @@ def test_the_secret_is_shown_at_the_first_start_only(tmp_path: Path, profile: Pa
     config = load_config(flags={"data_dir": tmp_path / "data"})
     first, second = announced(config), announced(config)
     saved = load_profile(profile)
-    assert saved.secret is not None
-    assert saved.secret in first
-    assert saved.secret not in second
+    for secret in (saved.secret, saved.admin_token):
+        assert secret is not None
+        assert secret in first
+        assert secret not in second
     for text in (first, second):
         assert all(str(part) in text for part in ("http://127.0.0.1:5", saved.project_id, saved.key_id, profile))
     assert saved.api_url == "http://127.0.0.1:5"

@@ -116,6 +116,8 @@ def announce(started: StartedServer, config: ServerConfig, console: Console) -> 
     lines = [("url", config.base_url(started.port)), ("project", identity.project_id), ("key", identity.key_id)]
     if identity.is_new:
         lines.append(("secret", f"{identity.secret}  (shown only this once)"))
+    if identity.is_new and config.admin_token is None:
+        lines.append(("admin", f"{identity.admin_token}  (opens the REST API; shown only this once)"))
     lines.append(("data", str(config.data_dir)))
     if profile is not None:
         lines.append(("profile", f"{profile}  (the key, for programs of this user; readable by you only)"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 import aiohttp
+import pytest
+from pydantic import SecretStr
 
 from meshagent.api.accounts_client import AccountsClient, ProjectRole
-from tests.support.accounts_server import ADMIN_TOKEN, AccountsServer
+from meshagent.server.accounts.database import DatabaseStartError
+from tests.support.accounts_server import ADMIN_TOKEN, AccountsServer, accounts_server
 
 # What the documentation promises; written out here so that a slip in the table of routes shows.
 PUBLIC = {"get_config", "validate_participant_token", "connect_share", "connect_share_of_old"}
@@ -176,3 +180,11 @@ async def test_an_expired_or_revoked_user_token_is_refused(api: AccountsServer, 
         await admin.delete_user_token(user["id"], long["id"])
         statuses.append(await status(long["token"]))
     assert statuses == [401, 200, 401]
+
+
+async def test_another_encryption_key_stops_the_start_in_words(tmp_path: Path) -> None:
+    async with accounts_server(tmp_path):
+        pass
+    with pytest.raises(DatabaseStartError, match="encryption_key"):
+        async with accounts_server(tmp_path, encryption_key=SecretStr("another")):
+            pass
