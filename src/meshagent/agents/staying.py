@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from meshagent.api.hosting.paths import Portable
 from meshagent.api.room.client import RoomClient
-from meshagent.api.transport.chan import ChanClosed
 
 if TYPE_CHECKING:
     from meshagent.api.transport.protocol import Protocol
@@ -59,7 +58,7 @@ async def stay_in_room(
                     await agent.stop()
             log.info("the room ended; joining it again")
         except Exception as error:
-            if not (protocol.is_temporary(error) or isinstance(error, ChanClosed)):
+            if not protocol.is_temporary(error):
                 raise
             log.info("the room cannot be joined now: %s", error)
         await asyncio.sleep(delay)

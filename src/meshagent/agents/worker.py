@@ -15,7 +15,6 @@ from meshagent.agents.llm.tool_answers import ToolResponseAdapter
 from meshagent.api.errors import ConnectionLostError, InvalidStateError, RequestTimeoutError, RoomException
 from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement
-from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.wire import jsontext
 from meshagent.api.wire.jsontext import Json
 from meshagent.tools.toolkit import Toolkit
@@ -240,7 +239,7 @@ async def _send_surely(room: RoomClient, queue: str, message: Json) -> None:
     while True:
         try:
             await room.queues.send(queue, message)
-        except (ConnectionLostError, RequestTimeoutError, ChanClosed) as error:
+        except (ConnectionLostError, RequestTimeoutError) as error:
             if room._closed.is_set():
                 log.error("a message of the queue %s could not be put back, and is lost: %s", queue, message)
                 raise InvalidStateError("the room was left before a message was put back") from error

@@ -29,6 +29,8 @@ class _Root(LazyGroup):
         "room": "meshagent.cli.room:app",
         "call": "meshagent.cli.call:app",
         "chat": "meshagent.cli.chat:chat",
+        "chatbot": "meshagent.cli.chatbot:app",
+        "worker": "meshagent.cli.worker:app",
         "agents": "meshagent.cli.agents:app",
         "messaging": "meshagent.cli.messaging:app",
         "storage": "meshagent.cli.storage:app",

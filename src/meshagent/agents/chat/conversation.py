@@ -204,6 +204,7 @@ class _OpenThread:
         self._show_thinking(sender, thinking=True)
         try:
             await self._answer(sender, said)
+            await self._room.sync.flush(self._conversation.path)  # who sees that the turn is over sees all of it
         finally:
             self._show_thinking(sender, thinking=False)
 
