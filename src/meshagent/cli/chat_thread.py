@@ -104,6 +104,7 @@ class Thread:
         self._shown[message] = text
         for path in attachments:
             message.append_child("file", {"path": path})
+        await self._room.sync.flush(self._path)  # or the agent may answer before there is anything to answer
         files = [{"path": path} for path in attachments]
         await self._signal("chat", {"path": self._path, "text": text, "attachments": files})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from types import SimpleNamespace
 from typing import Any, Final
@@ -186,4 +187,12 @@ class _Refusal:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.debug("the refusal has no readable reason: %s", error)
             return
-        self.reason = body.decode(errors="replace").strip()
+        self.reason = _words(body.decode(errors="replace").strip())
+
+
+def _words(body: str) -> str:
+    """What a refusal says: the message of this project's servers' JSON, else the text as it came."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return body
