@@ -12,6 +12,8 @@ from meshagent.agents.llm.events import (
     ToolCallStarted,
     UsageReported,
 )
+from meshagent.agents.llm.local_model import LocalModelAdapter
+from meshagent.agents.llm.openai_adapter import OpenAICompletionsAdapter, OpenAIResponsesAdapter
 from meshagent.agents.llm.scripted import Fail, Reply, ScriptedAdapter, ScriptedModel
 from meshagent.agents.llm.tool_answers import ToolResponseAdapter
 from meshagent.agents.llm.tool_loop import ToolLoopAdapter
@@ -22,6 +24,9 @@ __all__ = [
     "Fail",
     "LLMAdapter",
     "LLMEvent",
+    "LocalModelAdapter",
+    "OpenAICompletionsAdapter",
+    "OpenAIResponsesAdapter",
     "Reply",
     "ScriptedAdapter",
     "ScriptedModel",

