@@ -103,18 +103,6 @@ class SyncClient:
             raise InvalidStateError(f"the document {path!r} is not open")
         await entry.flush()
 
-    async def flush(self, path: str) -> None:
-        """Return when the room has all edits that were made here: for telling others of them.
-
-        Raises:
-            InvalidStateError: The document is not open.
-            RoomException: The room refused an edit.
-        """
-        entry = self._open.get(_normal(path))
-        if entry is None:
-            raise InvalidStateError(f"the document {path!r} is not open")
-        await entry.flush()
-
     async def sync(self, path: str, data: bytes | str) -> None:
         """Send an update as it is, base64 text or bytes; documents that are open send theirs by themselves."""
         payload = data.encode() if isinstance(data, str) else data
