@@ -69,6 +69,21 @@ async def test_one_session_cannot_fill_the_database(store: AccountsStore) -> Non
     assert page.entries[0].data == {"omitted_bytes": 1011}
 
 
+async def test_events_of_one_type_do_not_crowd_out_others_but_all_joins_count(store: AccountsStore) -> None:
+    async with recording(store, SessionLimits(max_events_per_type=2)) as recorder:
+        log = recorder.open("p", "lobby", "s")
+        for _ in range(5):
+            log.record("tool.call", {})
+            log.record(JOINED, {})
+        log.record("room.error", {})
+        page = await recorder.events("s", limit=100, offset=0)
+        assert (await store.sessions.get(id="s")).participants == 5
+    kinds = [event.type for event in page.entries]
+    assert [kind for kind in kinds if kind != JOINED] == ["tool.call", "tool.call", DROPPED, "room.error"]
+    [dropped] = [event for event in page.entries if event.type == DROPPED]
+    assert dropped.data == {"type": "tool.call", "max_events": 2}
+
+
 async def test_what_waits_is_bounded_and_the_oldest_goes_first(store: AccountsStore) -> None:
     async with recording(store, SessionLimits(max_waiting=3)) as recorder:
         log = recorder.open("p", "lobby", "s")

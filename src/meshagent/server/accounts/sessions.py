@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from time import time
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Text, column, delete, func, insert, select, table, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from meshagent.api.errors import RoomException, UnavailableError
@@ -27,6 +28,16 @@ log = logging.getLogger(__name__)
 JOINED: Final = "room.participant_joined"
 DROPPED: Final = "session.events_dropped"
 _BATCH: Final = 500
+_EVENT_ROWS: Final = insert(
+    table(
+        "session_events",
+        column("session_id", Text),
+        column("at", BigInteger),
+        column("type", Text),
+        column("data", Text),
+    )
+)
+"""The table as it is stored: its values are in their final form, so that nothing is done to each of many rows."""
 _PRUNE_CHUNK: Final = 50
 
 
@@ -37,6 +48,8 @@ class SessionLimits:
     Attributes:
         max_waiting: Entries that wait to be written while the database fails; then the oldest are dropped.
         max_events: Events of one session; later ones are dropped, and the record says so.
+        max_events_per_type: The same for one type, so that calls do not crowd out what is rare. Joins are exempt,
+            for they are counted.
         max_event_bytes: Data of one event as JSON; larger data is left out.
         max_sessions: Sessions of the server; the oldest that have ended are removed.
         keep_days: Age at which sessions that have ended are removed.
@@ -46,6 +59,7 @@ class SessionLimits:
 
     max_waiting: int = 20_000
     max_events: int = 10_000
+    max_events_per_type: int = 2_000
     max_event_bytes: int = 16 * 1024
     max_sessions: int = 100_000
     keep_days: float = 30.0
@@ -58,7 +72,17 @@ class _Ended:
     session_id: str
 
 
-_Entry = Session | SessionEvent | _Ended
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """An event as it is stored: milliseconds since 1970, JSON text."""
+
+    session_id: str
+    at: int
+    type: str
+    data: str
+
+
+_Entry = Session | _Event | _Ended
 
 
 class SessionRecorder:
@@ -184,23 +208,23 @@ class SessionRecorder:
         sessions = [asdict(entry) for entry in batch if isinstance(entry, Session)]
         if sessions:
             await connection.execute(insert(tables.sessions), sessions)
-        events = [entry for entry in batch if isinstance(entry, SessionEvent)]
+        events = [entry for entry in batch if isinstance(entry, _Event)]
         if events:
-            await connection.execute(insert(tables.session_events), [asdict(event) for event in events])
-        table = tables.sessions
-        for session_id in {event.session_id for event in events if event.type == JOINED}:
-            joined = sum(event.session_id == session_id and event.type == JOINED for event in events)
-            more = update(table).where(table.c.id == session_id).values(participants=table.c.participants + joined)
+            rows = [{"session_id": e.session_id, "at": e.at, "type": e.type, "data": e.data} for e in events]
+            await connection.execute(_EVENT_ROWS, rows)
+        runs = tables.sessions
+        for session_id, joined in Counter(event.session_id for event in events if event.type == JOINED).items():
+            more = update(runs).where(runs.c.id == session_id).values(participants=runs.c.participants + joined)
             await connection.execute(more)
         ended = [entry.session_id for entry in batch if isinstance(entry, _Ended)]
         if ended:
-            await connection.execute(update(table).where(table.c.id.in_(ended)).values(ended_at=now()))
+            await connection.execute(update(runs).where(runs.c.id.in_(ended)).values(ended_at=now()))
 
     async def events(self, session_id: str, *, limit: int, offset: int) -> Page[SessionEvent]:
         """What happened in a session, in order."""
         await self.flush()
-        table = tables.session_events
-        query = select(table).where(table.c.session_id == session_id).order_by(table.c.number)
+        kept = tables.session_events
+        query = select(kept).where(kept.c.session_id == session_id).order_by(kept.c.number)
         async with self._database.transaction() as connection:
             rows = (await connection.execute(query.limit(limit + 1).offset(offset))).mappings().all()
         found = [
@@ -211,18 +235,18 @@ class SessionRecorder:
 
     async def usage(self, project_id: str) -> list[dict[str, Any]]:
         """For each room: its sessions, how many participants they had, and the seconds that the ended ones ran."""
-        table = tables.sessions.c
-        seconds = func.coalesce(func.sum(func.coalesce(table.ended_at, table.created_at) - table.created_at), 0)
+        runs = tables.sessions.c
+        seconds = func.coalesce(func.sum(func.coalesce(runs.ended_at, runs.created_at) - runs.created_at), 0)
         query = (
             select(
-                table.room_name,
+                runs.room_name,
                 func.count().label("sessions"),
-                func.coalesce(func.sum(table.participants), 0).label("participants"),
+                func.coalesce(func.sum(runs.participants), 0).label("participants"),
                 seconds.label("milliseconds"),
             )
-            .where(table.project_id == project_id)
-            .group_by(table.room_name)
-            .order_by(table.room_name)
+            .where(runs.project_id == project_id)
+            .group_by(runs.room_name)
+            .order_by(runs.room_name)
         )
         async with self._database.transaction() as connection:
             rows = (await connection.execute(query)).all()
@@ -243,21 +267,24 @@ class SessionLog:
     def __init__(self, recorder: SessionRecorder, session_id: str) -> None:
         self._recorder = recorder
         self._session_id = session_id
-        self._events = 0
+        self._events: Counter[str] = Counter()
+        self._kept = 0
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:
         """Keep an entry of the server's own."""
         limits = self._recorder.limits
-        self._events += 1
-        if self._events > limits.max_events:
-            if self._events == limits.max_events + 1:
+        self._events[entry_type] += 1
+        surplus = self._events[entry_type] - limits.max_events_per_type
+        if surplus > 0 and entry_type != JOINED:
+            if surplus == 1:
+                self._put(DROPPED, {"type": entry_type, "max_events": limits.max_events_per_type})
+            return
+        self._kept += 1
+        if self._kept > limits.max_events:
+            if self._kept == limits.max_events + 1:
                 self._put(DROPPED, {"max_events": limits.max_events})
             return
-        text = jsontext.dumps(dict(data))
-        if len(text) > limits.max_event_bytes:
-            self._put(entry_type, {"omitted_bytes": len(text)})
-        else:
-            self._put(entry_type, jsontext.loads(text))
+        self._put(entry_type, data)
 
     def left(self, participant: Participant) -> None:
         """Nothing: the room records who leaves."""
@@ -266,5 +293,8 @@ class SessionLog:
         """The run has ended."""
         self._recorder.put(_Ended(self._session_id))
 
-    def _put(self, entry_type: str, data: dict[str, Any]) -> None:
-        self._recorder.put(SessionEvent(session_id=self._session_id, type=entry_type, data=data))
+    def _put(self, entry_type: str, data: Mapping[str, Any]) -> None:
+        text = jsontext.dumps(dict(data))
+        if len(text) > self._recorder.limits.max_event_bytes:
+            text = jsontext.dumps({"omitted_bytes": len(text)})
+        self._recorder.put(_Event(self._session_id, int(time() * 1000), entry_type, text.decode()))
