@@ -55,7 +55,7 @@ async def hosted(**options: Any) -> AsyncIterator[tuple[ScriptedServer, RoomClie
             yield server, room, toolkit
 
 
-async def call(server: ScriptedServer, name: str, arguments: dict[str, Any], **more: Any) -> None:
+async def call(server: ScriptedServer, name: str, arguments: Any, **more: Any) -> None:
     payload = more.pop("payload", b"")
     header = {"name": name, "arguments": arguments, "caller_id": "bob", **more}
     await server.event("agent.tool_call.math", header, payload)
@@ -91,10 +91,11 @@ async def test_it_answers_calls_with_what_the_tool_returns() -> None:
     [
         ("add", {"a": -1, "b": 2}, "too small"),
         ("add", {"a": "x", "b": 2}, "the arguments of add"),
+        ("add", [1, 2], "not a JSON object"),
         ("subtract", {}, "no tool 'subtract'"),
     ],
 )
-async def test_failures_are_told_to_the_caller(name: str, arguments: dict[str, Any], text: str) -> None:
+async def test_failures_are_told_to_the_caller(name: str, arguments: Any, text: str) -> None:
     async with hosted() as (server, _, _):
         await call(server, name, arguments)
         [answer] = await answers(server)

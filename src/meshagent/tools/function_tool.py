@@ -145,7 +145,10 @@ def validated(model: type[BaseModel], value: Mapping[str, Any], *, subject: str)
 def _arguments_model(function: Function, name: str, described: _Docstring) -> tuple[str | None, type[BaseModel]]:
     """The name of the parameter that takes the context, and a model of all others."""
     target = function if inspect.isroutine(function) else type(function).__call__
-    hints = get_type_hints(target, include_extras=True)
+    try:
+        hints = get_type_hints(target, include_extras=True)
+    except NameError as error:
+        raise InvalidRequestError(f"{name}: a type hint cannot be resolved: {error}") from None
     context_parameter: str | None = None
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():

@@ -9,7 +9,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from meshagent.api.contracts import agents as api
-from meshagent.api.errors import ConnectionLostError, InvalidStateError, LimitExceededError, RoomException
+from meshagent.api.errors import (
+    ConnectionLostError,
+    InvalidRequestError,
+    InvalidStateError,
+    LimitExceededError,
+    RoomException,
+)
 from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.participants import RemoteParticipant
 from meshagent.api.transport.chan import ChanClosed
@@ -183,10 +189,10 @@ class RemoteToolkit(Toolkit):
                 on_behalf_of=None if call.on_behalf_of_id is None else _participant(room, call.on_behalf_of_id),
                 caller_context=call.caller_context,
             )
-            arguments: Any = jsontext.loads(bytes(call.arguments))
-            return await self.execute(
-                context=context, name=call.name, arguments=arguments or {}, attachment=payload or None
-            )
+            arguments: Any = jsontext.loads(bytes(call.arguments)) or {}
+            if not isinstance(arguments, dict):
+                raise InvalidRequestError(f"the arguments of {call.name} are not a JSON object")
+            return await self.execute(context=context, name=call.name, arguments=arguments, attachment=payload or None)
         except RoomException as error:
             return _error_body(error)
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from html.parser import HTMLParser
 from typing import Final
@@ -43,7 +44,7 @@ class WebToolkit(Toolkit):
         Args:
             url: The address, beginning with http:// or https://.
         """
-        text = _readable(await self._fetcher.fetch(url))
+        text = await asyncio.to_thread(_readable, await self._fetcher.fetch(url))  # large pages take a while
         if len(text) <= self._max_characters:
             return text
         return f"{text[: self._max_characters]}\n[cut here: {len(text)} characters in all]"

@@ -95,7 +95,7 @@ async def test_the_participant_token_goes_in_and_the_providers_key_goes_out(path
     assert running.headers[0]["Authorization"] == "Bearer provider key"
     [usage] = running.usage
     assert (usage.project_id, usage.participant, usage.model) == ("p", "bot", "big")
-    assert usage.room_name == ("room" if path.startswith("/rooms") else None)
+    assert usage.rooms == ("room",)
     assert usage.output_tokens == 1
 
 
@@ -286,7 +286,7 @@ def test_usage_is_found_wherever_the_network_cuts(cuts: list[int], drop: bool) -
 def test_totals_are_kept_by_model() -> None:
     totals = LlmUsageTotals()
     for _ in range(2):
-        totals.add(LlmUsage(project_id="p", room_name="r", participant="b", model="m", input_tokens=3, output_tokens=4))
+        totals.add(LlmUsage(project_id="p", rooms=("r",), participant="b", model="m", input_tokens=3, output_tokens=4))
     assert totals.of("m") == (2, 6, 8)
     samples = {(s.name, *s.labels.values()): s.value for metric in totals.collect() for s in metric.samples}
     assert samples["meshagent_llm_tokens_total", "m", "output"] == 8

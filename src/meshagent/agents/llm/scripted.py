@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshagent.agents.llm.events import TextDelta, TextFinished, TextStarted
 from meshagent.agents.llm.model import Emit, ModelReply, ModelRequest, ModelSession, ToolCall, Usage
+from meshagent.agents.llm.simplest_value import simplest_value
 from meshagent.agents.llm.tool_loop import ToolLoopAdapter
 from meshagent.api.errors import InvalidStateError, RoomException, UnavailableError
 
@@ -136,9 +137,6 @@ class ScriptedAdapter(ToolLoopAdapter):
         yield self.model
 
 
-_CALL = re.compile(r"\s*call\s+([\w-]+)\s*(\{.*\})?\s*", re.DOTALL)
-
-
 def echo(request: ModelRequest) -> Reply:
     """The script of the built-in model: says what it is told.
 
@@ -147,14 +145,14 @@ def echo(request: ModelRequest) -> Reply:
     """
     last = request.messages[-1] if request.messages else {}
     if request.output_schema is not None:
-        return Reply(json.dumps(simplest_value(request.output_schema, request.output_schema)))
+        return Reply(json.dumps(simplest_value(request.output_schema)))
     if last.get("type") == "function_call_output":
         return Reply(f"The tool answered: {last.get('output', '')}")
     text = plain_text(last.get("content", ""))
-    wanted = _CALL.fullmatch(text)
-    if wanted is not None and any(tool.name == wanted[1] for tool in request.tools):
+    word, tool, arguments = (*text.split(None, 2), "", "", "")[:3]
+    if word == "call" and any(offered.name == tool for offered in request.tools):
         try:
-            return Reply("", [(wanted[1], json.loads(wanted[2] or "{}"))])
+            return Reply("", [(tool, json.loads(arguments or "{}"))])
         except ValueError as error:
             return Reply(f"These arguments are not JSON: {error}")
     return Reply(f"You said: {text}")
@@ -162,39 +160,9 @@ def echo(request: ModelRequest) -> Reply:
 
 def plain_text(content: Any) -> str:
     """The text of a message's content, parts joined."""
-    if isinstance(content, str):
-        return content
-    return " ".join(str(part.get("text", "")) for part in content or () if isinstance(part, Mapping)).strip()
-
-
-def simplest_value(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> Any:
-    """A value that follows a JSON Schema of the common kind: objects, lists, enums, references, plain types."""
-    if depth > 20:
-        return None
-    reference = schema.get("$ref", "")
-    if reference.startswith("#/"):
-        target: Any = root
-        for part in reference[2:].split("/"):
-            target = target.get(part, {})
-        return simplest_value(target, root, depth + 1)
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for key in ("anyOf", "oneOf"):
-        if schema.get(key):
-            return simplest_value(schema[key][0], root, depth + 1)
-    kind = schema.get("type", "object" if "properties" in schema else "null")
-    if kind == "object":
-        properties = schema.get("properties", {})
-        wanted = schema.get("required", [])
-        return {name: simplest_value(properties.get(name, {}), root, depth + 1) for name in wanted}
-    if kind == "array":
-        return [simplest_value(schema.get("items") or {}, root, depth + 1)] * schema.get("minItems", 0)
-    plain = {"string": "x" * schema.get("minLength", 0), "boolean": False, "null": None}
-    kind = kind[0] if isinstance(kind, list) else kind
-    return plain[kind] if kind in plain else schema.get("minimum", 0)
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    return " ".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping)).strip()
 
 
 def usage_of(request: ModelRequest, reply: Reply) -> Usage:

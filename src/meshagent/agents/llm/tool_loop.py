@@ -161,8 +161,11 @@ class _Turn:
 
     async def call_tools(self, reply: ModelReply) -> None:
         """Call what the model wants called; the context grows when all have answered."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._call(call)) for call in reply.calls]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._call(call)) for call in reply.calls]
+        except BaseExceptionGroup as group_error:  # tools never raise: this is the event handler's
+            raise group_error.exceptions[0] from None
         for text in reply.texts:
             self.context.append_assistant_message(text)
         for call in reply.calls:

@@ -1,7 +1,7 @@
 """Language models for participants: an OpenAI-compatible API whose key is the participant token.
 
     /rooms/{room}/v1/…   chat/completions, responses, embeddings, models
-    /openai/v1/…         the same, for any room that the token opens
+    /openai/v1/…         the same, for tokens of any room
 
 Requests go to the configured provider with the server's own key. Without a provider, a built-in model answers that
 repeats what it is told, so that everything can be tried without a key.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -28,13 +27,12 @@ from meshagent.api.errors import (
     RequestTimeoutError,
     UnavailableError,
 )
-from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.tokens.verify import effective_scope
 from meshagent.api.wire import jsontext
 from meshagent.server.config import LlmSettings
 from meshagent.server.gateway.auth import Doorkeeper, request_token
 from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of
 from meshagent.server.gateway.rooms import room_name_of
+from meshagent.server.rooms.room import Admission
 
 __all__ = ["LlmProxyRoutes"]
 
@@ -58,16 +56,6 @@ class RequestTooLargeError(LimitExceededError):
 
     code = "body_too_large"
     retryable = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Asker:
-    """Who asks a model, as their token says."""
-
-    project_id: str
-    room_name: str | None
-    name: str
-    scope: ApiScope
 
 
 class LlmProxyRoutes:
@@ -120,20 +108,20 @@ class LlmProxyRoutes:
             raise NotFoundError(f"there is no {path!r} here: only {', '.join(PATHS)}")
         if PATHS[path] != request.method:
             raise web.HTTPMethodNotAllowed(request.method, [PATHS[path]])
-        asker = self._asker(request)
+        asker = self._admitted(request)
         asker.scope.require_llm()
         with self._one_more():
             if request.method == "GET":
                 return await self._list_models(request, asker)
             return await self._ask(request, path, asker)
 
-    def _asker(self, request: web.Request) -> _Asker:
+    def _admitted(self, request: web.Request) -> Admission:
+        """Who asks, and for which room: that of the path, else the first that the token opens."""
         if "room" in request.match_info:
-            room_name = room_name_of(request)
-            admission = self._doorkeeper.admit(request, room_name)
-            return _Asker(admission.project_id, room_name, admission.name, admission.scope)
+            return self._doorkeeper.admit(request, room_name_of(request))
         token = self._doorkeeper.verify(request_token(request))
-        return _Asker(token.project_id or "", None, token.name, effective_scope(token))
+        rooms = [str(grant.scope) for grant in token.grants if grant.name == "room"]
+        return self._doorkeeper.admit_token(token, rooms[0] if rooms else "")
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:
@@ -148,7 +136,7 @@ class LlmProxyRoutes:
 
     # -- asking
 
-    async def _ask(self, request: web.Request, path: str, asker: _Asker) -> web.StreamResponse:
+    async def _ask(self, request: web.Request, path: str, asker: Admission) -> web.StreamResponse:
         body = jsontext.loads(await self._body(request))
         if not isinstance(body, dict):
             raise InvalidRequestError("the request is not a JSON object")
@@ -186,7 +174,7 @@ class LlmProxyRoutes:
         self,
         request: web.Request,
         upstream: aiohttp.ClientResponse,
-        asker: _Asker,
+        asker: Admission,
         model: str,
         events: StreamFilter,
     ) -> web.StreamResponse:
@@ -209,7 +197,7 @@ class LlmProxyRoutes:
             self._count(asker, model, events.tokens)
         return response
 
-    async def _list_models(self, request: web.Request, asker: _Asker) -> web.StreamResponse:
+    async def _list_models(self, request: web.Request, asker: Admission) -> web.StreamResponse:
         """The provider's models, those that the token allows."""
         if self._base_url is None:
             return await self._built_in.answer(request, "models", None)
@@ -247,13 +235,13 @@ class LlmProxyRoutes:
             log.error("the model provider failed: %s", error)
             raise UnavailableError("the model provider broke off its answer") from None
 
-    def _count(self, asker: _Asker, model: str, tokens: tuple[int, int] | None) -> None:
+    def _count(self, asker: Admission, model: str, tokens: tuple[int, int] | None) -> None:
         if self._on_usage is None:
             return
         input_tokens, output_tokens = tokens or (0, 0)
         usage = LlmUsage(
             project_id=asker.project_id,
-            room_name=asker.room_name,
+            rooms=tuple(str(grant.scope) for grant in asker.token.grants if grant.name == "room"),
             participant=asker.name,
             model=model,
             input_tokens=input_tokens,

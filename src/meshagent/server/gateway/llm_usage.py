@@ -22,10 +22,10 @@ _END_OF_EVENT: Final = re.compile(rb"\r?\n\r?\n")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmUsage:
-    """One answered request; tokens are 0 where the provider did not say."""
+    """One answered request; tokens are 0 where the provider did not say. `rooms` are those that the token opens."""
 
     project_id: str
-    room_name: str | None
+    rooms: tuple[str, ...]
     participant: str
     model: str
     input_tokens: int
@@ -92,10 +92,11 @@ class StreamFilter:
 
     def feed(self, data: bytes) -> bytes:
         """The part of the stream that can go on, whole events only."""
+        searched = max(0, len(self._waiting) - 3)  # an end may be cut in two
         self._waiting += data
         passed = bytearray()
         start = 0
-        for end in _END_OF_EVENT.finditer(self._waiting):
+        for end in _END_OF_EVENT.finditer(self._waiting, searched):
             event = bytes(self._waiting[start : end.end()])
             start = end.end()
             if self._passes(event):

@@ -63,17 +63,20 @@ class McpRoutes:
     Args:
         door: Lets the token's holder into the room for the length of a request.
         call_timeout: Seconds that a tool may take.
+        max_requests: Requests that may be under way at a time; more are refused.
     """
 
-    def __init__(self, door: RoomDoor, *, call_timeout: float = 600.0) -> None:
+    def __init__(self, door: RoomDoor, *, call_timeout: float = 600.0, max_requests: int = 1000) -> None:
         self._door = door
+        self._max_requests = max_requests
+        self._under_way = 0
         self._call_timeout = call_timeout
         self._runner: asyncio.Task[None] | None = None
         self._app: asyncio.Future[AsgiApp] | None = None
         self._stop = asyncio.Event()
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.route("*", "/rooms/{room}/mcp", self.handle)]
+        return [web.post("/rooms/{room}/mcp", self.handle)]
 
     async def close(self) -> None:
         """End the requests that are under way."""
@@ -86,8 +89,19 @@ class McpRoutes:
 
         Raises:
             PermissionDeniedError: A bad token, or one without the grant to use tools.
+            LimitExceededError: Too many requests are under way, or this one is too large.
             UnavailableError: The package `mcp` is not installed, or the server is stopping.
         """
+        if self._under_way >= self._max_requests:
+            limit = self._max_requests
+            raise LimitExceededError(f"{limit} MCP requests are under way already", limit=limit)
+        self._under_way += 1
+        try:
+            return await self._serve(request)
+        finally:
+            self._under_way -= 1
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         async with self._door.visit(request) as (admission, room):
             admission.scope.require_agents("use_tools")
             body = await _body(request)
