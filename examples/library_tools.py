@@ -1,15 +1,15 @@
-"""Tools of three kinds in one toolkit, hosted in a room and called through it."""
+"""Two tools in one toolkit, a function and a class, hosted in a room and called through it."""
 
 import asyncio
 from typing import Annotated
 
 from pydantic import Field
 
-from meshagent.api import FileResponse, JsonResponse, RoomClient, RoomException, TextResponse, websocket_protocol
-from meshagent.api.messaging import Request
-from meshagent.tools import RemoteToolkit, RequestTool, Tool, ToolContext, tool
+from meshagent.api import JsonResponse, RoomClient, RoomException, TextResponse, websocket_protocol
+from meshagent.tools import RemoteToolkit, Tool, ToolContext, tool
 
 BOOKS = {"emma": 160_000, "persuasion": 83_000}
+UP_TO = {"type": "object", "required": ["max_words"], "properties": {"max_words": {"type": "integer"}}}
 
 
 @tool(rules=["Say how long a book takes in hours, rounded."])
@@ -26,63 +26,31 @@ async def reading_time(title: str, words_per_minute: Annotated[int, Field(ge=50)
 
 
 class Recommend(Tool):
-    """A tool as a class, with a schema of its own, that looks at who calls."""
-
     def __init__(self) -> None:
-        super().__init__(
-            name="recommend",
-            title="Recommend a book",
-            description="Names a book of at most so many words.",
-            input_schema={
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["max_words"],
-                "properties": {"max_words": {"type": "integer"}},
-            },
-        )
+        super().__init__(name="recommend", description="Names a book of at most so many words.", input_schema=UP_TO)
 
     async def execute(self, context: ToolContext, *, max_words: int) -> str:
         fitting = [title for title, words in BOOKS.items() if words <= max_words]
-        caller = context.caller.get_attribute("name") or "you"
-        return f"{fitting[0]} for {caller}" if fitting else "nothing that short"
-
-
-class CountWords(RequestTool):
-    """A tool that takes a whole content, here a text file, instead of arguments."""
-
-    def __init__(self) -> None:
-        super().__init__(name="count_words", description="Counts the words of a text file.")
-
-    async def execute(self, context: ToolContext, request: Request) -> dict[str, int]:
-        return {"words": len((request.get_data() or b"").split())}
+        return f"{fitting[0]} for {context.caller.get_attribute('name')}" if fitting else "nothing that short"
 
 
 def join(name: str) -> RoomClient:
-    return RoomClient(protocol=websocket_protocol(participant_name=name, room_name="library"))
+    return RoomClient(protocol=websocket_protocol(participant_name=name, room_name="examples"))
 
 
 async def main() -> None:
-    toolkit = RemoteToolkit("library", [reading_time, Recommend(), CountWords()], description="Knows books.")
+    toolkit = RemoteToolkit("library", [reading_time, Recommend()], description="Knows books.")
     async with join("librarian") as librarian, toolkit.hosted(librarian), join("reader") as reader:
+        await reader.messaging.enable()  # so that the librarian's tools know who calls
         await librarian.messaging.enable()
-        await reader.messaging.enable()
-        agents = reader.agents
-
-        time = await agents.invoke_tool(toolkit="library", tool="reading_time", arguments={"title": "persuasion"})
+        call = reader.agents.invoke_tool
+        time = await call(toolkit="library", tool="reading_time", arguments={"title": "persuasion"})
+        advice = await call(toolkit="library", tool="recommend", arguments={"max_words": 100_000})
         assert isinstance(time, JsonResponse)
-        print(f"persuasion takes {time['hours']:.1f} hours")
-
-        advice = await agents.invoke_tool(toolkit="library", tool="recommend", arguments={"max_words": 100_000})
         assert isinstance(advice, TextResponse)
-        print("recommended:", advice.text)
-
-        file = FileResponse(name="a.txt", mime_type="text/plain", data=b"it is a truth")
-        count = await agents.invoke_request_tool(toolkit="library", tool="count_words", request=file)
-        assert isinstance(count, JsonResponse)
-        print("words:", count["words"])
-
+        print(f"recommended: {advice.text}, {time['hours']:.1f} hours")
         try:
-            await agents.invoke_tool(toolkit="library", tool="reading_time", arguments={"title": "ulysses"})
+            await call(toolkit="library", tool="reading_time", arguments={"title": "ulysses"})
         except RoomException as error:
             print("refused:", error)
 

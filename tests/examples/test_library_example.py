@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, serve
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "library_tools.py"
+EXAMPLE = (ROOT / "examples" / "library_tools").with_suffix(".py")
 
 
 async def test_the_example_runs(tmp_path: Path) -> None:
@@ -31,9 +31,7 @@ async def test_the_example_runs(tmp_path: Path) -> None:
         out, problems = await program.communicate()
     assert program.returncode == 0, problems.decode()
     assert out.decode().splitlines() == [
-        "persuasion takes 5.5 hours",
-        "recommended: persuasion for reader",
-        "words: 4",
+        "recommended: persuasion for reader, 5.5 hours",
         "refused: the library has no book 'ulysses'",
     ]
 
@@ -46,4 +44,4 @@ def test_the_guide_shows_the_example() -> None:
     for line in ("class Recommend(Tool):", "async def execute(self, context: ToolContext, *, max_words: int) -> str:"):
         assert line in guide
         assert line in example
-    assert 'RemoteToolkit("library", [reading_time, Recommend(), CountWords()], description="Knows books.")' in example
+    assert 'RemoteToolkit("library", [reading_time, Recommend()], description="Knows books.")' in example
