@@ -52,16 +52,19 @@ doctor = runnable(_doctor)
 
 async def examine(target: RoomTarget) -> AsyncIterator[Finding]:
     """The findings, one after another; what cannot be checked for an earlier failure is skipped."""
+    from meshagent.api.errors import RoomException
     from meshagent.api.helpers import meshagent_base_url
 
     yield _installation()
     yield _profile()
     key = _key()
     yield key
-    url = meshagent_base_url(target.api_url)
-    server = await _server(url)
+    try:
+        server = await _server(meshagent_base_url(target.api_url))
+    except RoomException:  # the profile that names it cannot be read
+        server = Finding("server", "skipped", "nothing says where it is")
     yield server
-    if server.verdict == "failed":
+    if server.verdict in ("failed", "skipped"):
         yield Finding("accounts", "skipped", "no server to ask")
         yield Finding("room", "skipped", "no server to join")
         return

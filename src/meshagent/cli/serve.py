@@ -56,6 +56,7 @@ def serve(
     durability: Annotated[
         Literal["fsync", "process"] | None, typer.Option(help="What an acknowledged write survives.")
     ] = None,
+    demo: Annotated[bool | None, typer.Option(help="Keep a chat bot in the room `demo`, to try things with.")] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None, typer.Option(help="Least severe message logged.")
     ] = None,
@@ -70,6 +71,7 @@ def serve(
         "data_dir": data,
         "public_url": public_url,
         "durability": durability,
+        "demo": demo,
         "log_level": log_level,
     }
     try:
