@@ -21,7 +21,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 .DEFAULT_GOAL := test
 
 run: $(PRODUCT) ## start a server with a default project and key
-	@exec $(BIN)/meshagent serve --host $(HOST) --port $(PORT) --data $(DATA)
+	@exec $(BIN)/meshagent serve --host $(HOST) --port $(PORT) --data $(DATA) --demo
 
 test: lint types unit ## everything that must be green before a change goes in
 

@@ -14,6 +14,7 @@ from meshagent.server.accounts.room_data import StoredRoomData
 from meshagent.server.accounts.running import DirectoryRooms
 from meshagent.server.addresses import Addresses
 from meshagent.server.config import LimitSettings, ServerConfig
+from meshagent.server.demo import DemoRoom
 from meshagent.server.furnishing import FurnishedRoom, RoomFurnisher, RoomLimits, RoomStores
 from meshagent.server.gateway.accounts.table import account_routes
 from meshagent.server.gateway.auth import Doorkeeper
@@ -22,6 +23,9 @@ from meshagent.server.gateway.documents import DocumentRoutes
 from meshagent.server.gateway.files import FileRoutes
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.gateway.limits import ConnectionGuard, HttpLimits
+from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
+from meshagent.server.gateway.llm_usage import LlmUsage, LlmUsageTotals
+from meshagent.server.gateway.mcp import McpRoutes
 from meshagent.server.gateway.rooms import RoomDoor
 from meshagent.server.gateway.signing import UrlSigner
 from meshagent.server.gateway.status import ServerCollector, StatusRoutes
@@ -100,6 +104,7 @@ async def assembled(
             deliveries=MemoryDeliveryLog(),
         ) as outreach,
     ):
+        demo = DemoRoom(identity.project_id, accounts.tokens, addresses) if config.demo else None
         signer = UrlSigner(identity.secret.encode())
         furnisher = RoomFurnisher(
             stores=stores,
@@ -110,6 +115,7 @@ async def assembled(
             registry=accounts.rooms,
             sessions=accounts.sessions,
             outreach=outreach,
+            demo=demo,
         )
         directory = RoomDirectory(furnisher.make, idle_grace=config.idle_grace)
         running.directory = directory
@@ -121,6 +127,10 @@ async def assembled(
             now=time.time,
         )
         door = RoomDoor(doorkeeper, directory, shell)
+        llm_usage = LlmUsageTotals()
+        llm = LlmProxyRoutes(doorkeeper, config.llm, on_usage=lambda usage: _note_usage(directory, llm_usage, usage))
+        mcp = McpRoutes(door)
+        collectors = (ServerCollector(directory, shell, health), llm_usage)
         http_limits = HttpLimits(head_timeout=config.limits.http_head_timeout)
         guard = ConnectionGuard(http_limits)
         application = web.Application(middlewares=[guard.middleware, error_middleware])
@@ -131,17 +141,43 @@ async def assembled(
                 *FileRoutes(door, signer).routes(),
                 *BuiltInTargetRoutes(doorkeeper, directory, outreach.targets).routes(),
                 *account_routes(accounts, doorkeeper),
-                *StatusRoutes(health, ServerCollector(directory, shell, health), metrics=config.metrics).routes(),
+                *llm.routes(),
+                *mcp.routes(),
+                *StatusRoutes(health, collectors, metrics=config.metrics).routes(),
             ]
         )
-        yield Assembly(
-            application=application,
-            http_limits=http_limits,
-            guard=guard,
-            shell=shell,
-            directory=directory,
-            accounts=accounts,
-        )
+        await llm.start()
+        try:
+            yield Assembly(
+                application=application,
+                http_limits=http_limits,
+                guard=guard,
+                shell=shell,
+                directory=directory,
+                accounts=accounts,
+            )
+        finally:
+            if demo is not None:
+                await demo.close()
+            await mcp.close()
+            await llm.close()
+
+
+def _note_usage(directory: RoomDirectory[FurnishedRoom], totals: LlmUsageTotals, usage: LlmUsage) -> None:
+    """Count what a model cost, and write it into the log of the rooms that it was used from."""
+    totals.add(usage)
+    for room_name in usage.rooms:
+        room = directory.find(RoomKey(usage.project_id, room_name))
+        if room is not None:
+            room.record(
+                "llm.usage",
+                {
+                    "participant": usage.participant,
+                    "model": usage.model,
+                    "input_tokens": usage.input_tokens,
+                    "output_tokens": usage.output_tokens,
+                },
+            )
 
 
 def room_limits(limits: LimitSettings) -> RoomLimits:

@@ -144,6 +144,9 @@ class ServerConfig(Settings):
     log_format: Literal["text", "json"] = Field(
         default="text", description="One line of text, or one JSON object, per message."
     )
+    demo: bool = Field(
+        default=False, description="Whether the room `demo` of the default project has a chat bot, to try things with."
+    )
     metrics: bool = Field(default=True, description="Whether `/metrics` answers in Prometheus format.")
     database_url: SecretStr | None = Field(
         default=None,

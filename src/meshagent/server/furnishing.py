@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from meshagent.server.accounts.rooms import RoomRegistry
 from meshagent.server.accounts.sessions import SessionRecorder
 from meshagent.server.addresses import Addresses
+from meshagent.server.demo import DemoRoom
 from meshagent.server.dispatch.flat.documents import FlatDocuments
 from meshagent.server.dispatch.flat.toolkits import FlatHostLink
 from meshagent.server.dispatch.invoke.areas import areas
@@ -14,7 +15,7 @@ from meshagent.server.dispatch.invoke.dialect import InvokeDialect
 from meshagent.server.dispatch.invoke.listing import InvokeHostLink
 from meshagent.server.dispatch.invoke.message_streams import MessageStreams
 from meshagent.server.gateway.signing import UrlSigner
-from meshagent.server.outreach import Outreach
+from meshagent.server.outreach import Outreach, RoomOutreach
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomKey, RoomParts
 from meshagent.server.services.agents.builtin_agents import AgentsToolkit
@@ -84,6 +85,7 @@ class RoomFurnisher:
         registry: Knows what each room's data is kept under.
         sessions: Keeps the record of each run.
         outreach: Tells webhooks, and calls services in.
+        demo: Told of rooms that start; None for a server without a demo.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class RoomFurnisher:
         registry: RoomRegistry,
         sessions: SessionRecorder,
         outreach: Outreach,
+        demo: DemoRoom | None = None,
     ) -> None:
         self._stores = stores
         self._addresses = addresses
@@ -106,6 +109,7 @@ class RoomFurnisher:
         self._registry = registry
         self._sessions = sessions
         self._outreach = outreach
+        self._demo = demo
 
     async def make(self, key: RoomKey) -> FurnishedRoom:
         """A room with its services, ready for its first participant."""
@@ -179,11 +183,16 @@ class RoomFurnisher:
                     session,
                 ),
                 record=developer.record,
-                started=part.started,
+                started=lambda: self._started(room, part),
                 ended=part.ended,
             )
         )
         return room
+
+    def _started(self, room: FurnishedRoom, part: RoomOutreach) -> None:
+        part.started()
+        if self._demo is not None:
+            self._demo.room_started(room)
 
     def _download_url(self, key: RoomKey, path: str, download: bool) -> str:
         signed = self._signer.sign(key.project_id, key.room_name, path, download=download)

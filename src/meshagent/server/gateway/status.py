@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aiohttp import web
@@ -60,11 +60,12 @@ class ServerCollector(Collector):
 class StatusRoutes:
     """Serves health and metrics."""
 
-    def __init__(self, health: HealthMonitor, collector: Collector, *, metrics: bool) -> None:
+    def __init__(self, health: HealthMonitor, collectors: Iterable[Collector], *, metrics: bool) -> None:
         self._health = health
         self._metrics = metrics
         self._registry = CollectorRegistry()
-        self._registry.register(collector)
+        for collector in collectors:
+            self._registry.register(collector)
 
     def routes(self) -> list[web.RouteDef]:
         routes = [web.get("/", self.greeting), web.get("/healthz", self.healthz)]

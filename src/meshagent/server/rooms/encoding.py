@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from struct import Struct
+from typing import Final
+
 from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import RoomException
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.content import Body
-from meshagent.api.wire.packets import DATA_SIZE, data_packet, header_packet, iter_packets
+from meshagent.api.wire.packets import iter_packets
 from meshagent.server.dispatch.served import PackedContent
 from meshagent.server.gateway.websocket import server_frame
 
-_RESPONSE_TYPE = names.RESPONSE.encode()
+_FINAL_BINARY: Final = 0x82
+_HEADER_FRAME: Final = Struct(">BBQII")  # frame of up to 125 bytes, then the header packet (spec 1.4)
+_SHORT_DATA_FRAME: Final = Struct(">BBQI")
+_DATA_FRAME: Final = Struct(">BBHQI")
 
 
 def encode_message(message_id: int, message_type: str, data: bytes) -> bytes:
     """All frames of one message, in order: the same bytes serve every recipient."""
-    if 0 < len(data) <= DATA_SIZE:
-        return b"".join(
-            (
-                server_frame(header_packet(message_id, message_type.encode(), 1)),
-                server_frame(data_packet(message_id, 1, data)),
-            )
-        )
+    kind = message_type.encode()
+    size = 12 + len(data)
+    if 12 < size < 65536 and len(kind) < 110:
+        # Almost every message: a header packet and one data packet, each in a frame, built in one go.
+        header = _HEADER_FRAME.pack(_FINAL_BINARY, 16 + len(kind), message_id, 0, 1)
+        if size < 126:
+            start = _SHORT_DATA_FRAME.pack(_FINAL_BINARY, size, message_id, 1)
+        else:
+            start = _DATA_FRAME.pack(_FINAL_BINARY, 126, size, message_id, 1)
+        return b"".join((header, kind, start, data))
     return b"".join(map(server_frame, iter_packets(message_id, message_type, data)))
 
 

@@ -116,7 +116,15 @@ class Registry:
 
     def find_toolkit(self, name: str, viewer_id: str) -> HostedToolkit | None:
         """The toolkit that a call for `viewer_id` reaches: its private one of that name, else a public one."""
-        return next((toolkit for toolkit in self._in_sight(viewer_id) if toolkit.name == name), None)
+        public = None
+        for toolkit in self._toolkits.values():
+            if toolkit.name != name:
+                continue
+            if not toolkit.public and toolkit.host.id == viewer_id:
+                return toolkit
+            if toolkit.public and public is None:
+                public = toolkit
+        return public
 
     def _in_sight(self, viewer_id: str) -> Iterator[HostedToolkit]:
         yield from (entry for entry in self._toolkits.values() if not entry.public and entry.host.id == viewer_id)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Hashable
 from typing import Any
 
-from meshagent.api.errors import InvalidStateError, RoomException
-from meshagent.api.wire import envelope
+import msgspec
+
+from meshagent.api.errors import InvalidStateError
+from meshagent.api.wire import envelope, jsontext
 from meshagent.server.dispatch.served import PackedContent
 from meshagent.server.rooms.context import RoomContext
 from meshagent.server.rooms.participant import Participant
@@ -22,6 +25,8 @@ class ToolCalls:
     def __init__(self, room: RoomContext) -> None:
         self._room = room
         self._calls: dict[Hashable, ToolCall] = {}
+        self._run = uuid.uuid4().hex
+        self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -47,7 +52,7 @@ class ToolCalls:
             InvalidRequestError: The arguments are not what the tool takes.
         """
         call = ToolCall(
-            call_id=uuid.uuid4().hex,
+            call_id=f"{self._run}-{next(self._numbers)}",
             caller=caller,
             toolkit=toolkit,
             tool=tool,
@@ -74,7 +79,7 @@ class ToolCalls:
             call.has_opened = True
             call.link.opened()
             return
-        self._finish(call, None)
+        self._finish(call, _failure(header))
         call.link.answered(PackedContent(relayed))
 
     def answer_chunk(self, host: Participant, message_id: int, chunk: Chunk) -> None:
@@ -104,23 +109,36 @@ class ToolCalls:
         for call in list(self._calls.values()):
             if call.toolkit.host is participant:
                 error = host_left(participant, call.what)
-                self._finish(call, error)
+                self._finish(call, str(error))
                 call.link.failed(error)
             elif call.caller is participant:
                 self._finish(call, None)
                 if call.streams_input and not call.input_closed:
                     call.toolkit.link.forward_input(call, CLOSE)
 
-    def _finish(self, call: ToolCall, error: RoomException | None) -> None:
+    def _finish(self, call: ToolCall, error: str | None) -> None:
         del self._calls[call.key]
         entry = {
             "caller_id": call.caller.id,
             "host_id": call.toolkit.host.id,
             "name": call.what,
             "duration": round(time.monotonic() - call.started_at, 6),
-            "error": None if error is None else str(error),
+            "error": error,
         }
         self._room.record("tool.call", entry)
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    type: str
+    text: str = ""
+
+
+def _failure(header: bytes) -> str | None:
+    """What a host's content says went wrong, if it is an error."""
+    if b'"error"' not in header:  # almost always
+        return None
+    content = jsontext.decode(header, _Failure)
+    return content.text if content.type == "error" else None
 
 
 def _relayed(data: bytes) -> bytes:
