@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from meshagent.api.errors import InvalidStateError
+from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.api.wire import envelope, jsontext
 from meshagent.server.dispatch.served import PackedContent
 from meshagent.server.rooms.context import RoomContext
@@ -137,7 +137,10 @@ def _failure(header: bytes) -> str | None:
     """What a host's content says went wrong, if it is an error."""
     if b'"error"' not in header:  # almost always
         return None
-    content = jsontext.decode(header, _Failure)
+    try:
+        content = jsontext.decode(header, _Failure)
+    except InvalidRequestError:
+        return "an error without a text"  # whoever called finds out what is wrong with it
     return content.text if content.type == "error" else None
 
 
