@@ -7,12 +7,15 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, serve
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "examples" / "library_tools").with_suffix(".py")
 
 
+@pytest.mark.slow
 async def test_the_example_runs(tmp_path: Path) -> None:
     async with serve(tmp_path / "data") as server:
         program = await asyncio.create_subprocess_exec(

@@ -56,6 +56,7 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         await McpConnection(make_server(), headers={"a": "b"}).start()
 
 
+@pytest.mark.slow
 async def test_a_server_program_is_started_again_after_it_died() -> None:
     connection = McpConnection(stdio_server(sys.executable, [str(PROGRAM)]), timeout=30)
     try:
