@@ -120,7 +120,8 @@ class MailWorker(Worker):
 
     async def _keep(self, letter: Letter) -> list[str]:
         """Store a mail; returns the paths of its attachments."""
-        folder = f"{FOLDER}/{letter.sent_at.astimezone(UTC):%Y/%m/%d/%H/%M/%S}/{uuid.uuid5(uuid.NAMESPACE_URL, letter.id).hex}"
+        own_name = uuid.uuid5(uuid.NAMESPACE_URL, letter.id).hex  # the same if the mail is kept again
+        folder = f"{FOLDER}/{letter.sent_at.astimezone(UTC):%Y/%m/%d/%H/%M/%S}/{own_name}"
         paths = []
         for number, attachment in enumerate(letter.attachments):
             path = f"{folder}/attachments/{number + 1}-{attachment.name}"
