@@ -21,7 +21,8 @@ async def test_the_demo_bot_answers_a_person(tmp_path: Path) -> None:
                 await bot_came.wait()
             (bot,) = room.messaging.get_participants()
             thread = await room.sync.open(path=".threads/demo.thread")
-            members, messages = thread.root.get_children()
+            children: list[Any] = thread.root.get_children()
+            members, messages = children
             for name in ("ann", bot.get_attribute("name")):
                 members.append_child("member", {"name": name})
             answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -161,7 +161,13 @@ async def test_one_document_two_generations(server: TestServer) -> None:
         _, state = await old.open_document("a.document")
         old_copy = Copy(state)
         stream = await Stream.open(new, "sync", "open")
-        start = {"path": "./a.document", "create": True, "vector": None, "schema": {}, "schema_path": None}
+        start: dict[str, Any] = {
+            "path": "./a.document",
+            "create": True,
+            "vector": None,
+            "schema": {},
+            "schema_path": None,
+        }
         await stream.binary(kind="start", **start, initial_json=None)
         await stream.opened()
         chunk, payload = await stream.next()
@@ -321,7 +327,7 @@ async def test_participants_stream_messages_through_the_broker(server: TestServe
         assert opening.header["chunk"]["json"]["from_participant_id"] == alice.participant_id
         assert opening.header["chunk"]["json"]["type"] == "voice"
         await bob.send("room.tool_call_response", OPEN, message_id=call.id)
-        item = {"kind": "message", "type": "t", "message": {}, "attachment_base64": None}
+        item: dict[str, Any] = {"kind": "message", "type": "t", "message": {}, "attachment_base64": None}
         chunk = {"tool_call_id": call.header["tool_call_id"], "chunk": {"type": "json", "json": item}}
         await bob.send("room.tool_call_response_chunk", chunk, message_id=call.id)
         await stream.opened()

@@ -141,7 +141,7 @@ async def test_an_update_that_breaks_the_schema_is_repaired_for_everybody(server
                 copy.apply(event)
                 assert "unheard-of" not in theirs.tags
         assert mine.tags == theirs.tags == ["heading"]
-        assert "odd" not in dict(mine.elements[0].attributes)
+        assert "odd" not in mine.attributes[0]
 
 
 async def test_errors_of_opening_are_clear(server: TestServer) -> None:

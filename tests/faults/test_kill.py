@@ -72,7 +72,7 @@ async def check(server: ServerProcess, writer: Writer) -> None:
     async with connect(server.url, server.token("checker")) as client:
         _, state = await client.open_document("log.document")
         copy = Copy(state)
-        texts = [float(dict(child.attributes)["text"]) for child in copy.elements]
+        texts = [float(attributes["text"]) for attributes in copy.attributes]
         assert writer.edits <= set(texts)
         assert len(texts) == len(set(texts)), "an edit is there twice"
         for path, content in writer.files.items():

@@ -39,6 +39,11 @@ class Copy:
         return [str(element.tag) for element in self.elements]
 
     @property
+    def attributes(self) -> list[dict[str, Any]]:
+        """The attributes of each element."""
+        return [dict(iter(element.attributes)) for element in self.elements]
+
+    @property
     def numbers(self) -> list[Any]:
         """The attribute `n` of each element."""
-        return [dict(element.attributes).get("n") for element in self.elements]
+        return [attributes.get("n") for attributes in self.attributes]
