@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, cast
 
 from pycrdt import Doc, XmlElement, XmlFragment
 
@@ -41,7 +41,8 @@ class Copy:
     @property
     def attributes(self) -> list[dict[str, Any]]:
         """The attributes of each element."""
-        return [dict(iter(element.attributes)) for element in self.elements]
+        # The view's own annotations are wrong, and its indexing fails for nulls; iterating it is right.
+        return [dict(cast(Any, element.attributes)) for element in self.elements]
 
     @property
     def numbers(self) -> list[Any]:
