@@ -31,6 +31,7 @@ class _Root(LazyGroup):
         "chat": "meshagent.cli.chat:chat",
         "chatbot": "meshagent.cli.chatbot:app",
         "worker": "meshagent.cli.worker:app",
+        "mcp": "meshagent.cli.mcp:app",
         "agents": "meshagent.cli.agents:app",
         "messaging": "meshagent.cli.messaging:app",
         "storage": "meshagent.cli.storage:app",
