@@ -129,7 +129,7 @@ async def assembled(
         door = RoomDoor(doorkeeper, directory, shell)
         llm_usage = LlmUsageTotals()
         llm = LlmProxyRoutes(doorkeeper, config.llm, on_usage=lambda usage: _note_usage(directory, llm_usage, usage))
-        mcp = McpRoutes(door)
+        mcp = McpRoutes(door, call_timeout=config.limits.tool_call_timeout)
         collectors = (ServerCollector(directory, shell, health), llm_usage)
         http_limits = HttpLimits(head_timeout=config.limits.http_head_timeout)
         guard = ConnectionGuard(http_limits)

@@ -114,6 +114,9 @@ def describe_area(name: str, area: Mapping[str, AreaTool]) -> dict[str, Any]:
 
 
 def _describe_area_tool(name: str, tool: AreaTool) -> dict[str, Any]:
-    types = tool.input_types()
-    spec = {"types": types, "stream": "control" in types, "schema": tool.schema()}
+    # Only `json` is named even for streams: clients of 0.39 refuse a listing with types that they do not know.
+    spec: dict[str, Any] = {"types": ["json"], "stream": tool.takes_stream}
+    schema = tool.schema()
+    if schema is not None:
+        spec["schema"] = schema
     return {"title": name, "description": "", "input_spec": spec, "output_spec": None, "defs": None, "strict": False}

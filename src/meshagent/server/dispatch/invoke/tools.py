@@ -56,8 +56,9 @@ class AreaTool(Protocol):
         """
         ...
 
-    def input_types(self) -> list[str]:
-        """Types of content that it takes."""
+    @property
+    def takes_stream(self) -> bool:
+        """Whether its input is a stream."""
         ...
 
     def schema(self) -> dict[str, Any] | None:
@@ -88,8 +89,9 @@ class UnaryTool:
     def stream(self, content: Content, request: InvokeTool) -> StreamTool:
         raise InvalidRequestError(f"{request.toolkit}.{request.tool} takes no stream")
 
-    def input_types(self) -> list[str]:
-        return ["json"]
+    @property
+    def takes_stream(self) -> bool:
+        return False
 
     def schema(self) -> dict[str, Any] | None:
         return _schema_of(self.operation.request)
@@ -116,8 +118,9 @@ class WorkTool:
     def open(self, caller: Caller, output: CallerOutput, spawn: Spawn) -> OpenCall:
         return WorkingCall(caller.participant, self.work, output, spawn)
 
-    def input_types(self) -> list[str]:
-        return ["binary", "control"]
+    @property
+    def takes_stream(self) -> bool:
+        return True
 
     def schema(self) -> dict[str, Any] | None:
         return None
@@ -139,8 +142,9 @@ class DirectTool:
     def open(self, caller: Caller, output: CallerOutput, spawn: Spawn) -> OpenCall:
         return self.begin(caller, output, spawn)
 
-    def input_types(self) -> list[str]:
-        return ["binary", "control"]
+    @property
+    def takes_stream(self) -> bool:
+        return True
 
     def schema(self) -> dict[str, Any] | None:
         return None
