@@ -43,7 +43,7 @@ from meshagent.server.stores.local_files import LocalFileStores
 from meshagent.server.stores.sqlite_documents import SqliteDocumentLog
 from meshagent.server.stores.sqlite_queues import SqliteQueueStore
 from meshagent.server.stores.sqlite_schema import ROOM_MIGRATIONS
-from meshagent.server.webhooks.deliveries import MemoryDeliveryLog
+from meshagent.server.webhooks.deliveries import MemoryDeliveryLog, RoomLoggedDeliveries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ async def assembled(
             secret=webhook_secret,
             room_url=surroundings.room_url,
             own_urls=addresses.own,
-            deliveries=MemoryDeliveryLog(),
+            deliveries=RoomLoggedDeliveries(MemoryDeliveryLog(), running.record),
         ) as outreach,
     ):
         demo = DemoRoom(identity.project_id, accounts.tokens, addresses) if config.demo else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from meshagent.api.wire.close_codes import CloseCode
@@ -37,6 +38,12 @@ class DirectoryRooms(RunningRooms):
             return False
         connection.disconnect(CloseCode.POLICY, "a developer of the project ended this connection")
         return True
+
+    def record(self, project_id: str, room_name: str, entry_type: str, data: Mapping[str, Any]) -> None:
+        """Write into the log of a room, if it runs."""
+        room = self._find(project_id, room_name)
+        if room is not None:
+            room.record(entry_type, data)
 
     def disconnect_key(self, project_id: str, key_id: str) -> None:
         for room in self.directory.rooms if self.directory is not None else ():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 Outcome = Literal["waiting", "retrying", "delivered", "failed", "dropped", "abandoned"]
 """`waiting` for its first attempt; `retrying` after a failed one; `delivered`; `failed` for good; `dropped` from a full
@@ -46,6 +48,40 @@ class DeliveryLog(Protocol):
     def save(self, delivery: Delivery) -> None:
         """Note the state of a delivery, over what was noted under its id before. Must neither wait nor raise."""
         ...
+
+
+class RoomLoggedDeliveries:
+    """Passes deliveries on to another log, and tells the room concerned what became of each, as `webhook.{outcome}`.
+
+    Args:
+        log: Keeps all of them.
+        record: Writes into the log of a room, if it runs: project id, room name, entry type, data.
+    """
+
+    def __init__(self, log: DeliveryLog, record: Callable[[str, str, str, Mapping[str, Any]], None]) -> None:
+        self._log = log
+        self._record = record
+
+    def save(self, delivery: Delivery) -> None:
+        self._log.save(delivery)
+        if delivery.outcome == "waiting" or not delivery.room_name:
+            return
+        entry = {
+            "event": delivery.event,
+            "event_id": delivery.id,
+            "webhook_id": delivery.webhook_id,
+            "url": _address(delivery.url),
+            "attempts": delivery.attempts,
+            "status": delivery.status,
+            "error": delivery.error,
+        }
+        self._record(delivery.project_id, delivery.room_name, f"webhook.{delivery.outcome}", entry)
+
+
+def _address(url: str) -> str:
+    """A URL without user, password and query, which may be secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class MemoryDeliveryLog:
