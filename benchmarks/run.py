@@ -5,13 +5,22 @@ python -m benchmarks.run [--quick] [--rounds N] [-- server flags]
 
 from __future__ import annotations
 
-from benchmarks import documents, fanout, files, joins
+from benchmarks import database, documents, fanout, files, joins, queues, tools
 from benchmarks.running import run_benchmarks
 
 
 def main() -> None:
     """Run them all."""
-    run_benchmarks({"fan-out": fanout.run, "documents": documents.run, "joins": joins.run, "files": files.run}, __doc__)
+    benchmarks = {
+        "fan-out": fanout.run,
+        "documents": documents.run,
+        "tool calls": tools.run,
+        "queues": queues.run,
+        "tables": database.run,
+        "joins": joins.run,
+        "files": files.run,
+    }
+    run_benchmarks(benchmarks, __doc__)
 
 
 if __name__ == "__main__":

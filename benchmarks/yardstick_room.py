@@ -1,11 +1,14 @@
 """The yardstick: the room that one would write in an afternoon with aiohttp, following its documentation.
 
 It checks a token, relays frames with `async for` and one `send_bytes` for each member, applies document updates to
-pycrdt documents in memory and stores files with plain writes. It has no room protocol, no grants, no durability and
-no bounds: a server that does all this at a ratio below 1 costs less than one that does nothing of it.
+pycrdt documents in memory, stores files with plain writes, and queues in SQLite, which alone are durable. It has no
+room protocol, no grants and no bounds: a server that does all this at a ratio below 1 costs less than one that does
+nothing of it.
 
     /rooms/{room}?token=    WebSocket: each binary frame goes to the other members
     /documents?token=       WebSocket: frames `1 byte path length | path | update`; without an update: subscribe
+    /queue?token=           WebSocket: frames `8 bytes number | p | message` and `8 bytes number | g` are answered with
+                            `number` and `number | message`; a get waits for a message
     /transfer/{name}        WebSocket: binary frames are written to a file until an empty one; text `get` sends it back
     /files/{name}           PUT and GET over HTTP
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sqlite3
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +28,34 @@ from aiohttp import WSMsgType, web
 from pycrdt import Doc, XmlFragment
 
 FRAME_SIZE = 64 * 1024
+
+
+class SqliteQueue:
+    """A durable queue by hand: one table, one transaction for each message."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=FULL")
+        self._database.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, body BLOB)")
+        self._arrived = asyncio.Condition()
+
+    async def put(self, body: bytes) -> None:
+        """Store a message."""
+        self._database.execute("INSERT INTO messages (body) VALUES (?)", (body,))
+        async with self._arrived:
+            self._arrived.notify()
+
+    async def get(self) -> bytes:
+        """Take the oldest message; wait for one."""
+        while True:
+            row = self._database.execute(
+                "DELETE FROM messages WHERE id = (SELECT min(id) FROM messages) RETURNING body"
+            ).fetchall()
+            if row:
+                return bytes(row[0][0])
+            async with self._arrived:
+                await self._arrived.wait()
 
 
 @dataclass(slots=True)
@@ -42,12 +74,14 @@ class YardstickRoom:
         self._folder = folder
         self._rooms: dict[str, set[web.WebSocketResponse]] = {}
         self._documents: dict[str, OpenDocument] = {}
+        self._queue = SqliteQueue(folder / "queue.sqlite")
 
     def application(self) -> web.Application:
         """The aiohttp application that serves it."""
         application = web.Application(client_max_size=1 << 31)
         application.router.add_get("/rooms/{room}", self.room)
         application.router.add_get("/documents", self.documents)
+        application.router.add_get("/queue", self.queue)
         application.router.add_get("/transfer/{name}", self.transfer)
         application.router.add_put("/files/{name}", self.upload)
         application.router.add_get("/files/{name}", self.download)
@@ -97,6 +131,19 @@ class YardstickRoom:
                     await reader.send_bytes(data)
         for document in self._documents.values():
             document.readers.discard(socket)
+        return socket
+
+    async def queue(self, request: web.Request) -> web.WebSocketResponse:
+        """Messages into the queue and out of it."""
+        socket = await self._accept(request)
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                number, action, body = message.data[:8], message.data[8:9], message.data[9:]
+                if action == b"p":
+                    await self._queue.put(body)
+                    await socket.send_bytes(number)
+                else:
+                    await socket.send_bytes(number + await self._queue.get())
         return socket
 
     async def transfer(self, request: web.Request) -> web.WebSocketResponse:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import documents, fanout, files, joins
+from benchmarks import database, documents, fanout, files, joins, queues, tools
 from benchmarks.running import Benchmark
 from benchmarks.support import SERVER, YARDSTICK, Options, Samples
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
+ALL = [fanout.run, documents.run, tools.run, queues.run, database.run, joins.run, files.run]
 
-@pytest.mark.parametrize("benchmark", [fanout.run, documents.run, joins.run, files.run], ids=lambda run: run.__module__)
+
+@pytest.mark.parametrize("benchmark", ALL, ids=lambda run: run.__module__)
 async def test_runs_to_the_end(benchmark: Benchmark) -> None:
     samples = Samples()
     await benchmark(Options(quick=True, rounds=1), samples)
