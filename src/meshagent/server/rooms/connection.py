@@ -16,11 +16,11 @@ from typing import Any
 
 from meshagent.api.errors import InternalError, LimitExceededError, RoomException, UnavailableError
 from meshagent.api.wire import envelope, names
-from meshagent.api.wire.packets import DATA_SIZE, Reassembler, count_packets, data_packet, header_packet
+from meshagent.api.wire.packets import DATA_SIZE, Reassembler, count_packets
 from meshagent.server.dispatch.dispatcher import Dispatcher
 from meshagent.server.dispatch.served import StreamedFile, Then
-from meshagent.server.gateway.websocket import WebSocket, WebSocketHandler, server_frame
-from meshagent.server.rooms.encoding import encode_answer, encode_failure
+from meshagent.server.gateway.websocket import WebSocket, WebSocketHandler
+from meshagent.server.rooms.encoding import data_frame, encode_answer, encode_failure, header_frame
 from meshagent.server.rooms.participant import Participant
 
 log = logging.getLogger(__name__)
@@ -273,27 +273,35 @@ class Connection(WebSocketHandler):
             self._stream = None
 
     async def _stream_file(self, message_id: int, file: StreamedFile) -> None:
-        header = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type})
-        total = count_packets(len(header) + file.size)
-        self._write(header_packet(message_id, names.RESPONSE.encode(), total))
-        pending = header
+        carried = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type})
+        total = count_packets(len(carried) + file.size)
+        self._write(header_frame(message_id, names.RESPONSE, total))
         index = 0
         async for chunk in file.chunks:
-            pending += chunk
-            while len(pending) >= DATA_SIZE:
+            view = memoryview(chunk)
+            if carried:  # fill up the packet that was begun
+                missing = DATA_SIZE - len(carried)
+                begun, view = carried + view[:missing], view[missing:]
+                if len(begun) < DATA_SIZE:
+                    carried = begun
+                    continue
                 index += 1
-                self._write(data_packet(message_id, index, pending[:DATA_SIZE]))
-                pending = pending[DATA_SIZE:]
+                self._write(data_frame(message_id, index, begun))
+            while len(view) >= DATA_SIZE:
+                index += 1
+                self._write(data_frame(message_id, index, view[:DATA_SIZE]))
+                view = view[DATA_SIZE:]
                 await self._room_in_socket()
-        if pending:
+            carried = bytes(view)
+        if carried:
             index += 1
-            self._write(data_packet(message_id, index, pending))
+            self._write(data_frame(message_id, index, carried))
         if index != total:
             raise InternalError(f"{file.name} changed its size while it was sent")
 
-    def _write(self, packet: bytes) -> None:
+    def _write(self, frame: bytes) -> None:
         if self.socket is not None:
-            self.socket.write(server_frame(packet))
+            self.socket.write(frame)
 
     async def _room_in_socket(self) -> None:
         """Yield after every packet, and wait while the socket is full."""

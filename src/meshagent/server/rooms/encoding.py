@@ -9,29 +9,46 @@ from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import RoomException
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.content import Body
-from meshagent.api.wire.packets import iter_packets
+from meshagent.api.wire.packets import DATA_SIZE, count_packets, header_packet
 from meshagent.server.dispatch.served import PackedContent
 from meshagent.server.gateway.websocket import server_frame
 
-_FINAL_BINARY: Final = 0x82
+_BINARY_FRAME: Final = 0x82
 _HEADER_FRAME: Final = Struct(">BBQII")  # frame of up to 125 bytes, then the header packet (spec 1.4)
 _SHORT_DATA_FRAME: Final = Struct(">BBQI")
 _DATA_FRAME: Final = Struct(">BBHQI")
+_LONG_DATA_FRAME: Final = Struct(">BBQQI")
+
+
+def header_frame(message_id: int, message_type: str, packet_count: int) -> bytes:
+    """The frame that announces a message of `packet_count` data packets."""
+    kind = message_type.encode()
+    if len(kind) > 109:
+        return server_frame(header_packet(message_id, kind, packet_count))
+    return _HEADER_FRAME.pack(_BINARY_FRAME, 16 + len(kind), message_id, 0, packet_count) + kind
+
+
+def data_frame(message_id: int, index: int, data: bytes | memoryview) -> bytes:
+    """The frame of data packet number `index`, counted from 1; the data is copied once."""
+    length = 12 + len(data)
+    if length < 126:
+        head = _SHORT_DATA_FRAME.pack(_BINARY_FRAME, length, message_id, index)
+    elif length < 65536:
+        head = _DATA_FRAME.pack(_BINARY_FRAME, 126, length, message_id, index)
+    else:
+        head = _LONG_DATA_FRAME.pack(_BINARY_FRAME, 127, length, message_id, index)
+    return b"".join((head, data))
 
 
 def encode_message(message_id: int, message_type: str, data: bytes) -> bytes:
     """All frames of one message, in order: the same bytes serve every recipient."""
-    kind = message_type.encode()
-    size = 12 + len(data)
-    if 12 < size < 65536 and len(kind) < 110:
-        # Almost every message: a header packet and one data packet, each in a frame, built in one go.
-        header = _HEADER_FRAME.pack(_FINAL_BINARY, 16 + len(kind), message_id, 0, 1)
-        if size < 126:
-            start = _SHORT_DATA_FRAME.pack(_FINAL_BINARY, size, message_id, 1)
-        else:
-            start = _DATA_FRAME.pack(_FINAL_BINARY, 126, size, message_id, 1)
-        return b"".join((header, kind, start, data))
-    return b"".join(map(server_frame, iter_packets(message_id, message_type, data)))
+    if 0 < len(data) <= DATA_SIZE:
+        return header_frame(message_id, message_type, 1) + data_frame(message_id, 1, data)
+    view = memoryview(data)
+    count = count_packets(len(data))
+    pieces = (view[index * DATA_SIZE : (index + 1) * DATA_SIZE] for index in range(count))
+    packets = (data_frame(message_id, index, piece) for index, piece in enumerate(pieces, 1))
+    return b"".join((header_frame(message_id, message_type, count), *packets))
 
 
 def encode_event(message_id: int, message_type: str, header: object, payload: bytes = b"") -> bytes:

@@ -75,6 +75,7 @@ class DocumentService:
         self._max_bytes = max_bytes
         self._save_delay = save_delay
         self._open: dict[str, OpenDocument] = {}
+        self._known_paths: set[str] | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._save_timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -167,6 +168,7 @@ class DocumentService:
             async with self._lock(stored):
                 self._forget(stored, "the document was deleted")
                 await self._store.delete(self._room_key, stored)
+                (await self._paths()).discard(stored)
 
     async def replaced(self, path: str) -> None:
         """Somebody wrote another file over the document at `path`; it is read anew at its next use."""
@@ -179,6 +181,9 @@ class DocumentService:
             async with self._lock(stored):
                 document = self._open.pop(stored, None)
                 await self._store.move(self._room_key, stored, target)
+                known = await self._paths()
+                known.discard(stored)
+                known.add(target)
                 if document is not None:
                     document.path = target
                     self._open[target] = document
@@ -231,6 +236,7 @@ class DocumentService:
         content = _new_content(path, _schema(schema_json), existing, initial_json)
         state = content.encode_state()
         content.close()
+        known = await self._paths()
         made = await self._store.create(
             self._room_key,
             path,
@@ -238,6 +244,7 @@ class DocumentService:
             schema_json=json.dumps(schema_json),
             state=state,
         )
+        known.add(path)
         if existing is None:
             await self._files.publish_document(path, state, participant_id=None)
         return self._restore(made, schema_json)
@@ -345,8 +352,15 @@ class DocumentService:
         return [document for document in self._open.values() if _is_at_or_below(document.path, path)]
 
     async def _stored_at_or_below(self, path: str) -> list[str]:
-        stored = await self._store.list_documents(self._room_key)
-        return [info.path for info in stored if _is_at_or_below(info.path, path)]
+        return sorted(known for known in await self._paths() if _is_at_or_below(known, path))
+
+    async def _paths(self) -> set[str]:
+        """Paths of all documents of the room, kept in memory: every file that is written asks for them."""
+        if self._known_paths is None:
+            stored = await self._store.list_documents(self._room_key)
+            if self._known_paths is None:  # another call may have been quicker, and know of changes since
+                self._known_paths = {info.path for info in stored}
+        return self._known_paths
 
 
 def _is_at_or_below(path: str, folder: str) -> bool:
