@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from meshagent.agents.chat import ThreadDocument
-from meshagent.api import RoomClient, RoomMessage, WebSocketClientProtocol
+from meshagent.api import MeshDocument, RoomClient, RoomMessage, WebSocketClientProtocol
 from meshagent.api.room.reconnect import ReconnectPolicy
 from meshagent.api.tokens.scope import ApiScope
 from tests.support.server import TestServer
@@ -66,12 +66,16 @@ class Person:
     async def open(self, path: str, *members: str) -> ThreadDocument:
         """Open a thread and make oneself and `members` its members."""
         document = await self.room.sync.open(path)
-        for event in ("inserted", "updated", "deleted"):
-            document.on(event)(lambda *_: self._changed.set())
+        self.follow(document)
         thread = ThreadDocument(document)
         for member in (self.name, *members):
             thread.add_member(member)
         return thread
+
+    def follow(self, document: MeshDocument) -> None:
+        """Let `until` look again when a document changes."""
+        for event in ("inserted", "updated", "deleted"):
+            document.on(event)(lambda *_: self._changed.set())
 
     async def say(
         self,

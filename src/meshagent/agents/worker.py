@@ -143,8 +143,9 @@ class Worker(SingleRoomAgent):
                 toolkits = [*self.toolkits, *await self.required_toolkits(None)]
                 await self.process_message(chat_context=chat_context, message=message, toolkits=toolkits)
             except Exception as error:
-                log.warning("%s: attempt %s on a message failed", self.name, attempt, exc_info=True)
-                if attempt == self._max_attempts:
+                is_last = attempt == self._max_attempts
+                log.warning("%s: attempt %s on a message failed: %r", self.name, attempt, error, exc_info=is_last)
+                if is_last:
                     failure = {"message": message, "error": str(error) or type(error).__name__}
                     await _send_surely(self.room, self.failed_queue, failure)
                     return

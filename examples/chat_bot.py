@@ -1,0 +1,52 @@
+"""A chat bot with tools of its own. Ends with Ctrl+C.
+
+python chat_bot.py
+meshagent chat --room examples --agent guide
+
+The room asks whichever language model its server is configured for. Without one it repeats what it is told, and
+`call route {"start": "home", "end": "work"}` makes it use a tool.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from meshagent.agents import ChatBot, stay_in_room
+from meshagent.api import websocket_protocol
+from meshagent.tools import ToolContext, Toolkit, tool
+from meshagent.tools.storage import StorageToolkit
+
+MINUTES = {("home", "work"): 25, ("work", "home"): 30}
+
+
+@tool
+async def route(context: ToolContext, start: str, end: str) -> dict[str, object]:
+    """How long it takes to get from one place to another.
+
+    Args:
+        start: Where from.
+        end: Where to.
+    """
+    return {"minutes": MINUTES.get((start, end)), "asked_by": context.beneficiary.get_attribute("name")}
+
+
+class Guide(ChatBot):
+    def __init__(self) -> None:
+        super().__init__(
+            name="guide",
+            rules=["You know the ways of the city.", "Never guess how long a way takes: look it up."],
+            toolkits=[Toolkit("ways", [route]), StorageToolkit()],
+            auto_greet_message="Where do you want to go?",
+        )
+
+
+async def main() -> None:
+    await stay_in_room(
+        lambda: websocket_protocol(participant_name="guide", room_name="examples", role="agent"),
+        Guide,
+        on_started=lambda room: print("guide is in the room", flush=True),
+    )
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())

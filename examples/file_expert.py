@@ -1,0 +1,47 @@
+"""A chat bot that knows what the room's files say. Ends with Ctrl+C.
+
+python file_expert.py
+meshagent storage cp handbook.md room://handbook.md --room examples
+meshagent chat --room examples --agent librarian
+
+Its index follows every change of a file. Vectors are made without a model; give an `Embedder` of your own to both
+classes for better ones. With a model that only echoes, `call rag_search {"query": "holidays"}` searches.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from meshagent.agents import ChatBot, RagToolkit, StorageIndexer, stay_in_room
+from meshagent.api import RoomClient, websocket_protocol
+
+
+class Librarian(ChatBot):
+    def __init__(self) -> None:
+        super().__init__(
+            name="librarian",
+            rules=["Answer from the files of the room; say so when they do not tell."],
+            toolkits=[RagToolkit()],
+        )
+        self.indexer = StorageIndexer()
+
+    async def start(self, *, room: RoomClient) -> None:
+        await self.indexer.start(room=room)
+        await self.indexer.until_indexed()
+        await super().start(room=room)
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self.indexer.stop()
+
+
+async def main() -> None:
+    await stay_in_room(
+        lambda: websocket_protocol(participant_name="librarian", room_name="examples", role="agent"),
+        Librarian,
+        on_started=lambda room: print("librarian has read the files", flush=True),
+    )
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())
