@@ -50,7 +50,9 @@ def test_messages_of_all_user_interfaces_are_read() -> None:
         {"path": "notes.document"},
         {"path": "a.thread", "text": 1},
         {"path": "a.thread", "attachments": [{}]},
+        {"path": "a.thread", "attachments": 7},
         {"path": "a.thread", "toolkits": ["math"]},
+        {"path": "a.thread", "toolkits": [{"toolkit": "math", "tools": 7}]},
     ],
 )
 def test_what_is_no_chat_message_is_refused(message: object) -> None:

@@ -133,6 +133,24 @@ async def test_no_job_is_lost_in_a_restart_of_the_server(tmp_path: Path) -> None
         await client.__aexit__(None, None, None)
 
 
+async def test_a_job_outlives_its_room(tmp_path: Path) -> None:
+    """The last person leaves, and the room ends with a job in hand."""
+    collector = Collector(is_open=False, stop_grace=0)
+    async with serve(tmp_path / "data", idle_grace=0.01) as server:
+        async with joined(server, "alice") as alice:
+            client = joined(server, "host", role="agent")
+            host = await client.__aenter__()
+            await collector.start(room=host)
+            await alice.queues.send("jobs", "kept")
+            await asyncio.wait_for(collector.begun.wait(), 5)
+        await asyncio.wait_for(host.wait_for_close(), 5)
+        await collector.stop()
+        await client.__aexit__(None, None, None)
+        collector.gate.set()
+        async with joined(server, "alice"), working(server, collector):
+            await collector.until(lambda: collector.done == ["kept"])
+
+
 async def test_several_messages_are_worked_on_at_a_time(server: TestServer) -> None:
     both = asyncio.Barrier(2)
 

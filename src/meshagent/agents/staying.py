@@ -31,11 +31,11 @@ async def stay_in_room(
     """Run an agent in a room until this is cancelled; it stops and leaves then.
 
     A room ends when the last person has left, and takes its agents with it. This joins again whenever that happens,
-    with a new agent, and also when the server cannot be reached for a while.
+    and also when the server cannot be reached for a while.
 
     Args:
         make_protocol: Makes a connection to the room.
-        make_agent: Makes the agent.
+        make_agent: Gives the agent for the next stay: a new one, or the same again.
         on_started: Called each time that the agent has started.
         first_delay: Seconds before joining again; doubled after each failure, up to 30.
 

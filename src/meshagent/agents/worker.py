@@ -12,7 +12,7 @@ from meshagent.agents.default_llm import llm_or_default
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.tool_answers import ToolResponseAdapter
-from meshagent.api.errors import ConnectionLostError, InvalidStateError, RequestTimeoutError, RoomException
+from meshagent.api.errors import ConnectionLostError, RequestTimeoutError, RoomException
 from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement
 from meshagent.api.wire import jsontext
@@ -32,9 +32,10 @@ class Worker(SingleRoomAgent):
 
     A message that was taken is worked on to its end, whatever becomes of the connection meanwhile. Work that fails
     is tried again; after `max_attempts` the message goes to the queue `failed_queue`, as `{"message", "error"}`.
-    When the agent stops, work under way gets `stop_grace` seconds; then it is cancelled and its message put back.
-    So a message may be worked on twice, but is not dropped. What cannot be ruled out is the loss of a message that is
-    on the wire at the moment at which the connection breaks.
+    When the agent stops, work under way gets `stop_grace` seconds; then it is cancelled and its message put back; if
+    the room has ended by then, when this agent is started again. So a message may be worked on twice, but is not
+    dropped. What cannot be ruled out is the loss of a message that is on the wire at the moment at which the
+    connection breaks.
 
     Args:
         queue: The queue's name; it is made if there is none.
@@ -83,6 +84,7 @@ class Worker(SingleRoomAgent):
         self._stop_grace = stop_grace
         self._loops: list[_JobLoop] = []
         self._tasks = OwnedTasks()
+        self._unfinished: list[Json] = []  # could not be put back, for the room had ended
 
     # -- what a job is
 
@@ -113,6 +115,9 @@ class Worker(SingleRoomAgent):
         await super().start(room=room)
         try:
             await room.queues.open(self.queue)
+            while self._unfinished:
+                await room.queues.send(self.queue, self._unfinished[0])
+                del self._unfinished[0]
         except BaseException:
             await super().stop()
             raise
@@ -147,7 +152,8 @@ class Worker(SingleRoomAgent):
                 log.warning("%s: attempt %s on a message failed: %r", self.name, attempt, error, exc_info=is_last)
                 if is_last:
                     failure = {"message": message, "error": str(error) or type(error).__name__}
-                    await _send_surely(self.room, self.failed_queue, failure)
+                    if not await _send_surely(self.room, self.failed_queue, failure):
+                        self._unfinished.append(message)
                     return
                 await asyncio.sleep(delay)
                 delay *= 2
@@ -201,9 +207,7 @@ class _JobLoop:
         finally:
             stopped.cancel()
             if not receiving.done() or self._stopping.is_set():
-                self._room._tasks.start(
-                    _put_back_late(self._room, self._worker.queue, receiving), "late message", quiet=True
-                )
+                self._room._tasks.start(_put_back_late(self._worker, self._room, receiving), "late message", quiet=True)
         return None if self._stopping.is_set() else receiving.result()
 
     async def _finish(self, message: Json) -> None:
@@ -211,7 +215,7 @@ class _JobLoop:
             await self._worker._work(message)
         except asyncio.CancelledError:
             # The task is being cancelled once; what it awaits now goes through.
-            await _send_surely(self._room, self._worker.queue, message)
+            await _put_back(self._worker, self._room, message)
             raise
 
     async def _pause(self, seconds: float) -> None:
@@ -222,27 +226,32 @@ class _JobLoop:
             pass
 
 
-async def _put_back_late(room: RoomClient, queue: str, receiving: asyncio.Task[Json]) -> None:
+async def _put_back_late(worker: Worker, room: RoomClient, receiving: asyncio.Task[Json]) -> None:
     """Put back what a worker receives that has stopped."""
     try:
         message = await receiving
     except RoomException:
         return
     if message is not None:
-        await _send_surely(room, queue, message)
+        await _put_back(worker, room, message)
 
 
-async def _send_surely(room: RoomClient, queue: str, message: Json) -> None:
-    """Send a message, over lost connections too, as long as the client may come back.
+async def _put_back(worker: Worker, room: RoomClient, message: Json) -> None:
+    if not await _send_surely(room, worker.queue, message):
+        log.warning("%s keeps a message, for the room has ended", worker.name)
+        worker._unfinished.append(message)
+
+
+async def _send_surely(room: RoomClient, queue: str, message: Json) -> bool:
+    """Send a message, over lost connections too; False if the client will not come back.
 
     A connection that is lost during a request leaves its outcome unknown; sent twice is better than not at all.
     """
     while True:
         try:
             await room.queues.send(queue, message)
-        except (ConnectionLostError, RequestTimeoutError) as error:
+        except (ConnectionLostError, RequestTimeoutError):
             if room._closed.is_set():
-                log.error("a message of the queue %s could not be put back, and is lost: %s", queue, message)
-                raise InvalidStateError("the room was left before a message was put back") from error
+                return False
         else:
-            return
+            return True

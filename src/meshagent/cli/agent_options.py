@@ -102,8 +102,8 @@ async def document_toolkits(room: RoomClient, schemas: Sequence[str]) -> list[To
     return toolkits
 
 
-async def run_in_room(target: RoomTarget, make_agent: Callable[[], Portable], *, name: str) -> None:
-    """Keep an agent in the room until interrupted."""
+async def run_in_room(target: RoomTarget, agent: Portable, *, name: str) -> None:
+    """Keep an agent in the room until interrupted; what it has not finished it takes from run to run of the room."""
     from meshagent.agents.staying import stay_in_room
     from meshagent.api.transport.websocket import WebSocketClientProtocol
 
@@ -111,7 +111,7 @@ async def run_in_room(target: RoomTarget, make_agent: Callable[[], Portable], *,
     entry = await find_entry(own)
     await stay_in_room(
         lambda: WebSocketClientProtocol(url=entry.url, token=entry.token),
-        make_agent,
+        lambda: agent,
         on_started=lambda room: note(f"{name} is in the room {room.room_name}; Ctrl+C stops it"),
     )
 

@@ -24,8 +24,7 @@ GreetingOption = Annotated[str | None, typer.Option("--greeting", help="What it 
 async def join(target: RoomTarget, agent: AgentOptions, greeting: GreetingOption = None) -> None:
     """Let a chat bot answer in a room until Ctrl+C; when the room ends, it comes back."""
     name = agent.agent_name or target.name or DEFAULT_NAME
-    agent.rules()  # what is wrong with them is told before joining
-    await run_in_room(target, lambda: make_chat_bot(agent, name, greeting), name=name)
+    await run_in_room(target, make_chat_bot(agent, name, greeting), name=name)
 
 
 @command(app, "service")

@@ -27,8 +27,7 @@ async def join(
 ) -> None:
     """Let a model work on a queue of a room until Ctrl+C; when the room ends, it comes back."""
     name = agent.agent_name or target.name or DEFAULT_NAME
-    agent.rules()  # what is wrong with them is told before joining
-    await run_in_room(target, lambda: make_worker(agent, name, queue, concurrency), name=name)
+    await run_in_room(target, make_worker(agent, name, queue, concurrency), name=name)
 
 
 def make_worker(options: AgentOptions, name: str, queue: str, concurrency: int) -> Worker:

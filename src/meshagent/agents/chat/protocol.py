@@ -108,7 +108,7 @@ def _mentions(text: str, name: str) -> bool:
 
 
 def _attachments(value: Any) -> Iterable[str]:
-    for entry in value or ():
+    for entry in _list(value, "attachments"):
         path = entry.get("path") if isinstance(entry, dict) else entry
         if not isinstance(path, str):
             raise InvalidRequestError("an attachment must have a `path`")
@@ -116,9 +116,15 @@ def _attachments(value: Any) -> Iterable[str]:
 
 
 def _choices(value: Any) -> Iterable[ToolkitChoice]:
-    for entry in value or ():
+    for entry in _list(value, "toolkits"):
         name = entry.get("toolkit") if isinstance(entry, dict) else None
         if not isinstance(name, str):
             raise InvalidRequestError("each of the `toolkits` must name its `toolkit`")
         tools = entry.get("tools")
-        yield ToolkitChoice(name, None if tools is None else tuple(str(tool) for tool in tools))
+        yield ToolkitChoice(name, None if tools is None else tuple(str(tool) for tool in _list(tools, "tools")))
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise InvalidRequestError(f"the `{name}` of a chat message must be a list")
+    return value or []
