@@ -131,4 +131,6 @@ def announce(started: StartedServer, config: ServerConfig, console: Console) -> 
     console.print("\n[bold]Try next[/], in another terminal, with this environment's python:\n")
     for line in FIRST_PROGRAM.splitlines():
         console.print(f"  {escape(line)}", soft_wrap=True)
+    if config.demo:
+        console.print("\nor talk to the bot in the demo room: [bold]meshagent chat --room demo[/]")
     console.print("\n`meshagent env` prints the variables for another machine; `meshagent --help` lists the rest.")

@@ -21,6 +21,7 @@ from meshagent.server.assembly import Assembly, assembled, open_stores
 from meshagent.server.config import ServerConfig
 from meshagent.server.furnishing import FurnishedRoom
 from meshagent.server.identity import ServerIdentity, load_identity
+from meshagent.server.logs import configure_logging
 from meshagent.server.rooms.directory import RoomDirectory
 from meshagent.server.stores.health import HealthMonitor
 
@@ -82,6 +83,7 @@ async def running_server(config: ServerConfig) -> AsyncIterator[StartedServer]:
 
 def run_server(config: ServerConfig, on_started: Callable[[StartedServer], None]) -> None:
     """Serve until SIGINT or SIGTERM; `on_started` is called once connections are accepted."""
+    configure_logging(config.log_level, config.log_format)
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -126,7 +126,7 @@ async def assembled(
             default_project_id=identity.project_id,
             now=time.time,
         )
-        door = RoomDoor(doorkeeper, directory, shell)
+        door = RoomDoor(doorkeeper, directory, shell, join_timeout=config.limits.join_timeout)
         llm_usage = LlmUsageTotals()
         llm = LlmProxyRoutes(doorkeeper, config.llm, on_usage=lambda usage: _note_usage(directory, llm_usage, usage))
         mcp = McpRoutes(door, call_timeout=config.limits.tool_call_timeout)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 
@@ -24,16 +25,24 @@ class RoomDoor:
     401 for ever), 404 for names that no room can have, 429 for a full room, 503 when a room cannot start.
     """
 
-    def __init__(self, doorkeeper: Doorkeeper, directory: RoomDirectory[FurnishedRoom], shell: WebSocketShell) -> None:
+    def __init__(
+        self,
+        doorkeeper: Doorkeeper,
+        directory: RoomDirectory[FurnishedRoom],
+        shell: WebSocketShell,
+        *,
+        join_timeout: float = 30.0,
+    ) -> None:
         self._doorkeeper = doorkeeper
         self._directory = directory
         self._shell = shell
+        self._join_timeout = join_timeout
 
     async def enter(self, request: web.Request) -> web.StreamResponse:
         """Handler of `GET /rooms/{room}`."""
         name = room_name_of(request)
         admission = self._doorkeeper.admit(request, name)
-        async with self._directory.lease(RoomKey(admission.project_id, name)) as room:
+        async with self._opened(RoomKey(admission.project_id, name)) as room:
             if room.is_full:
                 raise LimitExceededError(f"the room {name} is full", limit=room.max_connections)
             self._check_dev_services(admission, room)
@@ -48,7 +57,7 @@ class RoomDoor:
         """
         name = room_name_of(request)
         admission = self._doorkeeper.admit(request, name)
-        async with self._directory.lease(RoomKey(admission.project_id, name)) as room:
+        async with self._opened(RoomKey(admission.project_id, name)) as room:
             yield admission, room
 
     @asynccontextmanager
@@ -58,7 +67,18 @@ class RoomDoor:
         Raises:
             LimitExceededError, UnavailableError: The room cannot start.
         """
-        async with self._directory.lease(key) as room:
+        async with self._opened(key) as room:
+            yield room
+
+    @asynccontextmanager
+    async def _opened(self, key: RoomKey) -> AsyncIterator[FurnishedRoom]:
+        """The room, if it opens in time."""
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._join_timeout):
+                    room = await stack.enter_async_context(self._directory.lease(key))
+            except TimeoutError:
+                raise UnavailableError(f"the room {key.room_name} did not open in time; try again") from None
             yield room
 
     def _check_dev_services(self, admission: Admission, room: Room) -> None:
