@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command_line import CommandLine, command_line
 from tests.support.server import TestServer, serve
+from tests.support.warm_commands import WarmCommands
 
 
 @pytest.fixture
@@ -24,7 +25,14 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmCommands]:
+    commands = WarmCommands()
+    yield commands
+    commands.close()
+
+
 @pytest.fixture
-def cli(home: Path, server: TestServer) -> CommandLine:
+def cli(home: Path, server: TestServer, warm: WarmCommands) -> CommandLine:
     """A command line that is set up for the server; commands are about the room `room`."""
-    return command_line(home, server, MESHAGENT_ROOM="room")
+    return command_line(home, server, warm, MESHAGENT_ROOM="room")

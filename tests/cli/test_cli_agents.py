@@ -135,6 +135,8 @@ async def test_services_are_called_into_the_room(cli: CommandLine, server: TestS
         await until_exists(room, "greet.txt")
         await cli("room", "call", "toolkit", "--url", url, "--participant-name", "other", "--local")
         await until_exists(room, "other.txt")
+        await cli("call", "agent", "--url", url, "--participant-name", "third", "--remote")
+        await until_exists(room, "third.txt")
         refused, absent, wrong = await asyncio.gather(
             cli.fails("call", "tool", "--url", url + "x", code=3),
             cli.fails("call", "schema", "--url", "http://127.0.0.1:9/x", code=5),
@@ -143,6 +145,58 @@ async def test_services_are_called_into_the_room(cli: CommandLine, server: TestS
     assert "404" in refused
     assert "cannot be reached" in absent
     assert "ftp://x" in wrong
+
+
+SERVICE = """\
+version: v1
+kind: Service
+name: greeter
+url: URL
+ports: [{num: PORT, type: meshagent.callable, endpoints: [{path: /greet, identity: tried}]}]
+"""
+
+
+async def test_a_service_is_tried_in_a_room_of_its_own(cli: CommandLine, server: TestServer) -> None:
+    host = ServiceHost(host="127.0.0.1", port=0)
+    host.add_path(path="/greet", cls=Greeter)
+    async with host:
+        content = SERVICE.replace("URL", f"http://127.0.0.1:{host.port}").replace("PORT", str(host.port))
+        (cli.home / "service.yaml").write_text(content)
+        async with cli.start("service", "test", "-f", "service.yaml") as process:
+            await lines_until(process.stderr, "as tried")
+            async with joined(server) as room:
+                await until_exists(room, "tried.txt")
+            process.send_signal(2)
+            assert await process.wait() == 130
+        (cli.home / "service.yaml").write_text("version: v1\nkind: Service\nname: x\nimage: y\n")
+        assert "url" in await cli.fails("service", "test", "-f", "service.yaml", code=2)
+
+
+class Silent:
+    """Begins an answer, and keeps what it is told."""
+
+    def __init__(self, room: RoomClient) -> None:
+        self._room = room
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+
+    async def hear(self, message: Any) -> None:
+        self.told.put_nowait(message.type)
+
+
+async def test_ctrl_c_stops_an_answer_and_then_leaves(cli: CommandLine, server: TestServer) -> None:
+    async with joined(server, "quiet") as room, cli.start("chat", "--name", "ann") as process:
+        agent = Silent(room)
+        room.messaging.on("message", agent.hear)
+        await room.messaging.enable()
+        assert await agent.told.get() == "opened"
+        assert process.stdin is not None
+        process.stdin.write(b"hello?\n")
+        assert await agent.told.get() == "chat"
+        process.send_signal(2)
+        assert await agent.told.get() == "cancel"
+        await lines_until(process.stderr, "stopped")
+        process.send_signal(2)
+        assert await process.wait() == 0
 
 
 class Echo:

@@ -50,6 +50,7 @@ async def test_a_program_is_started_for_each_room_that_calls(cli: CommandLine, s
         assert answer.to_json()["json"] == {"result": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["http", "sse"])
 async def test_a_program_is_offered_at_a_url_and_taken_into_a_room(
     cli: CommandLine, server: TestServer, transport: str

@@ -14,6 +14,7 @@ from typing import Any
 
 from meshagent.api.profile import Profile, save_profile
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, TestServer
+from tests.support.warm_commands import WarmCommands
 
 START_TIMEOUT = 30.0
 
@@ -38,10 +39,14 @@ class Ended:
 
 
 class CommandLine:
-    """Runs `meshagent …` with a home of its own, and nothing of this process's settings."""
+    """Runs `meshagent …` with a home of its own, and nothing of this process's settings.
 
-    def __init__(self, home: Path, **variables: str) -> None:
+    Commands that end by themselves are forked from `warm`, if that is given; `start` starts a cold process.
+    """
+
+    def __init__(self, home: Path, warm: WarmCommands | None = None, **variables: str) -> None:
         self.home = home
+        self._warm = warm
         self.profile = home / ".meshagent" / "profile.json"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MESHAGENT_")}
         self._environment = {**kept, "HOME": str(home), "MESHAGENT_PROFILE": str(self.profile), **variables}
@@ -50,9 +55,13 @@ class CommandLine:
         self, *arguments: str, code: int = 0, stdin: str = "", env: Mapping[str, str] | None = None
     ) -> Ended:
         """Run a command to its end; `code` is the exit code that it must have."""
-        async with self.start(*arguments, env=env) as process:
-            out, err = await process.communicate(stdin.encode())
-        ended = Ended(process.returncode or 0, out.decode(), err.decode())
+        if self._warm is not None:
+            environment = {**self._environment, **(env or {})}
+            ended = Ended(*await self._warm.run(arguments, stdin=stdin, environment=environment, cwd=self.home))
+        else:
+            async with self.start(*arguments, env=env) as process:
+                out, err = await process.communicate(stdin.encode())
+            ended = Ended(process.returncode or 0, out.decode(), err.decode())
         assert ended.code == code, f"{arguments}: exit code {ended.code}, {ended.err}{ended.out}"
         assert "Traceback" not in ended.err, ended.err
         return ended
@@ -85,9 +94,9 @@ class CommandLine:
             process._transport.close()  # type: ignore[attr-defined]  # closes the pipes of a killed process at once
 
 
-def command_line(home: Path, server: TestServer, **variables: str) -> CommandLine:
+def command_line(home: Path, server: TestServer, warm: WarmCommands | None = None, **variables: str) -> CommandLine:
     """A command line whose profile leads to `server`, as its administrator."""
-    line = CommandLine(home, **variables)
+    line = CommandLine(home, warm, **variables)
     save_profile(
         Profile(
             api_url=server.url, project_id=PROJECT_ID, key_id=KEY_ID, secret=SECRET, admin_token="test-admin-token"

@@ -41,18 +41,36 @@ async def agent(
     told = parse_object(arguments, "arguments")
     scope = None if permissions is None else parse_yaml(permissions, "permissions")
     name = participant_name or urlsplit(url).path.strip("/").replace("/", "-") or "agent"
-    if local if local is not None else await is_private(url):
-        await post_call(target, url=url, name=name, arguments=told, scope=scope)
-    elif scope is not None:
-        raise UsageError("the server makes the token of a call that it sends: --permissions needs --local")
-    else:
-        async with room_session(target) as room:
-            await room.agents.make_call(name=name, url=url, arguments=told)
+    await invite(target, url=url, name=name, arguments=told, scope=scope, local=local)
     note(f"{url} was called into the room as {name}")
 
 
 for _spelling in ("tool", "toolkit", "schema"):
     command(app, _spelling)(agent)
+
+
+async def invite(
+    target: RoomTarget,
+    *,
+    url: str,
+    name: str,
+    arguments: dict[str, Any] | None = None,
+    scope: dict[str, Any] | None = None,
+    role: str = "agent",
+    local: bool | None = None,
+) -> None:
+    """Call the service at a URL into the room: from this machine, or by the server; errors as `post_call`.
+
+    Raises:
+        UsageError: A scope was given, and the server would make the call, and so the token.
+    """
+    if local if local is not None else await is_private(url):
+        await post_call(target, url=url, name=name, arguments=arguments, scope=scope, role=role)
+    elif scope is not None:
+        raise UsageError("the server makes the token of a call that it sends: --permissions needs --local")
+    else:
+        async with room_session(target) as room:
+            await room.agents.make_call(name=name, url=url, arguments=arguments or {})
 
 
 async def post_call(

@@ -109,7 +109,7 @@ async def sse_proxy(words: Words, env: Env = None, cwd: Cwd = None, host: Host =
 async def _join(target: RoomTarget, toolkit: ToolkitOptions, make: Callable[[], RemoteMcpToolkit]) -> None:
     _require_mcp()
     name = target.name or toolkit.toolkit_name
-    await run_in_room(replace(target, role=target.role or "tool"), make, name=name)
+    await run_in_room(replace(target, role=target.role or "tool"), make(), name=name)
 
 
 def _toolkit(options: ToolkitOptions, server: Any, **more: Any) -> RemoteMcpToolkit:

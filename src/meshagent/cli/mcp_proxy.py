@@ -92,5 +92,6 @@ async def _listen(app: Starlette, host: str, port: int, path: str) -> None:
         listening = config.bind_socket()
     except SystemExit:  # what uvicorn makes of an address that is taken
         raise CommandError(f"{host}:{port} cannot be listened on") from None
+    listening.listen()  # so that who reads the address may connect at once
     note(f"the MCP server is at http://{host}:{listening.getsockname()[1]}{path}; Ctrl+C stops it")
     await uvicorn.Server(config).serve(sockets=[listening])

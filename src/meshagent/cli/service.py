@@ -70,18 +70,16 @@ async def delete(target: AccountTarget, service: ServiceArgument) -> None:
 
 
 @command(app, "test")
-async def try_out(
-    target: RoomTarget,
-    file: FileOption,
-    values: Values = None,
-    max_runtime: Annotated[int | None, typer.Option(min=1, help="Seconds after which the server ends the run.")] = None,
-) -> None:
-    """Run a room with the service of a file in addition to the project's, until Ctrl+C."""
-    from meshagent.cli.trial import trial_target
+async def try_out(target: RoomTarget, file: FileOption, values: Values = None) -> None:
+    """Call the service of a file into a room, without making it one of the project's, until Ctrl+C."""
+    from meshagent.cli.call import invite
+    from meshagent.cli.trial import invitations
 
-    service = read_service(file, parse_pairs(values or [], "value"))
-    async with trial_target(target, service, max_runtime) as place, room_session(place) as room:
-        note(f"{service.name} is called into {room.room_name}; Ctrl+C ends the test")
+    calls = invitations(read_service(file, parse_pairs(values or [], "value")))
+    async with room_session(target, stay=True) as room:
+        for call in calls:
+            await invite(target, url=call.url, name=call.name, role=call.role)
+            note(f"{call.url} was called into {room.room_name} as {call.name}")
         await room.wait_for_close()
 
 

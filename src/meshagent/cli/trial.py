@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from meshagent.cli.context import DEFAULT_NAME, RoomTarget, named_room, signing_key
+from meshagent.cli.output import UsageError
 
 if TYPE_CHECKING:
     from meshagent.api.accounts_client import Service
 
 
-@asynccontextmanager
-async def trial_target(target: RoomTarget, service: Service, max_runtime: int | None) -> AsyncIterator[RoomTarget]:
-    """The target with a token that makes the room run the service, too (spec room-protocol 4.5)."""
-    from meshagent.api.profile import write_private
-    from meshagent.api.tokens.token import ParticipantToken
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A URL that takes calls, and the name and role with which what answers there joins the room."""
 
-    key = await signing_key(target)
-    claims: dict[str, Any] = {"meshagent_dev_services": [service.model_dump(mode="json", exclude_none=True)]}
-    if max_runtime is not None:
-        claims["max_runtime_seconds"] = max_runtime
-    token = ParticipantToken(
-        name=target.name or DEFAULT_NAME, project_id=key.project_id, api_key_id=key.key_id, extra_payload=claims
-    )
-    token.add_room_grant(room_name=named_room(target), role=target.role)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "token")
-        write_private(path, token.to_jwt(secret=key.secret))
-        yield replace(target, token_path=path)
+    url: str
+    name: str
+    role: str
+
+
+def invitations(service: Service) -> list[Invitation]:
+    """The calls that a room makes to a service when it starts (spec room-protocol 7.4).
+
+    Raises:
+        UsageError: The service has no URL, or nothing that can be called.
+    """
+    if service.url is None:
+        raise UsageError(f"{service.name} runs from an image: only a service with a `url` can be tried from here")
+    base, role = service.url.rstrip("/"), service.role or "agent"
+    found = [] if service.ports else [Invitation(base, service.name, role)]
+    for port in (service.ports or {}).values():
+        if port.endpoints is None and port.type in (None, "meshagent.callable"):
+            found.append(Invitation(_joined(base, port.path), port.participant_name or service.name, role))
+        found += [
+            Invitation(_joined(base, endpoint.path), endpoint.participant_name or service.name, endpoint.role or role)
+            for endpoint in port.endpoints or []
+            if endpoint.type == "meshagent.callable"
+        ]
+    if not found:
+        raise UsageError(f"{service.name} has no endpoint of the type meshagent.callable")
+    return found
+
+
+def _joined(base: str, path: str | None) -> str:
+    return f"{base}/{path.lstrip('/')}" if path else base
