@@ -25,6 +25,8 @@ from meshagent.server.rooms.participant import Participant
 
 log = logging.getLogger(__name__)
 
+_LEAVE_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class RoomKey:
@@ -217,6 +219,8 @@ class Room(RoomMembership):
             drop: Cut the sockets without a close frame, so that current clients come back to the server that
                 takes over.
         """
+        if drop:
+            await self._let_answers_leave()
         for connection in list(self._connections.values()):
             if drop:
                 connection.drop()
@@ -234,6 +238,15 @@ class Room(RoomMembership):
                 await service.close()
             except Exception:
                 log.exception("%s of room %s failed to close", type(service).__name__, self.name)
+
+    async def _let_answers_leave(self) -> None:
+        """Give what is written already a moment to leave: cutting a socket discards what still waits in it."""
+        leaving = [asyncio.ensure_future(connection.sent()) for connection in self._connections.values()]
+        if leaving:
+            _, late = await asyncio.wait(leaving, timeout=_LEAVE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     # --- attributes ----------------------------------------------------------------------------------
 

@@ -1,0 +1,190 @@
+"""The document service without a wire: turns, saving, unloading, and a disk that refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from meshagent.api.errors import LimitExceededError, NotFoundError
+from meshagent.server.services.documents.ports import Update
+from meshagent.server.services.documents.service import DocumentService, DocumentSession
+from meshagent.server.stores.errors import StoreFailedError
+from meshagent.server.stores.memory_documents import MemoryDocumentLog
+from tests.support.documents import Copy
+from tests.support.fake_room import FakeRoom
+
+PATH = "a.document"
+
+
+class Files:
+    """The room's files, in memory."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    async def read_file(self, path: str) -> bytes | None:
+        return self.files.get(path)
+
+    async def publish_document(self, path: str, state: bytes, *, participant_id: str | None) -> None:
+        self.files[path] = state
+
+
+class FailingLog(MemoryDocumentLog):
+    """A log whose disk can be made to refuse."""
+
+    failing = False
+
+    def append(self, incarnation: int, update: bytes) -> asyncio.Future[int]:
+        if not self.failing:
+            return super().append(incarnation, update)
+        refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        refused.set_exception(StoreFailedError("no space left on device"))
+        return refused
+
+    async def write_snapshot(self, incarnation: int, state: bytes, *, upto_seq: int) -> None:
+        if self.failing:
+            raise StoreFailedError("no space left on device")
+        await super().write_snapshot(incarnation, state, upto_seq=upto_seq)
+
+
+class Watcher:
+    """A subscriber that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.updates: list[bytes] = []
+        self.end: str | None = None
+
+    def push(self, update: Update) -> None:
+        self.updates.append(update.data)
+
+    def ended(self, reason: str) -> None:
+        self.end = reason
+
+
+class Scene:
+    """One room's documents, with everything around them in memory."""
+
+    def __init__(self, max_bytes: int = 1_000_000) -> None:
+        self.room = FakeRoom()
+        self.log = FailingLog()
+        self.files = Files()
+        self.service = DocumentService(self.room, self.log, self.files, max_bytes=max_bytes, save_delay=0.0)
+
+    async def watch(self, path: str = PATH) -> tuple[DocumentSession, Watcher, Copy]:
+        watcher = Watcher()
+        async with self.service.using(path, create=True) as document:
+            session = self.service.subscribe(document, watcher)
+            return session, watcher, Copy(document.document.encode_state())
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    yield scene
+    await scene.service.close()
+    await scene.room.settle()
+
+
+async def durable(done: asyncio.Future[None] | None) -> None:
+    assert done is not None
+    async with asyncio.timeout(5):
+        await done
+
+
+async def test_edits_of_one_turn_are_one_record_and_one_message(scene: Scene) -> None:
+    session, own, copy = await scene.watch()
+    _, other, _ = await scene.watch()
+    pending = [session.apply(copy.append("heading", **{"$id": str(n), "text": "t"}), "alice") for n in range(5)]
+    for done in pending:
+        await durable(done)
+    assert len(other.updates) == 1
+    assert own.updates == []
+    stored = await scene.log.load("project/room", PATH)
+    assert stored is not None
+    assert len(stored.updates) <= 2, "the state it began with, and the turn"
+    assert await scene.service.describe(PATH) == {"document": {"content": [{"heading": {"text": "t"}}] * 5}}
+
+
+async def test_authors_of_one_turn_get_what_the_others_did(scene: Scene) -> None:
+    first, first_watcher, first_copy = await scene.watch()
+    second, second_watcher, second_copy = await scene.watch()
+    a = first.apply(first_copy.append("heading", **{"$id": "a", "text": "a"}), "alice")
+    b = second.apply(second_copy.append("body", **{"$id": "b", "text": "b"}), "bob")
+    await durable(a)
+    await durable(b)
+    for copy, watcher in ((first_copy, first_watcher), (second_copy, second_watcher)):
+        (update,) = watcher.updates
+        copy.doc.apply_update(update)
+        assert sorted(copy.tags) == ["body", "heading"]
+
+
+async def test_a_disk_that_refuses_fails_the_edit_loudly_and_loses_nothing(scene: Scene) -> None:
+    session, _, copy = await scene.watch()
+    scene.log.failing = True
+    with pytest.raises(StoreFailedError):
+        await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "unsaved"}), "alice"))
+    session.close()
+    await asyncio.sleep(0.02)
+    assert await scene.service.describe(PATH) == {"document": {"content": [{"heading": {"text": "unsaved"}}]}}, (
+        "nobody watches it, but it is not on disk either: it must stay loaded"
+    )
+    scene.log.failing = False
+    session, _, copy = await scene.watch()
+    await durable(session.apply(copy.append("heading", **{"$id": "2", "text": "saved"}), "alice"))
+    stored = await scene.log.load("project/room", PATH)
+    assert stored is not None
+    rebuilt = Copy(stored.snapshot or b"")
+    for update in stored.updates:
+        rebuilt.doc.apply_update(update)
+    assert [attributes["text"] for attributes in rebuilt.attributes] == ["unsaved", "saved"]
+
+
+async def test_the_file_shows_the_document_a_moment_later(scene: Scene) -> None:
+    session, _, copy = await scene.watch()
+    await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "t"}), "alice"))
+    await scene.service.before_read(PATH)
+    assert Copy(scene.files.files[PATH]).tags == ["heading"]
+
+
+async def test_a_deleted_document_ends_for_its_watchers_and_starts_empty(scene: Scene) -> None:
+    session, watcher, copy = await scene.watch()
+    await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "t"}), "alice"))
+    await scene.service.before_delete(PATH)
+    scene.files.files.pop(PATH, None)
+    assert watcher.end is not None
+    with pytest.raises(NotFoundError):
+        await scene.service.describe(PATH)
+    _, _, fresh = await scene.watch()
+    assert fresh.tags == []
+
+
+async def test_a_moved_document_keeps_its_watchers(scene: Scene) -> None:
+    session, _, copy = await scene.watch("a/one.document")
+    await scene.service.before_move("a", "b")
+    scene.files.files["b/one.document"] = scene.files.files.pop("a/one.document")
+    await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "t"}), "alice"))
+    assert await scene.service.describe("b/one.document") == {"document": {"content": [{"heading": {"text": "t"}}]}}
+    with pytest.raises(NotFoundError):
+        await scene.service.describe("a/one.document")
+
+
+async def test_a_document_that_would_grow_too_large_refuses_the_edit() -> None:
+    scene = Scene(max_bytes=500)
+    session, _, copy = await scene.watch()
+    with pytest.raises(LimitExceededError):
+        session.apply(copy.append("heading", **{"$id": "1", "text": "x" * 1000}), "alice")
+    await scene.service.close()
+    await scene.room.settle()
+
+
+async def test_a_file_that_is_a_document_is_taken_over(scene: Scene) -> None:
+    source = Copy()
+    source.append("heading", **{"$id": "1", "text": "imported"})
+    scene.files.files["state.document"] = source.doc.get_update()
+    scene.files.files["json.document"] = b'{"document": {"content": [{"body": {"text": "from JSON"}}]}}'
+    assert await scene.service.describe("state.document") == {
+        "document": {"content": [{"heading": {"text": "imported"}}]}
+    }
+    assert await scene.service.describe("json.document") == {"document": {"content": [{"body": {"text": "from JSON"}}]}}
