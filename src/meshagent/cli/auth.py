@@ -67,7 +67,9 @@ async def whoami(api_url: ApiUrl = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(facts)
         return
-    print_rows([{"": name, "value": value} for name, value in facts.items()], ("", "value"), as_json=False)
+    print_rows(
+        [{"setting": name, "value": value} for name, value in facts.items()], ("setting", "value"), as_json=False
+    )
 
 
 async def _facts(api_url: str | None) -> dict[str, Any]:

@@ -94,7 +94,7 @@ async def find_agent(room: RoomClient, name: str | None, wait: float) -> RemoteP
     raise CommandError(
         f"there is no agent{f' {name!r}' if name else ''} in the room",
         code=ExitCode.NOT_FOUND,
-        hint="`meshagent call agent` or `meshagent service run` brings one",
+        hint="`meshagent chatbot join` brings one, as do `meshagent service run` and `meshagent call agent`",
     )
 
 

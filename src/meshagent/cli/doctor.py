@@ -158,7 +158,8 @@ async def _accounts(target: RoomTarget) -> Finding:
         return Finding(
             "accounts", "warning", f"not open: {reason}", "`meshagent auth login`, where projects and keys are managed"
         )
-    return Finding("accounts", "ok", f"open as {identity['kind']} {identity['name'] or ''}".rstrip())
+    who = " ".join(dict.fromkeys(filter(None, (identity["kind"], identity["name"]))))
+    return Finding("accounts", "ok", f"open as {who}")
 
 
 async def _room(target: RoomTarget) -> Finding:
