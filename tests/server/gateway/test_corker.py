@@ -31,7 +31,7 @@ def loop() -> FakeLoop:
 
 @pytest.fixture
 def corker(loop: FakeLoop) -> Corker:
-    return Corker(loop.as_loop())
+    return Corker(loop.as_loop(), loop.time)
 
 
 def test_a_light_load_is_flushed_in_the_next_turn(loop: FakeLoop, corker: Corker) -> None:
