@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 JOINED: Final = "room.participant_joined"
 DROPPED: Final = "session.events_dropped"
-_BATCH: Final = 500
+_BATCH: Final = 1000
 _EVENT_ROWS: Final = insert(
     table(
         "session_events",
@@ -63,7 +63,7 @@ class SessionLimits:
     max_event_bytes: int = 16 * 1024
     max_sessions: int = 100_000
     keep_days: float = 30.0
-    write_interval: float = 0.25
+    write_interval: float = 1.0
     prune_interval: float = 3600.0
 
 

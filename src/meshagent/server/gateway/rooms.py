@@ -42,11 +42,18 @@ class RoomDoor:
         """Handler of `GET /rooms/{room}`."""
         name = room_name_of(request)
         admission = self._doorkeeper.admit(request, name)
-        async with self._opened(RoomKey(admission.project_id, name)) as room:
-            if room.is_full:
-                raise LimitExceededError(f"the room {name} is full", limit=room.max_connections)
-            self._check_dev_services(admission, room)
-            return self._shell.upgrade(request, room.connection_for(admission))
+        key = RoomKey(admission.project_id, name)
+        running = self._directory.find(key)
+        if running is not None:  # nothing is awaited from here on, so it cannot end under us
+            return self._let_in(request, admission, running)
+        async with self._opened(key) as room:
+            return self._let_in(request, admission, room)
+
+    def _let_in(self, request: web.Request, admission: Admission, room: FurnishedRoom) -> web.StreamResponse:
+        if room.is_full:
+            raise LimitExceededError(f"the room {room.name} is full", limit=room.max_connections)
+        self._check_dev_services(admission, room)
+        return self._shell.upgrade(request, room.connection_for(admission))
 
     @asynccontextmanager
     async def visit(self, request: web.Request) -> AsyncIterator[tuple[Admission, FurnishedRoom]]:
