@@ -67,7 +67,8 @@ class LimitSettings(Settings):
     )
     tool_call_timeout: Seconds = Field(
         default=600.0,
-        description="Longest that a tool may take when an MCP client calls it; within rooms calls wait for as long as their host stays.",
+        description="Longest that a tool may take when an MCP client calls it; within rooms calls wait for as long as"
+        " their host stays.",
     )
     ping_interval: Seconds = Field(default=30.0, description="Silence of a client after which the server pings it.")
     ping_timeout: Seconds = Field(default=20.0, description="Silence after that ping which ends the connection.")
