@@ -157,16 +157,16 @@ def test_document_rules_with_a_trailing_star(path: str, read: bool, write: bool)
         ("pub", True, False),
         ("pub2/a", False, False),
         ("pub/drop/a", True, False),  # the first matching rule decides
-        ("work/a", True, True),
-        ("/work/", True, True),
-        ("work/../secret", False, False),
-        ("work\\..\\secret", False, False),
+        ("plans/a", True, True),
+        ("/plans/", True, True),
+        ("plans/../secret", False, False),
+        ("plans\\..\\secret", False, False),
         ("", False, False),
         ("secret", False, False),
     ],
 )
 def test_storage_rules_are_folders_in_order(path: str, read: bool, write: bool) -> None:
-    rules = [{"path": "/pub/", "read_only": True}, {"path": "pub/drop"}, {"path": "work"}]
+    rules = [{"path": "/pub/", "read_only": True}, {"path": "pub/drop"}, {"path": "plans"}]
     scope = ApiScope.from_json({"storage": {"paths": rules}})
     assert (allows(scope.require_storage_read, path), allows(scope.require_storage_write, path)) == (read, write)
     assert allows(scope.require_storage, path, "delete") is write
