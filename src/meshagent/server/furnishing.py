@@ -20,8 +20,10 @@ from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomKey, RoomParts
 from meshagent.server.services.agents.builtin_agents import AgentsToolkit
 from meshagent.server.services.agents.service import AgentsService
+from meshagent.server.services.database.dataset import DatasetService
 from meshagent.server.services.database.engine import DatabaseEngine
 from meshagent.server.services.database.service import DatabaseService
+from meshagent.server.services.database.sql_service import SqlService
 from meshagent.server.services.developer import DeveloperService
 from meshagent.server.services.documents.service import DocumentService
 from meshagent.server.services.livekit import LivekitServer, LivekitService
@@ -126,6 +128,8 @@ class RoomFurnisher:
         messaging = MessagingService(room)
         folder = self._stores.tables.folder(key.project_id, room.storage_name)
         database = DatabaseService(self._stores.tables, folder)
+        dataset = DatasetService(database)
+        sql = SqlService(dataset)
         queues = QueuesService(room, self._stores.queues, max_messages=limits.max_queue_messages)
         livekit = LivekitService(room, self._livekit)
         storage = StorageService(
@@ -159,11 +163,13 @@ class RoomFurnisher:
                 documents=documents,
                 developer=developer,
                 messages=MessageStreams(room, agents.calls, invoke_host),
+                dataset=dataset,
+                sql=sql,
             ),
             invoke_host,
             lambda: room.dispatcher,
         )
-        serving = (messaging, storage, flat_documents, queues, agents, database, livekit, developer)
+        serving = (messaging, storage, flat_documents, queues, agents, database, dataset, sql, livekit, developer)
         room.furnish(
             RoomParts(
                 served=[operation for service in serving for operation in service.operations()],
@@ -177,6 +183,7 @@ class RoomFurnisher:
                     storage,
                     flat_documents,
                     documents,
+                    sql,
                     database,
                     livekit,
                     developer,

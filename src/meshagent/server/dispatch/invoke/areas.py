@@ -1,4 +1,4 @@
-"""The room's own toolkits as today's clients know them (spec room-protocol-current 2.7 to 2.11, 2.16)."""
+"""The room's own toolkits as today's clients know them (spec room-protocol-current 2.7 to 2.12, 2.16)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from meshagent.api.contracts import messaging as messaging_api
 from meshagent.api.contracts import queues as queues_api
 from meshagent.api.contracts import storage as storage_api
 from meshagent.api.wire import jsontext
+from meshagent.server.dispatch.invoke.dataset import database_area, dataset_area
 from meshagent.server.dispatch.invoke.dialect import Area
 from meshagent.server.dispatch.invoke.documents import SyncStreams
 from meshagent.server.dispatch.invoke.files import DownloadWork, UploadWork
 from meshagent.server.dispatch.invoke.logs import LogWork
 from meshagent.server.dispatch.invoke.message_streams import MessageStreams
 from meshagent.server.dispatch.invoke.tools import Adapted, DirectTool, UnaryTool, WorkTool, attachment_of, text_of
+from meshagent.server.services.database.dataset import DatasetService
+from meshagent.server.services.database.sql_service import SqlService
 from meshagent.server.services.developer import DeveloperService
 from meshagent.server.services.documents.service import DocumentService
 from meshagent.server.services.storage import StorageService
@@ -49,6 +52,8 @@ def areas(
     documents: DocumentService,
     developer: DeveloperService,
     messages: MessageStreams,
+    dataset: DatasetService,
+    sql: SqlService,
 ) -> dict[str, Area]:
     """Every area by its toolkit name."""
     sync = SyncStreams(documents)
@@ -88,6 +93,8 @@ def areas(
             **{level: UnaryTool(developer_api.LOG, _level(level)) for level in ("info", "warning", "error")},
             "logs": WorkTool(LogWork(developer), "developer"),
         },
+        "dataset": dataset_area(dataset, sql),
+        "database": database_area(),
         "livekit": {"connect": UnaryTool(livekit_api.CONNECT)},
     }
 

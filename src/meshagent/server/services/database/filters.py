@@ -7,6 +7,7 @@ taken apart into tokens, bounded, rewritten and put together again. What is not 
 the engine judges it.
 
     "text"                  'text', JSON escapes resolved; doubled quotes are quotes too
+    "name"                  `name`, for clients of the current generation, who write standard SQL
     `name`, 'text'          stay
     x = null, x != null     x IS NULL, x IS NOT NULL
     day = '2025-01-02'      day = date '2025-01-02', where `day` is a date or timestamp column
@@ -23,7 +24,17 @@ from typing import Literal, NamedTuple
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.server.services.database.temporal import parse_date, parse_timestamp
 
-__all__ = ["MAX_DEPTH", "MAX_LENGTH", "Temporal", "names_in", "quote_text", "translate_expression", "translate_filter"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_LENGTH",
+    "Temporal",
+    "Token",
+    "names_in",
+    "quote_text",
+    "tokens_of",
+    "translate_expression",
+    "translate_filter",
+]
 
 Temporal = Literal["date", "timestamp"]
 
@@ -59,7 +70,9 @@ _TYPED_BY = frozenset({"date", "timestamp", "time", "interval"})
 _COMPARISONS = _EQUAL | _UNEQUAL | {"<", "<=", ">", ">="}
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A piece of SQL text; `kind` is a name of a group of `_TOKEN`."""
+
     kind: str
     text: str
 
@@ -67,15 +80,18 @@ class _Token(NamedTuple):
         return self.kind == "word" and self.text.lower() == word
 
 
-_END = _Token("end", "")
+_END = Token("end", "")
 
 
-def translate_filter(text: str | None, temporal: Mapping[str, Temporal] | None = None) -> str | None:
+def translate_filter(
+    text: str | None, temporal: Mapping[str, Temporal] | None = None, *, quoted_names: bool = False
+) -> str | None:
     """The engine's spelling of a filter; None, which is no filter, for blank text.
 
     Args:
         text: As the client sent it.
         temporal: The table's date and timestamp columns.
+        quoted_names: Whether double quotes are around names, as in standard SQL, and not around texts.
 
     Raises:
         InvalidRequestError: A quote is not closed.
@@ -83,19 +99,23 @@ def translate_filter(text: str | None, temporal: Mapping[str, Temporal] | None =
     """
     if text is None or not text.strip():
         return None
-    return translate_expression(text, temporal)
+    return translate_expression(text, temporal, quoted_names=quoted_names)
 
 
-def translate_expression(text: str, temporal: Mapping[str, Temporal] | None = None) -> str:
+def translate_expression(
+    text: str, temporal: Mapping[str, Temporal] | None = None, *, quoted_names: bool = False
+) -> str:
     """As `translate_filter`, for an expression that has to be there."""
     if len(text) > MAX_LENGTH:
         raise LimitExceededError(f"an SQL text has at most {MAX_LENGTH} characters", limit=MAX_LENGTH)
-    tokens = list(_tokens(text))
+    tokens = list(tokens_of(text))
     _check_depth(tokens)
+    if quoted_names:
+        tokens = [_as_name(token) if token.kind == "quoted" else token for token in tokens]
     significant = [index for index, token in enumerate(tokens) if token.kind != "space"]
     view = [tokens[index] for index in significant]
     for index, replacement in _replacements(view, temporal or {}).items():
-        tokens[significant[index]] = _Token("done", replacement)
+        tokens[significant[index]] = Token("done", replacement)
     return "".join(" " if token.kind == "space" else token.text for token in tokens).strip()
 
 
@@ -106,16 +126,25 @@ def quote_text(text: str) -> str:
 
 def names_in(expression: str) -> set[str]:
     """The words and identifiers in an expression, in lower case: all columns it reads are among them."""
-    tokens = list(_tokens(expression))
+    tokens = list(tokens_of(expression))
     bare = {token.text.lower() for token in tokens if token.kind == "word"}
     return bare | {_identifier(token).lower() for token in tokens if token.kind == "identifier"}
 
 
-def _identifier(token: _Token) -> str:
+def _identifier(token: Token) -> str:
     return token.text[1:-1].replace("``", "`")
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def _as_name(token: Token) -> Token:
+    return Token("identifier", "`" + token.text[1:-1].replace('""', '"').replace("`", "``") + "`")
+
+
+def tokens_of(text: str) -> Iterator[Token]:
+    """The tokens of an SQL text, spaces and comments among them.
+
+    Raises:
+        InvalidRequestError: A quote is not closed.
+    """
     position = 0
     while position < len(text):
         match = _TOKEN.match(text, position)
@@ -125,11 +154,11 @@ def _tokens(text: str) -> Iterator[_Token]:
                 f"this SQL has a quote that is not closed, or a strange character, at {excerpt!r}"
             )
         assert match.lastgroup is not None
-        yield _Token(match.lastgroup, match.group())
+        yield Token(match.lastgroup, match.group())
         position = match.end()
 
 
-def _replacements(tokens: Sequence[_Token], temporal: Mapping[str, Temporal]) -> dict[int, str]:
+def _replacements(tokens: Sequence[Token], temporal: Mapping[str, Temporal]) -> dict[int, str]:
     """What to write in place of which tokens. Spaces must not be among `tokens`."""
     texts = {index: _text(token) for index, token in enumerate(tokens) if token.kind in ("string", "quoted")}
     found = {index: quote_text(text) for index, text in texts.items() if tokens[index].kind == "quoted"}
@@ -144,7 +173,7 @@ def _replacements(tokens: Sequence[_Token], temporal: Mapping[str, Temporal]) ->
     return found
 
 
-def _text(token: _Token) -> str:
+def _text(token: Token) -> str:
     """The text that a string in either kind of quotes stands for."""
     inner = token.text[1:-1]
     return inner.replace("''", "'") if token.kind == "string" else _ESCAPE.sub(_unescape, inner)
@@ -164,7 +193,7 @@ def _unescape(match: re.Match[str]) -> str:
 # --- dates and times ---------------------------------------------------------------------------------
 
 
-def _temporal_kind(tokens: Sequence[_Token], index: int, temporal: Mapping[str, Temporal]) -> Temporal | None:
+def _temporal_kind(tokens: Sequence[Token], index: int, temporal: Mapping[str, Temporal]) -> Temporal | None:
     """Which temporal column the token at `index` is, if it is one by itself and not a part of a path or a call."""
     token = tokens[index]
     if token.kind == "word":
@@ -178,7 +207,7 @@ def _temporal_kind(tokens: Sequence[_Token], index: int, temporal: Mapping[str, 
     return temporal.get(name)
 
 
-def _compared(tokens: Sequence[_Token], column: int) -> Iterator[int]:
+def _compared(tokens: Sequence[Token], column: int) -> Iterator[int]:
     """Where the strings are that the column at `column` is compared with."""
     if _at(tokens, column - 1).text in _COMPARISONS and _is_string(tokens, column - 2):
         yield column - 2
@@ -201,11 +230,11 @@ def _compared(tokens: Sequence[_Token], column: int) -> Iterator[int]:
             following += 1
 
 
-def _at(tokens: Sequence[_Token], index: int) -> _Token:
+def _at(tokens: Sequence[Token], index: int) -> Token:
     return tokens[index] if 0 <= index < len(tokens) else _END
 
 
-def _is_string(tokens: Sequence[_Token], index: int) -> bool:
+def _is_string(tokens: Sequence[Token], index: int) -> bool:
     """Whether a string is there that is not part of a typed literal, such as `date '2025-01-02'`."""
     return _at(tokens, index).kind in ("string", "quoted") and _at(tokens, index - 1).text.lower() not in _TYPED_BY
 
@@ -249,7 +278,7 @@ class _Depth:
     levels: list[_Level] = field(default_factory=lambda: [_Level()])
     junctions: int = 0
 
-    def add(self, token: _Token) -> None:
+    def add(self, token: Token) -> None:
         level = self.levels[-1]
         if token.text in ("(", "["):
             self.levels.append(_Level())
@@ -269,7 +298,7 @@ class _Depth:
             level.current += 1
 
 
-def _check_depth(tokens: Sequence[_Token]) -> None:
+def _check_depth(tokens: Sequence[Token]) -> None:
     depth = _Depth()
     for token in tokens:
         depth.add(token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from lancedb import AsyncTable
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, LimitExceededError
 from meshagent.server.services.database.columns import vector_columns
 
-__all__ = ["Search", "run_search"]
+__all__ = ["MAX_RANKED_LIMIT", "Found", "Search", "open_search", "run_search"]
 
 DEFAULT_RANKED_LIMIT = 10
 MAX_RANKED_LIMIT = 10_000
@@ -31,14 +32,28 @@ class Search:
     limit: int | None
     offset: int | None
     select: list[str] | None
+    text_columns: list[str] | None = None
 
     @property
     def ranked(self) -> bool:
         return self.text is not None or self.vector is not None
 
 
-async def run_search(table: AsyncTable, schema: pa.Schema, search: Search, *, max_bytes: int) -> pa.Table:
-    """The rows found: columns in the table's order, in ranked searches followed by the rank.
+class Found:
+    """The rows of a search as they are found: columns in the table's order, in ranked searches followed by the rank."""
+
+    def __init__(self, batches: Any, columns: list[str]) -> None:
+        self._batches = batches
+        self._columns = columns
+        self.schema: pa.Schema = pa.schema([batches.schema.field(name) for name in columns])
+
+    async def __aiter__(self) -> AsyncIterator[pa.RecordBatch]:
+        async for batch in self._batches:
+            yield batch.select(self._columns)
+
+
+async def open_search(table: AsyncTable, schema: pa.Schema, search: Search) -> Found:
+    """Begin a search.
 
     A filter applies before the ranking. Vectors are compared by L2 distance; text and vector together are ranked
     by reciprocal-rank fusion.
@@ -46,19 +61,28 @@ async def run_search(table: AsyncTable, schema: pa.Schema, search: Search, *, ma
     Raises:
         InvalidRequestError: A limit, a column or a vector that does not fit.
         InvalidStateError: A search for text in a table without a full-text index.
-        LimitExceededError: The rows take more than `max_bytes`.
     """
     _check(search, schema)
-    if search.limit == 0:
-        return pa.table({})
     query = _narrowed(table.query(), search)
     if search.vector is not None:
         query = query.nearest_to(search.vector).column(_vector_column(schema, search.vector))
         query = query.refine_factor(REFINE_FACTOR)
     if search.text is not None:
-        query = query.nearest_to_text(search.text, columns=await _text_columns(table))
-    found = await _collected(query, max_bytes)
-    return found.select(_columns_in_order(found, schema, search))
+        query = query.nearest_to_text(search.text, columns=await _text_columns(table, search.text_columns))
+    batches = await query.to_batches()
+    return Found(batches, _columns_in_order(batches.schema.names, schema, search))
+
+
+async def run_search(table: AsyncTable, schema: pa.Schema, search: Search, *, max_bytes: int) -> pa.Table:
+    """All rows of a search; errors as `open_search`.
+
+    Raises:
+        LimitExceededError: The rows take more than `max_bytes`.
+    """
+    if search.limit == 0:
+        _check(search, schema)
+        return pa.table({})
+    return await _collected(await open_search(table, schema, search), max_bytes)
 
 
 def _check(search: Search, schema: pa.Schema) -> None:
@@ -105,18 +129,20 @@ def _vector_column(schema: pa.Schema, vector: list[float]) -> str:
     raise InvalidRequestError(f"the vector has {len(vector)} numbers, the table has {known}")
 
 
-async def _text_columns(table: AsyncTable) -> list[str]:
+async def _text_columns(table: AsyncTable, wanted: list[str] | None) -> list[str]:
     columns = [column for index in await table.list_indices() if index.index_type == "FTS" for column in index.columns]
     if not columns:
         raise InvalidStateError("the table has no full-text search index: create one to search for text")
-    return columns
+    for name in wanted or ():
+        if name not in columns:
+            raise InvalidStateError(f"column {name!r} has no full-text search index: create one to search it for text")
+    return wanted or columns
 
 
-async def _collected(query: Any, max_bytes: int) -> pa.Table:
-    reader = await query.to_batches()
+async def _collected(found: Found, max_bytes: int) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     size = 0
-    async for batch in reader:
+    async for batch in found:
         size += batch.nbytes
         if size > max_bytes:
             raise LimitExceededError(
@@ -124,10 +150,10 @@ async def _collected(query: Any, max_bytes: int) -> pa.Table:
                 limit=max_bytes,
             )
         batches.append(batch)
-    return pa.Table.from_batches(batches, reader.schema)
+    return pa.Table.from_batches(batches, found.schema)
 
 
-def _columns_in_order(found: pa.Table, schema: pa.Schema, search: Search) -> list[str]:
+def _columns_in_order(found: list[str], schema: pa.Schema, search: Search) -> list[str]:
     wanted = set(search.select) if search.select else set(schema.names)
-    names = [name for name in schema.names if name in wanted and name in found.column_names]
-    return names + [name for name in _RANK_COLUMNS if name in found.column_names]
+    names = [name for name in schema.names if name in wanted and name in found]
+    return names + [name for name in _RANK_COLUMNS if name in found]

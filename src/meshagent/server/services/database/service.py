@@ -99,9 +99,9 @@ class DatabaseService:
             AlreadyExistsError: The table exists, and the mode is `create`.
             LimitExceededError: The room has as many tables as it may have.
         """
-        _check_name(request.name)
+        check_name(request.name)
         rows = None if request.data is None else _as_rows(request.data)
-        tables = await self._opened(make=True)
+        tables = await self.opened(make=True)
         assert tables is not None
         await tables.create(request.name, rows=rows, types=request.schema or None, mode=request.mode)
         return api.TableResult(table=request.name)
@@ -112,9 +112,9 @@ class DatabaseService:
         Raises:
             NotFoundError: There is none, and `ignore_missing` is false.
         """
-        _check_name(request.name)
+        check_name(request.name)
         ignore_missing = request.ignore_missing or request.ignore_missing_in_camel_case
-        tables = await self._opened(make=False)
+        tables = await self.opened(make=False)
         existed = tables is not None and await tables.drop(request.name)
         if not existed and not ignore_missing:
             raise no_such_table(request.name)
@@ -122,12 +122,12 @@ class DatabaseService:
 
     async def add_columns(self, caller: Participant, request: api.AddColumnsRequest) -> api.TableResult:
         """Add columns whose values are computed for each row; other rows may leave them null."""
-        await (await self._with(request.table)).add_columns(request.table, request.new_columns)
+        await (await self.tables_with(request.table)).add_columns(request.table, request.new_columns)
         return api.TableResult(table=request.table)
 
     async def drop_columns(self, caller: Participant, request: api.DropColumnsRequest) -> api.DropColumnsResult:
         """Remove columns, all or none."""
-        await (await self._with(request.table)).drop_columns(request.table, request.columns)
+        await (await self.tables_with(request.table)).drop_columns(request.table, request.columns)
         return api.DropColumnsResult(table=request.table, dropped_columns=request.columns)
 
     # --- rows ------------------------------------------------------------------------------------------
@@ -135,24 +135,24 @@ class DatabaseService:
     async def insert(self, caller: Participant, request: api.InsertRequest) -> api.InsertResult:
         """Add rows, all of the request or none, in the order in which requests come."""
         rows = _as_rows(request.records)
-        await (await self._with(request.table)).insert(request.table, rows)
+        await (await self.tables_with(request.table)).insert(request.table, rows)
         return api.InsertResult(table=request.table, result=api.InsertCounts(inserted=len(rows)))
 
     async def update(self, caller: Participant, request: api.UpdateRequest) -> api.WhereResult:
         """Change the rows that a filter selects, by values, by expressions, or by both at once."""
-        await (await self._with(request.table)).update(
+        await (await self.tables_with(request.table)).update(
             request.table, request.where, values=request.values or {}, expressions=request.values_sql or {}
         )
         return api.WhereResult(table=request.table, where=request.where)
 
     async def delete(self, caller: Participant, request: api.DeleteRequest) -> api.WhereResult:
         """Delete the rows that a filter selects."""
-        await (await self._with(request.table)).delete(request.table, request.where)
+        await (await self.tables_with(request.table)).delete(request.table, request.where)
         return api.WhereResult(table=request.table, where=request.where)
 
     async def merge(self, caller: Participant, request: api.MergeRequest) -> api.MergeResult:
         """Update rows by the value of a column, and insert the records that match none."""
-        await (await self._with(request.table)).merge(request.table, request.on, _as_rows(request.records))
+        await (await self.tables_with(request.table)).merge(request.table, request.on, _as_rows(request.records))
         return api.MergeResult(table=request.table, on=request.on)
 
     async def search(self, caller: Participant, request: api.SearchRequest) -> api.SearchResult:
@@ -162,7 +162,7 @@ class DatabaseService:
             InvalidStateError: A search for text in a table without a full-text index.
             LimitExceededError: The rows found take more memory than one answer may.
         """
-        tables = await self._with(request.table)
+        tables = await self.tables_with(request.table)
         rows = await tables.search(
             request.table,
             where=request.where,
@@ -178,7 +178,7 @@ class DatabaseService:
 
     async def optimize(self, caller: Participant, request: api.TableRequest) -> api.TableResult:
         """Put small files together, bring indexes up to date, remove old versions."""
-        await (await self._with(request.table)).optimize(request.table)
+        await (await self.tables_with(request.table)).optimize(request.table)
         return api.TableResult(table=request.table)
 
     async def create_vector_index(self, caller: Participant, request: api.IndexRequest) -> api.TableResult:
@@ -195,25 +195,25 @@ class DatabaseService:
 
     async def list_indexes(self, caller: Participant, request: api.TableRequest) -> api.ListIndexesResult:
         """The indexes of a table."""
-        tables = await self._with(request.table)
+        tables = await self.tables_with(request.table)
         return api.ListIndexesResult(indexes=await tables.list_indexes(request.table))
 
     async def _create_index(self, kind: IndexKind, request: api.IndexRequest) -> api.TableResult:
-        tables = await self._with(request.table)
+        tables = await self.tables_with(request.table)
         await tables.create_index(request.table, kind, request.column, replace=request.replace)
         return api.TableResult(table=request.table)
 
     # --- opening ---------------------------------------------------------------------------------------
 
-    async def _with(self, table: str) -> RoomTables:
+    async def tables_with(self, table: str) -> RoomTables:
         """The tables of the room, for an operation on one of them."""
-        _check_name(table)
-        tables = await self._opened(make=False)
+        check_name(table)
+        tables = await self.opened(make=False)
         if tables is None:
             raise no_such_table(table)
         return tables
 
-    async def _opened(self, *, make: bool) -> RoomTables | None:
+    async def opened(self, *, make: bool) -> RoomTables | None:
         """The tables of the room, in the order of the calls; None without `make` if it never had any."""
         async with self._opening:
             if self._closed:
@@ -223,7 +223,7 @@ class DatabaseService:
             return self._tables
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Raise InvalidRequestError unless `name` can be that of a table, and so of a folder."""
     if _NAME.fullmatch(name) is None:
         raise InvalidRequestError(

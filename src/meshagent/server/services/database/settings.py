@@ -22,12 +22,22 @@ class DatabaseLimits:
     Attributes:
         max_tables: Tables of one room.
         max_result_bytes: What the rows of one search may take, as Arrow data.
+        max_upload_bytes: What the rows of one upload may take, as Arrow data; they wait on the disk.
+        max_open_reads: Searches and queries of one participant that are being read at a time.
+        sql_memory_bytes: Memory for all SQL queries of a room together.
+        sql_timeout: Seconds that one step of a query may take: opening it, or finding the next rows.
+        sql_idle_timeout: Seconds after which an open query that nobody reads is closed.
         index_cache_bytes: Memory for parts of indexes, for all rooms together.
         metadata_cache_bytes: Memory for descriptions of files, for all rooms together.
     """
 
     max_tables: int = 1_000
     max_result_bytes: int = 64 * MIB
+    max_upload_bytes: int = 1024 * MIB
+    max_open_reads: int = 16
+    sql_memory_bytes: int = 256 * MIB
+    sql_timeout: float = 30.0
+    sql_idle_timeout: float = 60.0
     index_cache_bytes: int = 256 * MIB
     metadata_cache_bytes: int = 128 * MIB
 

@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +32,7 @@ from meshagent.server.stores.disk import Disk
 from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.health import HealthMonitor
 
-__all__ = ["Table"]
+__all__ = ["Table", "Tidied"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,16 @@ COMPONENT = "tables"
 _MANY_VALUES = 2_000
 _KEEP_ALL = timedelta(days=365 * 100)
 _KEEP_LATEST = timedelta(milliseconds=1)  # the engine warns of zero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tidied:
+    """What upkeep did: data files put together, old versions and their bytes removed."""
+
+    fragments_removed: int
+    fragments_added: int
+    bytes_removed: int
+    versions_removed: int
 
 
 class Table:
@@ -125,7 +136,7 @@ class Table:
 
     # --- writing ---------------------------------------------------------------------------------------
 
-    async def create(self, content: pa.Table, mode: CreateMode) -> None:
+    async def create(self, content: pa.Table | pa.RecordBatchReader, mode: CreateMode) -> None:
         """Make the table with its first rows. With mode `overwrite` readers go on with the old one until they end.
 
         Raises:
@@ -188,10 +199,22 @@ class Table:
 
         return await self._line.run(change)
 
-    async def optimize(self) -> None:
+    async def rename(self, target: Table) -> None:
+        """Become `target`, a table that does not exist; readers of this one are cut short."""
+
+        async def rename() -> None:
+            async with self._opening:
+                self._adopt(None)
+                self._files.forget()
+                target._adopt(None)
+                await self._on_disk(lambda: self._move_folder(target))
+
+        await target._line.run(lambda: self._line.run(rename))
+
+    async def optimize(self) -> Tidied:
         """Put small files together, bring indexes up to date, remove old versions."""
         await self._opened()
-        await self._line.run(self._optimize)
+        return await self._line.run(self._optimize)
 
     async def close(self) -> None:
         """Finish what was taken in."""
@@ -238,7 +261,7 @@ class Table:
         if self._handle is not None and (due or self._writes >= self._upkeep.at_most):
             await self._optimize()
 
-    async def _optimize(self) -> None:
+    async def _optimize(self) -> Tidied:
         """In two steps, because the old files may go only when the new ones are durable and no reader needs them."""
         handle = await self._opened()
         clock = asyncio.get_running_loop().time
@@ -246,11 +269,18 @@ class Table:
         self._writes = 0
         try:
             with engine_errors(self.name):
-                await handle.optimize(cleanup_older_than=_KEEP_ALL)
+                compaction = (await handle.optimize(cleanup_older_than=_KEEP_ALL)).compaction
             await self._sync()
+            removed = None
             if await self._readers_of_old_versions_end():
                 with engine_errors(self.name):
-                    await handle.optimize(cleanup_older_than=_KEEP_LATEST)
+                    removed = (await handle.optimize(cleanup_older_than=_KEEP_LATEST)).prune
+            return Tidied(
+                fragments_removed=compaction.fragments_removed,
+                fragments_added=compaction.fragments_added,
+                bytes_removed=0 if removed is None else removed.bytes_removed,
+                versions_removed=0 if removed is None else removed.old_versions_removed,
+            )
         finally:
             self._next_upkeep = clock() + (clock() - started) * (1 / self._upkeep.share - 1)
 
@@ -298,6 +328,17 @@ class Table:
     def _check_room_for_another(self) -> None:
         if len(table_names(self._folder.parent)) >= self._max_tables:
             raise LimitExceededError(f"a room has at most {self._max_tables} tables", limit=self._max_tables)
+
+    def _move_folder(self, target: Table) -> None:
+        if not self._files.exists():
+            raise no_such_table(self.name)
+        if target._files.exists():
+            raise table_exists(target.name)
+        with contextlib.suppress(FileNotFoundError):  # what is left of a table that was never finished
+            shutil.rmtree(target._folder)
+        os.rename(self._folder, target._folder)
+        if self._disk is not None:
+            self._disk.sync_folder(self._folder.parent)
 
     def _remove_folder(self) -> bool:
         """Rename, make that durable, then remove: a crash leaves the table or nothing, and no half of it."""

@@ -31,7 +31,7 @@ from meshagent.server.services.database.literals import sql_literal
 from meshagent.server.services.database.rows import RowReader, fold_by_key, rows_of, table_of
 from meshagent.server.services.database.search import Search, run_search
 from meshagent.server.services.database.settings import DatabaseLimits, Upkeep
-from meshagent.server.services.database.table import Table
+from meshagent.server.services.database.table import Table, Tidied
 from meshagent.server.services.database.updates import apply_update
 from meshagent.server.stores.disk import Disk
 from meshagent.server.stores.health import HealthMonitor
@@ -65,7 +65,8 @@ class RoomTables:
         self._disk = disk
         self._health = health
         self._upkeep = upkeep
-        self._limits = limits
+        self.limits = limits
+        self._renaming = asyncio.Lock()
         self._tables: dict[str, Table] = {}
         self._users: dict[str, int] = {}
         self._closed = False
@@ -114,15 +115,26 @@ class RoomTables:
             return table_of(RowReader(schema).read(rows or ()), schema)
 
         first = await asyncio.to_thread(content) if rows and len(rows) > _MANY_ROWS else content()
-        with self._using(name) as table:
+        with self.using(name) as table:
             await table.create(first, mode)
 
     async def drop(self, name: str) -> bool:
         """Remove a table; whether there was one."""
-        with self._using(name) as table:
+        with self.using(name) as table:
             return await table.drop()
 
-    async def add_columns(self, name: str, expressions: Mapping[str, str]) -> None:
+    async def rename(self, name: str, new_name: str) -> None:
+        """Give a table another name, in one step that lasts.
+
+        Raises:
+            NotFoundError: There is no table `name`.
+            AlreadyExistsError: There is one called `new_name`.
+        """
+        async with self._renaming:  # two at a time, from a to b and from b to a, would wait for each other
+            with self.using(name) as table, self.using(new_name) as target:
+                await table.rename(target)
+
+    async def add_columns(self, name: str, expressions: Mapping[str, str], *, quoted_names: bool = False) -> None:
         """Add columns, their values computed for each row; all may hold null later, literals too."""
         if not expressions:
             raise InvalidRequestError("name at least one column to add")
@@ -132,11 +144,14 @@ class RoomTables:
         async def add(table: AsyncTable) -> None:
             temporal = temporal_columns(await table.schema())
             await table.add_columns(
-                {column: translate_expression(sql, temporal) for column, sql in expressions.items()}
+                {
+                    column: translate_expression(sql, temporal, quoted_names=quoted_names)
+                    for column, sql in expressions.items()
+                }
             )
             await _adapt_new_columns(table, set(expressions))
 
-        await self._change(name, add)
+        await self.change(name, add)
 
     async def drop_columns(self, name: str, columns: Sequence[str]) -> None:
         """Remove columns, all or none."""
@@ -152,40 +167,50 @@ class RoomTables:
                 raise InvalidRequestError("a table keeps at least one column: drop the table instead")
             await table.drop_columns(list(dict.fromkeys(columns)))
 
-        await self._change(name, drop)
+        await self.change(name, drop)
 
     # --- rows ------------------------------------------------------------------------------------------
 
     async def insert(self, name: str, rows: Sequence[Row]) -> None:
         """Add rows, all or none; what a row lacks is null."""
-        with self._using(name) as table:
+        with self.using(name) as table:
             await table.insert(rows)
 
-    async def update(self, name: str, where: str, *, values: Mapping[str, Any], expressions: Mapping[str, str]) -> None:
-        """Assign values, and expressions over the old row, to the rows that `where` selects."""
+    async def update(
+        self,
+        name: str,
+        where: str,
+        *,
+        values: Mapping[str, Any],
+        expressions: Mapping[str, str],
+        quoted_names: bool = False,
+    ) -> int:
+        """Assign values, and expressions over the old row, to the rows that `where` selects; how many these were."""
         if not values and not expressions:
             raise InvalidRequestError("an update needs values or values_sql")
         if twice := values.keys() & expressions.keys():
             raise InvalidRequestError(f"column {min(twice)!r} is in values and in values_sql")
 
-        async def update(table: AsyncTable) -> None:
+        async def update(table: AsyncTable) -> int:
             reader = RowReader(await table.schema())
             temporal = temporal_columns(reader.schema)
             assigned = {column: sql_literal(reader.read_value(column, value)) for column, value in values.items()}
             for column, expression in expressions.items():
                 reader.read_value(column, None)  # does it exist?
-                assigned[column] = translate_expression(expression, temporal)
-            await apply_update(table, _required_filter(where, temporal), assigned)
+                assigned[column] = translate_expression(expression, temporal, quoted_names=quoted_names)
+            return await apply_update(table, required_filter(where, temporal, quoted_names), assigned)
 
-        await self._change(name, update)
+        return await self.change(name, update)
 
-    async def delete(self, name: str, where: str) -> None:
-        """Delete the rows that `where` selects."""
+    async def delete(self, name: str, where: str, *, quoted_names: bool = False) -> int:
+        """Delete the rows that `where` selects; how many these were."""
 
-        async def delete(table: AsyncTable) -> None:
-            await table.delete(_required_filter(where, temporal_columns(await table.schema())))
+        async def delete(table: AsyncTable) -> int:
+            temporal = temporal_columns(await table.schema())
+            deleted: Any = await table.delete(required_filter(where, temporal, quoted_names))
+            return int(deleted.num_deleted_rows)  # the engine's annotations lack it
 
-        await self._change(name, delete)
+        return await self.change(name, delete)
 
     async def merge(self, name: str, on: str, rows: Sequence[Row]) -> None:
         """Update the rows that have the same value in column `on`, insert the others.
@@ -205,7 +230,7 @@ class RoomTables:
                 upsert = table.merge_insert(on).when_matched_update_all().when_not_matched_insert_all()
                 await upsert.execute(table_of(group, schema))
 
-        await self._change(name, merge)
+        await self.change(name, merge)
 
     async def search(
         self,
@@ -219,7 +244,7 @@ class RoomTables:
         select: list[str] | None = None,
     ) -> list[Row]:
         """Rows by filter, text, nearness, or text and nearness; see `search.run_search`."""
-        with self._using(name) as table:
+        with self.using(name) as table:
             schema = (await table.reader()).schema
             search = Search(
                 where=translate_filter(where, temporal_columns(schema)),
@@ -230,22 +255,22 @@ class RoomTables:
                 select=select,
             )
             async with table.reading() as handle:
-                found = await run_search(handle, schema, search, max_bytes=self._limits.max_result_bytes)
+                found = await run_search(handle, schema, search, max_bytes=self.limits.max_result_bytes)
         return await asyncio.to_thread(rows_of, found) if found.num_rows > _MANY_ROWS else rows_of(found)
 
     # --- upkeep ----------------------------------------------------------------------------------------
 
-    async def optimize(self, name: str) -> None:
+    async def optimize(self, name: str) -> Tidied:
         """Put small files together, bring indexes up to date, remove old versions."""
-        with self._using(name) as table:
-            await table.optimize()
+        with self.using(name) as table:
+            return await table.optimize()
 
     async def create_index(self, name: str, kind: IndexKind, column: str, *, replace: bool | None) -> None:
         """Index a column; see `indexes.index_creation`."""
-        await self._change(name, index_creation(kind, column, replace=replace))
+        await self.change(name, index_creation(kind, column, replace=replace))
 
     async def list_indexes(self, name: str) -> list[IndexResult]:
-        with self._using(name) as table:
+        with self.using(name) as table:
             async with table.reading() as handle:
                 return await list_indexes(handle)
 
@@ -257,12 +282,13 @@ class RoomTables:
         self._tables.clear()
         self._connection.close()  # type: ignore[no-untyped-call]  # the engine does not annotate it
 
-    async def _change(self, name: str, work: Callable[[AsyncTable], Awaitable[T]]) -> T:
-        with self._using(name) as table:
+    async def change(self, name: str, work: Callable[[AsyncTable], Awaitable[T]]) -> T:
+        """Run a write of any kind in the table's line."""
+        with self.using(name) as table:
             return await table.change(work)
 
     @contextmanager
-    def _using(self, name: str) -> Iterator[Table]:
+    def using(self, name: str) -> Iterator[Table]:
         """The table of that name, kept while it is open or somebody is at it."""
         if self._closed:
             raise InvalidStateError("the room has ended")
@@ -275,7 +301,7 @@ class RoomTables:
                 disk=self._disk,
                 health=self._health,
                 upkeep=self._upkeep,
-                max_tables=self._limits.max_tables,
+                max_tables=self.limits.max_tables,
             )
         self._users[name] = self._users.get(name, 0) + 1
         try:
@@ -288,9 +314,9 @@ class RoomTables:
                     self._tables.pop(name, None)
 
 
-def _required_filter(where: str, temporal: Mapping[str, Temporal]) -> str:
+def required_filter(where: str, temporal: Mapping[str, Temporal], quoted_names: bool = False) -> str:
     """A filter that has to be there: forgetting one must not change every row."""
-    translated = translate_filter(where, temporal)
+    translated = translate_filter(where, temporal, quoted_names=quoted_names)
     if translated is None:
         raise InvalidRequestError("a filter is needed here: 'true' selects all rows")
     return translated

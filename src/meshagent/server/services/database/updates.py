@@ -18,16 +18,15 @@ from meshagent.server.services.database.filters import names_in
 __all__ = ["apply_update", "remove_scratch_columns"]
 
 
-async def apply_update(table: AsyncTable, where: str, assigned: Mapping[str, str]) -> None:
-    """Assign to columns expressions over the old row. The rows change in one step, or not at all."""
+async def apply_update(table: AsyncTable, where: str, assigned: Mapping[str, str]) -> int:
+    """Assign to columns expressions over the old row, in how many rows. They change in one step, or not at all."""
     entangled = _entangled(assigned)
     if not entangled:
-        await table.update(where=where, updates_sql=dict(assigned))
-        return
+        return (await table.update(where=where, updates_sql=dict(assigned))).rows_updated
     scratch = {column: SCRATCH_PREFIX + secrets.token_hex(8) for column in entangled}
     await table.add_columns({scratch[column]: assigned[column] for column in entangled})
     try:
-        await table.update(where=where, updates_sql={**assigned, **scratch})
+        return (await table.update(where=where, updates_sql={**assigned, **scratch})).rows_updated
     finally:
         await table.drop_columns(list(scratch.values()))
 

@@ -1,0 +1,198 @@
+"""`dataset.*`: the tables of a room in Arrow, for clients of the current generation (spec room-protocol-current 2.12).
+
+Every request may say where: in a namespace, on a branch, at a version. Data is an Arrow IPC stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from meshagent.api.contracts.database import CreateMode, ListTablesResult
+from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.wire.content import BinaryBody
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where tables are."""
+
+    namespace: list[str] | None = None
+    branch: str | None = None
+    version: int | str | None = None
+
+
+class TablePlace(Place, frozen=True, kw_only=True):
+    table: str
+
+
+class KeyValue(msgspec.Struct, frozen=True, kw_only=True):
+    key: str
+    value: str
+
+
+class CreateTableStart(Place, frozen=True, kw_only=True):
+    """Begins an upload of a new table; its data is the schema, or nothing where the rows tell it."""
+
+    name: str
+    mode: CreateMode = "create"
+    metadata: list[KeyValue] | None = None
+
+
+class MergeStart(TablePlace, frozen=True, kw_only=True):
+    """Begins an upload of rows that update those with the same value in `on`, or are inserted."""
+
+    on: str | list[str]
+
+
+class DropTableRequest(Place, frozen=True, kw_only=True):
+    name: str
+    ignore_missing: bool = False
+
+
+class RenameTableRequest(Place, frozen=True, kw_only=True):
+    name: str
+    new_name: str
+
+
+class NewColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column with the SQL expression that gives its value for each row that is there."""
+
+    name: str
+    value_sql: str
+
+
+class AddColumnsRequest(TablePlace, frozen=True, kw_only=True):
+    """Columns by expression; or, with an Arrow schema as the data, empty columns of those types."""
+
+    columns: list[NewColumn] = msgspec.field(default_factory=list)
+
+
+class DropColumnsRequest(TablePlace, frozen=True, kw_only=True):
+    columns: list[str]
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """A column's new value as JSON text, typed where JSON has no such value, as `{"date": "2025-01-02"}`."""
+
+    column: str
+    value_json: str
+
+
+class UpdateRequest(TablePlace, frozen=True, kw_only=True):
+    where: str
+    values: list[Assignment]
+
+
+class DeleteRequest(TablePlace, frozen=True, kw_only=True):
+    where: str
+
+
+class SearchRequest(TablePlace, frozen=True, kw_only=True):
+    """As `database.SearchRequest`; `text_columns` narrows a search for text to some of the indexed columns."""
+
+    text: str | None = None
+    vector: list[float] | None = None
+    text_columns: list[str] | None = None
+    where: str | None = None
+    offset: int | None = None
+    limit: int | None = None
+    select: list[str] | None = None
+
+
+class CountResult(msgspec.Struct, frozen=True, kw_only=True):
+    count: int
+
+
+class CreateIndexRequest(TablePlace, frozen=True, kw_only=True):
+    """`config` has a `column`, an `index_type` and what tunes an index of that type."""
+
+    config: dict[str, Any]
+
+
+class DropIndexRequest(TablePlace, frozen=True, kw_only=True):
+    name: str
+
+
+class IndexDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """One index. `fields` are the positions of its columns; the last two members are JSON texts."""
+
+    name: str
+    columns: list[str]
+    type: str
+    fields: list[int]
+    type_url: str
+    num_rows_indexed: int
+    num_segments: int
+    total_size_bytes: int
+    details_json: str
+    statistics_json: str
+
+
+class ListIndexesResult(msgspec.Struct, frozen=True, kw_only=True):
+    indexes: list[IndexDescription]
+
+
+class OptimizeRequest(TablePlace, frozen=True, kw_only=True):
+    """`config` is accepted and not needed: the room knows how to tidy up."""
+
+    config: Any = None
+
+
+class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
+    compaction: dict[str, int]
+    optimized_indices: list[str]
+    cleanup: dict[str, int]
+
+
+class SqlTable(Place, frozen=True, kw_only=True):
+    """A table that a query may name, by its alias if it has one."""
+
+    name: str
+    alias: str | None = None
+
+
+class SqlRequest(Place, frozen=True, kw_only=True):
+    """SQL text over tables; the data is an Arrow table whose only row has the parameters, or nothing."""
+
+    query: str
+    tables: list[SqlTable] | None = None
+
+
+class StatementResult(msgspec.Struct, frozen=True, kw_only=True):
+    rows_affected: int
+
+
+class ExecutedStatement(StatementResult, frozen=True, kw_only=True):
+    kind: str = "statement"
+
+
+class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):
+    query_id: str
+
+
+class CancelResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`cancelled`, `cancelling` or `not_cancellable`."""
+
+    status: str
+
+
+LIST_TABLES = Operation("dataset.list_tables", Place, ListTablesResult)
+INSPECT = Operation("dataset.inspect", TablePlace, BinaryBody)
+DROP_TABLE = Operation("dataset.drop_table", DropTableRequest, Empty)
+RENAME_TABLE = Operation("dataset.rename_table", RenameTableRequest, Empty)
+ADD_COLUMNS = Operation("dataset.add_columns", AddColumnsRequest, Empty)
+DROP_COLUMNS = Operation("dataset.drop_columns", DropColumnsRequest, Empty)
+UPDATE = Operation("dataset.update", UpdateRequest, Empty)
+DELETE = Operation("dataset.delete", DeleteRequest, Empty)
+COUNT = Operation("dataset.count", SearchRequest, CountResult)
+CREATE_INDEX = Operation("dataset.create_index", CreateIndexRequest, Empty)
+DROP_INDEX = Operation("dataset.drop_index", DropIndexRequest, Empty)
+LIST_INDEXES = Operation("dataset.list_indexes", TablePlace, ListIndexesResult)
+OPTIMIZE = Operation("dataset.optimize", OptimizeRequest, OptimizeResult)
+OPEN_SQL_QUERY = Operation("dataset.open_sql_query", SqlRequest, BinaryBody)
+EXECUTE_SQL = Operation("dataset.execute_sql", SqlRequest, BinaryBody)
+"""Answers like `OPEN_SQL_QUERY`, or with an `ExecutedStatement`."""
+EXECUTE_SQL_STATEMENT = Operation("dataset.execute_sql_statement", SqlRequest, StatementResult)
+CLOSE_SQL_QUERY = Operation("dataset.close_sql_query", QueryRequest, Empty)
+CANCEL_SQL_QUERY = Operation("dataset.cancel_sql_query", QueryRequest, CancelResult)

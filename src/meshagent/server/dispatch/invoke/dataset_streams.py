@@ -1,0 +1,174 @@
+"""Streams of the area `dataset`: uploads of Arrow data, searches, rows of queries (spec room-protocol-current 2.12).
+
+Engines and Arrow are imported when a stream begins, never with this module.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from meshagent.api.contracts import dataset as api
+from meshagent.api.errors import InvalidRequestError, LimitExceededError
+from meshagent.server.dispatch.invoke.messages import binary_chunk
+from meshagent.server.dispatch.invoke.streams import PULL, Inbox, Item, Output, send_download
+from meshagent.server.rooms.participant import Participant
+from meshagent.server.services.agents.calls import Chunk
+from meshagent.server.services.database.dataset import ARROW_STREAM, DatasetService, check_columns
+from meshagent.server.services.database.service import check_name
+from meshagent.server.services.database.sql_service import SqlService
+
+if TYPE_CHECKING:
+    from meshagent.server.services.database.arrow_streams import ArrowUpload
+
+_DATA_HEADERS = {"kind": "data", "content_type": ARROW_STREAM}
+
+
+class _TableStart(api.TablePlace, frozen=True, kw_only=True):
+    kind: str = "start"
+
+
+class _JsonRows(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    rows: list[Any]
+
+
+class CreateWork:
+    """Serves `dataset.create_table`: a schema or rows, Arrow or typed JSON, become a table at the client's close."""
+
+    def __init__(self, dataset: DatasetService) -> None:
+        self._dataset = dataset
+
+    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
+        start, schema_data = await items.start(api.CreateTableStart)
+        caller.scope.require_table(start.name, "alter")
+        check_name(start.name)
+        tables = await self._dataset.tables(start)
+
+        from meshagent.server.services.database.arrow_streams import creation
+
+        await _receive(items, output, creation(tables, start, schema_data))
+
+
+class InsertWork:
+    """Serves `dataset.insert`: rows that are added, all of them, at the client's close."""
+
+    def __init__(self, dataset: DatasetService) -> None:
+        self._dataset = dataset
+
+    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
+        start, first = await items.start(_TableStart)
+        caller.scope.require_table(start.table, "write")
+        tables = await self._dataset.tables_with(start, start.table)
+
+        from meshagent.server.services.database.arrow_streams import insertion
+
+        await _receive(items, output, await insertion(tables, start.table), first)
+
+
+class MergeWork:
+    """Serves `dataset.merge`: rows that update or are added, all of them, at the client's close."""
+
+    def __init__(self, dataset: DatasetService) -> None:
+        self._dataset = dataset
+
+    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
+        start, first = await items.start(api.MergeStart)
+        caller.scope.require_table(start.table, "write")
+        columns = check_columns(start.on)
+        tables = await self._dataset.tables_with(start, start.table)
+
+        from meshagent.server.services.database.arrow_streams import merging
+
+        await _receive(items, output, await merging(tables, start.table, columns), first)
+
+
+class SearchWork:
+    """Serves `dataset.search`: one piece of the rows found for each pull."""
+
+    def __init__(self, dataset: DatasetService) -> None:
+        self._dataset = dataset
+        self._reading: Counter[str] = Counter()
+
+    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
+        start, _ = await items.start(api.SearchRequest)
+        caller.scope.require_table(start.table, "read")
+        tables = await self._dataset.tables_with(start, start.table)
+
+        from meshagent.server.services.database.arrow_streams import found_pieces, search_of
+
+        with self._counted(caller, tables.tables.limits.max_open_reads):
+            await _send(items, output, found_pieces(tables, start.table, search_of(start)))
+
+    @contextmanager
+    def _counted(self, caller: Participant, limit: int) -> Iterator[None]:
+        """One more search of the caller's is being read; each holds buffers and a version of its table."""
+        if self._reading[caller.id] >= limit:
+            raise LimitExceededError(f"over {limit} searches of this participant are being read", limit=limit)
+        self._reading[caller.id] += 1
+        try:
+            yield
+        finally:
+            self._reading[caller.id] -= 1
+            if not self._reading[caller.id]:
+                del self._reading[caller.id]
+
+
+class QueryWork:
+    """Serves `dataset.read_sql_query`: one piece of a query's rows for each pull."""
+
+    def __init__(self, sql: SqlService) -> None:
+        self._sql = sql
+
+    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
+        start, _ = await items.start(api.QueryRequest)
+        await _send(items, output, self._sql.read(caller, start.query_id))
+
+
+async def _receive(items: Inbox, output: Output, upload: ArrowUpload, first: bytes = b"") -> None:
+    """Pull an upload piece by piece and commit it at the client's close.
+
+    A close with any other status than 1000 says that the client's source failed.
+
+    Raises:
+        InvalidRequestError: It ended like that, or sent what is no data; nothing was committed.
+    """
+    try:
+        if first:
+            await upload.write(first)
+        while True:
+            output.send(PULL)
+            item = await items.next()
+            if item.is_close:
+                break
+            await _take(item, upload)
+        if item.content.status_code not in (None, 1000):
+            raise InvalidRequestError("the upload ended early; nothing was stored")
+        await upload.finish()
+    finally:
+        await upload.discard()
+
+
+async def _take(item: Item, upload: ArrowUpload) -> None:
+    if item.content.type == "binary":
+        await upload.write(item.payload)
+    elif item.content.type == "json":
+        await upload.write_rows(item.read_as(_JsonRows).rows)
+    else:
+        raise InvalidRequestError(f"rows come in binary or JSON contents, not in {item.content.type!r}")
+
+
+async def _send(items: Inbox, output: Output, pieces: AsyncGenerator[bytes, None]) -> None:
+    """One piece for each pull, and the close in answer to one more."""
+    async with aclosing(_chunks(pieces)) as chunks:
+        await send_download(items, output, chunks)
+
+
+async def _chunks(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[Chunk, None]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield binary_chunk(_DATA_HEADERS, piece)

@@ -1,0 +1,71 @@
+"""A table of the room as DuckDB reads it: only the columns that a query needs, batch by batch, nothing kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from lancedb import AsyncTable
+
+__all__ = ["TableSource"]
+
+T = TypeVar("T")
+
+
+class TableSource(ds.Dataset):  # type: ignore[misc]  # Arrow has no annotations
+    """One table for the length of one query.
+
+    DuckDB asks a dataset of Arrow for a scanner, in a thread of its own; the rows come from the room's event loop.
+
+    Args:
+        table: Open for reading while the query is.
+        schema: Its columns.
+        loop: The room's.
+    """
+
+    def __init__(self, table: AsyncTable, schema: pa.Schema, loop: asyncio.AbstractEventLoop) -> None:
+        self._table = table
+        self._columns = schema
+        self._loop = loop
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the table."""
+        return self._columns
+
+    def scanner(
+        self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **_options: Any
+    ) -> ds.Scanner:
+        """The rows for which `filter` holds, with `columns`, or all of them; called by DuckDB, never on the loop."""
+        wanted = self._columns.names if columns is None else list(columns)
+        read = wanted if filter is None else [*wanted, *self._named_in(str(filter), wanted)]
+        read = read or self._columns.names[:1]  # a query may need no column at all, but it needs the rows
+
+        async def begin() -> Any:
+            return await self._table.query().select(read).to_batches()
+
+        batches = self._wait(begin())
+        return ds.Scanner.from_batches(
+            self._rows(batches), schema=batches.schema, columns=wanted or read, filter=filter, batch_readahead=2
+        )
+
+    def _named_in(self, expression: str, already: Sequence[str]) -> list[str]:
+        """The columns that a filter reads, and perhaps more: those whose name is somewhere in its text."""
+        return [
+            name
+            for name in self._columns.names
+            if name not in already and (name in expression or not name.isidentifier())
+        ]
+
+    def _rows(self, batches: Any) -> Iterator[pa.RecordBatch]:
+        async def following() -> pa.RecordBatch | None:
+            return await anext(batches, None)
+
+        while (batch := self._wait(following())) is not None:
+            yield batch
+
+    def _wait(self, step: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(step, self._loop).result()
