@@ -111,12 +111,12 @@ async def _read(server: TestServer, room_name: str) -> tuple[list[str], object]:
 
 
 async def test_a_renamed_room_keeps_its_data_over_a_restart_and_a_deleted_one_loses_it(tmp_path: Path) -> None:
-    async with serve(tmp_path, idle_grace=0.05) as server, AccountsClient(server.url, ADMIN) as admin:
+    async with serve(tmp_path, idle_grace=0.5) as server, AccountsClient(server.url, ADMIN) as admin:
         await _write(server, "first", b"hello")
         room = await admin.get_room(project_id=PROJECT_ID, name="first")
         await admin.update_room(project_id=PROJECT_ID, room_id=room["id"], name="second")
         assert await _read(server, "first") == ([], None)
-    async with serve(tmp_path, idle_grace=0.05) as server, AccountsClient(server.url, ADMIN) as admin:
+    async with serve(tmp_path, idle_grace=0.5) as server, AccountsClient(server.url, ADMIN) as admin:
         assert await _read(server, "second") == (["a.txt"], {"from": "first"})
         room = await admin.get_room(project_id=PROJECT_ID, name="second")
         await admin.delete_room(project_id=PROJECT_ID, room_id=room["id"])

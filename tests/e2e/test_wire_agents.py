@@ -220,7 +220,7 @@ async def test_people_act_on_behalf_of_nobody_else(server: TestServer) -> None:
 @pytest.mark.parametrize("base", ["http://localhost:8080", "https://api.meshagent.com", "own", "http://192.0.2.1:9"])
 async def test_built_in_schemas_and_toolkits_are_installed_without_a_request(server: TestServer, base: str) -> None:
     base = server.url if base == "own" else base
-    async with join(server, "bot", role="agent") as bot:
+    async with join(server, "bot") as bot:
         for _ in range(2):
             call = {"name": "bot", "url": f"{base}/schemas/thread", "arguments": {}}
             await bot.ok("agent.call", call)
