@@ -5,7 +5,7 @@ python -m benchmarks.run [--quick] [--rounds N] [-- server flags]
 
 from __future__ import annotations
 
-from benchmarks import database, documents, fanout, files, joins, queues, tools
+from benchmarks import database, dialects, documents, fanout, files, joins, queues, tools
 from benchmarks.running import run_benchmarks
 
 
@@ -15,6 +15,7 @@ def main() -> None:
         "fan-out": fanout.run,
         "documents": documents.run,
         "tool calls": tools.run,
+        "dialects": dialects.run,
         "queues": queues.run,
         "tables": database.run,
         "joins": joins.run,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import database, documents, fanout, files, joins, queues, tools
+from benchmarks import database, dialects, documents, fanout, files, joins, queues, tools
 from benchmarks.running import Benchmark
 from benchmarks.support import SERVER, YARDSTICK, Options, Samples
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-ALL = [fanout.run, documents.run, tools.run, queues.run, database.run, joins.run, files.run]
+ALL = [fanout.run, documents.run, tools.run, dialects.run, queues.run, database.run, joins.run, files.run]
 
 
 @pytest.mark.parametrize("benchmark", ALL, ids=lambda run: run.__module__)
