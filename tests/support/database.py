@@ -61,7 +61,7 @@ async def open_database(
     disk: Disk | None = None,
     health: HealthMonitor | None = None,
     upkeep: Upkeep | None = None,
-    **limits: int,
+    **limits: Any,
 ) -> AsyncIterator[RoomDatabase]:
     """The database of one room below `folder`, closed at the end. Without a `disk` nothing is synced."""
     from meshagent.server.services.database import DatabaseLimits

@@ -101,7 +101,7 @@ class SqlEngine:
                 return await asyncio.shield(future)
         except asyncio.CancelledError:
             cursor.interrupt()
-            await asyncio.wait([future])
+            await asyncio.gather(future, return_exceptions=True)  # what it raises concerns nobody any more
             raise
         except InvalidRequestError:
             if timed_out:
