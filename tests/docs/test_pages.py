@@ -1,0 +1,80 @@
+"""Links between pages lead somewhere, every page is listed, and code in pages is code.
+
+A Python block that stands on its own is run, if the comment `<!-- run -->` or `<!-- run: OUTPUT -->` stands before it:
+as a program that knows a server, whose output must be OUTPUT where that is given.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.docs import DOCS, ROOT, anchors_of, pages
+from tests.support.examples import Examples
+from tests.support.server import serve
+
+BLOCK = re.compile(
+    r"(?:<!-- run(?:: (?P<output>[^\n]*))? -->\n(?P<run>))?```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def runnable() -> list[tuple[str, str, str | None]]:
+    found = [(page, block) for page in pages() for block in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    return [(name_of(page), block["code"], block["output"]) for page, block in found if block["run"] is not None]
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in LINK.findall(text):
+        if re.match(r"\w+:", link):
+            continue
+        target, _, fragment = link.partition("#")
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), link
+        if fragment:
+            assert fragment in anchors_of(there.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_python_in_pages_is_python(page: Path) -> None:
+    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        code = block["code"].replace("[…]", "[...]")
+        if code.rstrip().endswith('"""'):
+            code += "    ...\n"  # the head of a function, with its docstring
+        compile(code, name_of(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_every_page_is_listed() -> None:
+    overview = (DOCS / "README.md").read_text(encoding="utf-8")
+    for page in DOCS.rglob("*.md"):
+        if page.parent.name != "decisions" and page.name != "README.md":
+            assert f"({page.relative_to(DOCS)})" in overview, f"docs/README.md does not list {page.name}"
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    numbers = [page.name[:4] for page in (DOCS / "decisions").glob("*.md")]
+    assert sorted(numbers) == sorted(set(numbers))
+    assert all(number.isdigit() for number in numbers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "code", "output"), runnable())
+async def test_programs_in_pages_run(page: str, code: str, output: str | None, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(code)
+    async with serve(tmp_path / "data") as server:
+        said = await Examples(server).run(str(program.with_suffix("")))
+    assert output is None or said.rstrip("\n") == output
+
+
+def test_some_programs_in_pages_are_run() -> None:
+    assert {page for page, _, _ in runnable()} >= {"README.md"}
