@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pyarrow as pa
 
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
+from meshagent.server.services.database.arrow_messages import unpacked_bytes
 from meshagent.server.services.database.columns import MAX_COLUMNS, check_column_name
 
 __all__ = ["check_schema", "fit_batch", "ipc_stream", "pieces_of", "read_schema", "read_stream"]
@@ -14,7 +16,7 @@ __all__ = ["check_schema", "fit_batch", "ipc_stream", "pieces_of", "read_schema"
 PIECE_BYTES = 256 * 1024
 """Rows that are sent together take about so much."""
 
-_MAX_EXPANDED_BYTES = 256 * 1024 * 1024
+_MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 
 
 def read_schema(data: bytes) -> pa.Schema:
@@ -25,7 +27,7 @@ def read_schema(data: bytes) -> pa.Schema:
     """
     try:
         with pa.ipc.open_stream(data) as stream:
-            return stream.schema
+            return _with_readable_names(stream.schema)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _no_arrow(error) from None
 
@@ -38,18 +40,33 @@ def read_stream(data: bytes) -> tuple[pa.Schema, list[pa.RecordBatch]]:
         LimitExceededError: Unpacked it would be very large.
     """
     try:
+        if unpacked_bytes(data) > _MAX_UNPACKED_BYTES:
+            raise LimitExceededError("one chunk unpacks to too much", limit=_MAX_UNPACKED_BYTES)
         with pa.ipc.open_stream(data) as stream:
-            batches: list[pa.RecordBatch] = []
-            size = 0
-            for batch in stream:
-                batch.validate(full=True)
-                size += batch.nbytes
-                if size > _MAX_EXPANDED_BYTES:
-                    raise LimitExceededError("one chunk unpacks to too much", limit=_MAX_EXPANDED_BYTES)
-                batches.append(batch)
-            return stream.schema, batches
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            schema = _with_readable_names(stream.schema)
+            batches = list(stream)
+        for batch in batches:
+            batch.validate(full=True)
+        return schema, batches
+    except (pa.ArrowException, OSError, ValueError, MemoryError, struct.error) as error:
         raise _no_arrow(error) from None
+
+
+def _with_readable_names(schema: pa.Schema) -> pa.Schema:
+    """`schema`, if its names are text, and different; Arrow itself finds out when somebody asks for one."""
+    for field in schema:
+        _read_names(field)
+    if len(set(schema.names)) != len(schema):
+        raise ValueError("two columns have the same name")
+    return schema
+
+
+def _read_names(field: pa.Field) -> None:
+    """Raise UnicodeDecodeError if the name of a field, or of one within it, is no text."""
+    assert isinstance(field.name, str)
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    for number in range(kind.num_fields):
+        _read_names(kind.field(number))
 
 
 def ipc_stream(schema: pa.Schema, *batches: pa.RecordBatch) -> bytes:
@@ -74,8 +91,6 @@ def check_schema(schema: pa.Schema) -> None:
         raise InvalidRequestError("a table needs at least one column")
     if len(schema) > MAX_COLUMNS:
         raise LimitExceededError(f"a table has at most {MAX_COLUMNS} columns", limit=MAX_COLUMNS)
-    if len(set(schema.names)) != len(schema):
-        raise InvalidRequestError("two columns have the same name")
     for field in schema:
         check_column_name(field.name)
         if pa.types.is_null(field.type):
