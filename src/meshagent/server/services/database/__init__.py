@@ -1,6 +1,8 @@
 """Room database: tables on LanceDB.
 
-    service         the operations of a room, without wire knowledge
+    service         the operations of a room in JSON, without wire knowledge
+    dataset         the same tables in Arrow
+    sql_service, sql/    SQL over them
     engine          loads LanceDB at first use; shared by the rooms of a server
     tables          the tables of one room
     table           one table: writes in line, readers, upkeep of its files
@@ -9,6 +11,9 @@
     recovery        takes back versions that a power cut left incomplete
     filters         SQL text of clients made fit for the engine
     columns, rows, literals, temporal    values between JSON, Arrow and SQL
+    arrow_data, arrow_messages           Arrow data of strangers, checked
+    arrow_tables, arrow_streams, arrow_spool    tables with Arrow in and out, uploads, searches in pieces
+    typed_values, index_configs          the current generation's forms of values and indexes
     search, updates, indexes             queries, updates over the old row, indexes
     errors          failures of the engine in our own words
     settings        bounds and habits
