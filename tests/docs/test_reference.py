@@ -15,6 +15,7 @@ from meshagent.api.room.reconnect import RECONNECT_CLOSE_CODES
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.server.config import ServerConfig
 from meshagent.server.dispatch.invoke import messages
+from meshagent.server.dispatch.invoke.dialect import NOT_BUILT
 from meshagent.server.furnishing import FurnishedRoom
 from meshagent.server.gateway.http_errors import status_of
 from tests.support.assembly import Asker, AssembledServer, assembled_server
@@ -83,6 +84,11 @@ async def test_every_tool_of_the_rooms_own_toolkits_has_its_row(server: Assemble
     rows = table_rows(section(PROTOCOL, "### The room's own toolkits"))
     documented = {(row[0].strip("`"), row[1].strip("`")) for row in rows if row[0].startswith("`")}
     assert documented == set(served_tools(room))
+
+
+def test_toolkits_that_are_not_there_are_named() -> None:
+    told = section(PROTOCOL, "### The room's own toolkits").partition("Toolkits that this server does not have")[2]
+    assert {name for name in NOT_BUILT if f"`{name}`" in told.partition("are answered")[0]} == NOT_BUILT
 
 
 def served_tools(room: FurnishedRoom) -> Iterator[tuple[str, str]]:
