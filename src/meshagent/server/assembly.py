@@ -115,6 +115,7 @@ async def assembled(
             registry=accounts.rooms,
             sessions=accounts.sessions,
             outreach=outreach,
+            services=accounts.services,
             demo=demo,
         )
         directory = RoomDirectory(furnisher.make, idle_grace=config.idle_grace)

@@ -20,6 +20,7 @@ from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomKey, RoomParts
 from meshagent.server.services.agents.builtin_agents import AgentsToolkit
 from meshagent.server.services.agents.service import AgentsService
+from meshagent.server.services.called_services import CalledServices
 from meshagent.server.services.database.dataset import DatasetService
 from meshagent.server.services.database.engine import DatabaseEngine
 from meshagent.server.services.database.service import DatabaseService
@@ -33,6 +34,7 @@ from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.documents import DocumentLogStore
 from meshagent.server.stores.files import FileStores
 from meshagent.server.stores.queues import QueueStore
+from meshagent.server.webhooks.ports import ServiceSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class RoomFurnisher:
         registry: Knows what each room's data is kept under.
         sessions: Keeps the record of each run.
         outreach: Tells webhooks, and calls services in.
+        services: The services of projects.
         demo: Told of rooms that start; None for a server without a demo.
     """
 
@@ -101,6 +104,7 @@ class RoomFurnisher:
         registry: RoomRegistry,
         sessions: SessionRecorder,
         outreach: Outreach,
+        services: ServiceSource,
         demo: DemoRoom | None = None,
     ) -> None:
         self._stores = stores
@@ -111,6 +115,7 @@ class RoomFurnisher:
         self._registry = registry
         self._sessions = sessions
         self._outreach = outreach
+        self._services = services
         self._demo = demo
 
     async def make(self, key: RoomKey) -> FurnishedRoom:
@@ -169,7 +174,20 @@ class RoomFurnisher:
             invoke_host,
             lambda: room.dispatcher,
         )
-        serving = (messaging, storage, flat_documents, queues, agents, database, dataset, sql, livekit, developer)
+        called = CalledServices(room, self._services)
+        serving = (
+            messaging,
+            storage,
+            flat_documents,
+            queues,
+            agents,
+            database,
+            dataset,
+            sql,
+            livekit,
+            called,
+            developer,
+        )
         room.furnish(
             RoomParts(
                 served=[operation for service in serving for operation in service.operations()],

@@ -12,6 +12,7 @@ from meshagent.api.contracts import documents as documents_api
 from meshagent.api.contracts import livekit as livekit_api
 from meshagent.api.contracts import messaging as messaging_api
 from meshagent.api.contracts import queues as queues_api
+from meshagent.api.contracts import services as services_api
 from meshagent.api.contracts import storage as storage_api
 from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.dataset import database_area, dataset_area
@@ -96,6 +97,7 @@ def areas(
         "dataset": dataset_area(dataset, sql),
         "database": database_area(),
         "livekit": {"connect": UnaryTool(livekit_api.CONNECT)},
+        "services": {"list": UnaryTool(services_api.LIST), "restart": UnaryTool(services_api.RESTART)},
     }
 
 

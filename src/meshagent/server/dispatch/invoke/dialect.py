@@ -44,7 +44,7 @@ from meshagent.server.services.agents.service import AgentsService
 MAX_OPEN_CALLS = 1000
 """Streaming calls of one connection at a time."""
 
-NOT_BUILT = frozenset({"containers", "memory", "mounts", "secrets", "services", "sqlite"})
+NOT_BUILT = frozenset({"containers", "memory", "mounts", "secrets", "sqlite"})
 """Parts of the hosted product that this server does not have; calling one is answered in words, never left open."""
 
 Area = Mapping[str, AreaTool]
