@@ -12,5 +12,5 @@ from tests.support.server import TestServer, serve
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
-    async with serve(tmp_path / "data", idle_grace=0.3) as running:
+    async with serve(tmp_path / "data", idle_grace=2.0) as running:
         yield running

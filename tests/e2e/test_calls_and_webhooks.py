@@ -80,7 +80,7 @@ async def guests(stack: AsyncExitStack) -> Guests:
 
 @pytest.fixture
 async def server(stack: AsyncExitStack, tmp_path: Path) -> TestServer:
-    return await stack.enter_async_context(serve(tmp_path / "data", idle_grace=0.5, webhook_secret=SecretStr(SECRET)))
+    return await stack.enter_async_context(serve(tmp_path / "data", idle_grace=2.0, webhook_secret=SecretStr(SECRET)))
 
 
 def join(server: TestServer, name: str = "alice") -> RoomClient:

@@ -23,7 +23,7 @@ ROOM = "examples"
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
-    async with serve(tmp_path, idle_grace=0.5, webhook_secret=SecretStr("server's own")) as running:
+    async with serve(tmp_path, idle_grace=2.0, webhook_secret=SecretStr("server's own")) as running:
         yield running
 
 

@@ -49,7 +49,7 @@ async def joined(server: TestServer, name: str = "alice", role: str | None = Non
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
-    async with serve(tmp_path / "data", idle_grace=0.5) as running:
+    async with serve(tmp_path / "data", idle_grace=2.0) as running:
         yield running
 
 

@@ -29,7 +29,7 @@ Http = HttpClient[web.Request, web.Application]
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
-    async with serve(tmp_path / "data", idle_grace=0.5) as server:
+    async with serve(tmp_path / "data", idle_grace=2.0) as server:
         yield server
 
 

@@ -88,7 +88,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def running_site(tmp_path: Path, *, call_timeout: float = 30) -> AsyncIterator[Site]:
-    async with serve(tmp_path / "data", idle_grace=0.5) as server:
+    async with serve(tmp_path / "data", idle_grace=2.0) as server:
         doorkeeper = Doorkeeper(
             lookup=lambda project_id, key_id: SECRET if (project_id, key_id) == (PROJECT_ID, KEY_ID) else None,
             default_secret=None,
