@@ -10,8 +10,15 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from meshagent.api.errors import InvalidRequestError, InvalidStateError, LimitExceededError, UnavailableError
+from meshagent.api.errors import (
+    InvalidRequestError,
+    InvalidStateError,
+    LimitExceededError,
+    NotFoundError,
+    UnavailableError,
+)
 from meshagent.api.hosting.signals import until_stopped
+from meshagent.api.profile import find_credentials
 from meshagent.api.webhook.events import CallEvent, RoomEndedEvent, RoomStartedEvent, read_event
 from meshagent.api.webhook.signature import EVENT_ID_HEADER, SIGNATURE_HEADER, SignatureRefusedError, parse, verify
 
@@ -34,7 +41,8 @@ class WebhookServer:
     Args:
         host: Address to listen on; every interface by default.
         port: Port to listen on; `MESHAGENT_PORT` or 8080 by default. 0 takes a free one, see `port`.
-        webhook_secret: Checks signatures; `MESHAGENT_WEBHOOK_SECRET` by default.
+        webhook_secret: Checks signatures; by default `MESHAGENT_WEBHOOK_SECRET`, else the secret that this program
+            signs its tokens with, which is what a server signs webhooks with unless it is told otherwise.
         app: An application to receive in, instead of a listener of one's own. Its owner serves it.
         path: Where webhooks are posted; `/webhook` by default.
         validate_webhook_secret: Whether what is not signed with the secret is refused, which is the default.
@@ -52,7 +60,7 @@ class WebhookServer:
     ) -> None:
         self.host = host if host is not None else DEFAULT_HOST
         self.port = int(port) if port is not None else environment_port(8080)
-        self.webhook_secret = webhook_secret or os.environ.get("MESHAGENT_WEBHOOK_SECRET") or None
+        self.webhook_secret = webhook_secret or _default_secret()
         self.path = path if path is not None else "/webhook"
         self.validate_webhook_secret = validate_webhook_secret is not False
         self._shares_app = app is not None
@@ -243,3 +251,14 @@ def _refuse(status: int, reason: str) -> web.Response:
 
 async def _alive(request: web.Request) -> web.Response:
     return ok()
+
+
+def _default_secret() -> str | None:
+    """What webhooks of one's own server are signed with, as far as this program can know."""
+    secret = os.environ.get("MESHAGENT_WEBHOOK_SECRET")
+    if secret:
+        return secret
+    try:
+        return find_credentials().secret
+    except (NotFoundError, InvalidRequestError):
+        return None
