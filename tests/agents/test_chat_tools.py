@@ -8,9 +8,11 @@ from meshagent.agents.chat import ChatBot
 from meshagent.agents.llm.model import ModelRequest
 from meshagent.agents.llm.scripted import ScriptedAdapter, call, say
 from meshagent.api import RequiredToolkit
+from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.room.data_types import IntDataType, TextDataType
-from meshagent.tools import RemoteToolkit, ToolContext, tool
+from meshagent.tools import RemoteToolkit, ToolContext, Toolkit, tool
 from meshagent.tools.database import DatabaseToolkit
+from meshagent.tools.documents import DocumentTypeAuthoringToolkit
 from tests.support.chatting import joined, person, texts, working
 from tests.support.server import TestServer
 
@@ -46,6 +48,42 @@ async def test_a_tool_queries_a_table_and_the_next_turn_knows_the_answer(server:
     assert "apple" in results(second)[0]
     assert "pear" not in results(second)[0]
     assert results(third) == results(second)
+
+
+async def test_one_turn_edits_a_document_and_the_next_queries_a_table(server: TestServer) -> None:
+    adapter = ScriptedAdapter(
+        [
+            call(
+                "document_insert_heading",
+                path="stock.document",
+                parent_id=None,
+                after_id=None,
+                attributes={"text": "Stock"},
+            ),
+            say("The heading is in stock.document."),
+            call("search_table", table="fruit", where="amount > 3"),
+            say("There are 5 apples."),
+        ]
+    )
+    schema = builtin_schema("document")
+    assert schema is not None
+    toolkits: list[Toolkit] = [DocumentTypeAuthoringToolkit(schema=schema, document_type="document"), DatabaseToolkit()]
+    async with (
+        working(server, ChatBot(name="bot", llm_adapter=adapter, toolkits=toolkits)),
+        person(server, "alice") as alice,
+    ):
+        data = [{"name": "apple", "amount": 5}, {"name": "pear", "amount": 2}]
+        await alice.room.database.create_table_from_data(name="fruit", data=data)
+        thread = await alice.open(PATH, "bot")
+        await alice.say(thread, PATH, "start a document about our stock")
+        await alice.finished(PATH)
+        await alice.say(thread, PATH, "what do we have?")
+        await alice.finished(PATH, times=2)
+        answers = ["The heading is in stock.document.", "There are 5 apples."]
+        await alice.until(lambda: texts(thread, "bot") == answers)
+        stock = await alice.room.sync.open("stock.document", create=False)
+        assert stock.to_json() == {"document": {"content": [{"heading": {"text": "Stock"}}]}}
+    assert "apple" in results(adapter.model.requests[-1])[-1]
 
 
 @tool
