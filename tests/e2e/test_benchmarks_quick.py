@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import pytest
 
 from benchmarks import database, dialects, documents, fanout, files, joins, queues, tools
@@ -19,4 +21,7 @@ async def test_runs_to_the_end(benchmark: Benchmark) -> None:
     await benchmark(Options(quick=True, rounds=1), samples)
     measured = {subject for figures in samples.values.values() for subject in figures}
     assert measured == {SERVER, YARDSTICK}
-    assert all(value >= 0 for figures in samples.values.values() for values in figures.values() for value in values)
+    # Differences of memory can come out below zero in a run this short.
+    assert all(
+        isfinite(value) for figures in samples.values.values() for values in figures.values() for value in values
+    )

@@ -135,3 +135,11 @@ async def test_a_full_queue_refuses_and_keeps_what_it_has(tmp_path: Path) -> Non
             await alice.ok("queues.send", {"name": "jobs", "message": number})
         assert "full" in await alice.error("queues.send", {"name": "jobs", "message": 2})
         assert await sizes(alice) == {"jobs": 2}
+
+
+async def test_what_arrives_while_a_queue_opens_keeps_its_order(server: TestServer) -> None:
+    async with join(server) as alice:
+        for name in ("one", "two", "three"):
+            sent = [await alice.send("queues.send", {"name": name, "message": number}) for number in range(400)]
+            await alice.answer(sent[-1])
+            assert [(await receive(alice, name))["json"] for _ in range(400)] == list(range(400))

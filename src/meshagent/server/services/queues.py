@@ -23,6 +23,11 @@ MAX_NAME_LENGTH = 255
 _Waiter = tuple[Participant, "asyncio.Future[PackedContent | Empty]"]
 
 
+_Act = Callable[["_OpenQueue"], Awaitable[Any]]
+_Held = tuple[bool, _Act, "asyncio.Future[Any]"]
+"""A call that waits for its queue to open: whether it may make the queue, what it does, and its answer."""
+
+
 class _OpenQueue:
     """A queue whose front is in memory."""
 
@@ -73,7 +78,7 @@ class QueuesService:
         self._max_messages = max_messages
         self._queues: dict[str, _OpenQueue] = {}
         self._opening: dict[str, asyncio.Task[_OpenQueue | None]] = {}
-        self._held: dict[str, int] = {}
+        self._backlogs: dict[str, deque[_Held]] = {}
         self._closed = False
 
     def operations(self) -> list[Served]:
@@ -153,23 +158,36 @@ class QueuesService:
 
     # --- opening -------------------------------------------------------------------------------------
 
-    def _in_order(self, name: str, create: bool, act: Callable[[_OpenQueue], Awaitable[Any]]) -> Awaitable[Any]:
+    def _in_order(self, name: str, create: bool, act: _Act) -> Awaitable[Any]:
         """Run `act` on the queue, in the order of the calls: at once if it is open, else when it is."""
         queue = self._queues.get(name)
-        if queue is not None and not self._held.get(name):
+        backlog = self._backlogs.get(name)
+        if queue is not None and backlog is None:
             return act(queue)
-        self._held[name] = self._held.get(name, 0) + 1
-        return self._act_when_open(name, create, act)
+        result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if backlog is None:
+            backlog = self._backlogs[name] = deque()
+            self._room.spawn(self._open_for(name, backlog), name=f"open the queue {name}")
+        backlog.append((create, act, result))
+        return result
 
-    async def _act_when_open(self, name: str, create: bool, act: Callable[[_OpenQueue], Awaitable[Any]]) -> Any:
+    async def _open_for(self, name: str, backlog: deque[_Held]) -> None:
+        """Open a queue for those who came first, and serve all of them without anybody coming in between."""
         try:
-            queue = await self._opened(name, create=create)
-            acting = act(queue)
+            while backlog:
+                try:
+                    queue = await self._opened(name, create=backlog[0][0])
+                except RoomException as error:
+                    _fail(backlog.popleft()[2], error)
+                    continue
+                while backlog:
+                    _, act, result = backlog.popleft()
+                    if not result.done():
+                        _follow(result, act, queue)
         finally:
-            self._held[name] -= 1
-            if not self._held[name]:
-                del self._held[name]
-        return await acting
+            del self._backlogs[name]
+            for _, _, result in backlog:
+                _fail(result, InvalidStateError("the room has ended"))
 
     async def _opened(self, name: str, *, create: bool) -> _OpenQueue:
         if not 0 < len(name) <= MAX_NAME_LENGTH:
@@ -330,3 +348,30 @@ def _content(message: bytes) -> PackedContent:
     else:
         header = b'{"type":"json","json":' + message + b"}"
     return PackedContent(len(header).to_bytes(8, "big") + header)
+
+
+def _follow(result: asyncio.Future[Any], act: _Act, queue: _OpenQueue) -> None:
+    """Begin a held call, and let its answer become `result`; who no longer waits for it takes nothing."""
+    try:
+        acting = asyncio.ensure_future(act(queue))
+    except RoomException as error:
+        _fail(result, error)
+        return
+
+    def copy(done: asyncio.Future[Any]) -> None:
+        if result.done():
+            return
+        if done.cancelled():
+            result.cancel()
+        elif (error := done.exception()) is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(done.result())
+
+    acting.add_done_callback(copy)
+    result.add_done_callback(lambda done: acting.cancel() if done.cancelled() else None)
+
+
+def _fail(result: asyncio.Future[Any], error: RoomException) -> None:
+    if not result.done():
+        result.set_exception(error)
