@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ from meshagent.server.furnishing import FurnishedRoom
 from meshagent.server.identity import ServerIdentity, load_identity
 from meshagent.server.logs import configure_logging
 from meshagent.server.rooms.directory import RoomDirectory
+from meshagent.server.stores.disk import lock_file
 from meshagent.server.stores.health import HealthMonitor
 
 log = logging.getLogger(__name__)
@@ -116,11 +116,9 @@ def _open_data_folder(config: ServerConfig, stack: AsyncExitStack) -> ServerIden
 @contextlib.contextmanager
 def _folder_lock(path: Path) -> Iterator[None]:
     """Hold the data folder; the lock goes with the process, whatever ends it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
+        descriptor = lock_file(path)
+    except BlockingIOError:
         raise DataFolderInUseError(f"another server uses the data folder {path.parent}") from None
     try:
         yield
