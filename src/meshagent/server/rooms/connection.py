@@ -71,6 +71,7 @@ class Connection(WebSocketHandler):
 
     __slots__ = (
         "_behind",
+        "_behind_bytes",
         "_limits",
         "_paused",
         "_pending_bytes",
@@ -95,6 +96,7 @@ class Connection(WebSocketHandler):
         self._pending_bytes = 0
         self._paused = False
         self._behind: deque[bytes | tuple[int, StreamedFile]] | None = None
+        self._behind_bytes = 0
         self._stream: asyncio.Task[None] | None = None
         self._writable: asyncio.Event | None = None
         self._welcome: asyncio.TimerHandle | None = None
@@ -238,10 +240,12 @@ class Connection(WebSocketHandler):
         """Keep what comes while a stream is being sent: packets of two messages must never mix."""
         assert self._behind is not None
         self._behind.append(item)
+        if isinstance(item, bytes):
+            self._behind_bytes += len(item)
         socket = self.socket
         if socket is None:
             return
-        waiting = sum(len(entry) for entry in self._behind if isinstance(entry, bytes))
+        waiting = self._behind_bytes
         if waiting + socket.buffered > self._limits.max_buffered_bytes:
             log.warning("%r reads too slowly: %d bytes wait behind a download", self.participant, waiting)
             socket.drop()
@@ -251,6 +255,7 @@ class Connection(WebSocketHandler):
             self._queue_behind((message_id, file))
             return
         self._behind = deque()
+        self._behind_bytes = 0
         self._stream = asyncio.get_running_loop().create_task(self._stream_files(message_id, file))
 
     async def _stream_files(self, message_id: int, file: StreamedFile) -> None:
@@ -260,6 +265,7 @@ class Connection(WebSocketHandler):
             while self._behind:
                 item = self._behind.popleft()
                 if isinstance(item, bytes):
+                    self._behind_bytes -= len(item)
                     if self.socket is not None:
                         self.socket.write(item)
                 else:
