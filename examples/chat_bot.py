@@ -10,7 +10,7 @@ The room asks whichever language model its server is configured for. Without one
 import asyncio
 from contextlib import suppress
 
-from meshagent.agents import ChatBot, stay_in_room
+from meshagent.agents import ChatBot, rejoin_forever
 from meshagent.api import websocket_protocol
 from meshagent.tools import ToolContext, Toolkit, tool
 from meshagent.tools.storage import StorageToolkit
@@ -40,7 +40,7 @@ class Guide(ChatBot):
 
 
 async def main() -> None:
-    await stay_in_room(
+    await rejoin_forever(
         lambda: websocket_protocol(participant_name="guide", room_name="examples", role="agent"),
         Guide,
         on_started=lambda room: print("guide is in the room", flush=True),

@@ -11,7 +11,7 @@ classes for better ones. With a model that only echoes, `call rag_search {"query
 import asyncio
 from contextlib import suppress
 
-from meshagent.agents import ChatBot, RagToolkit, StorageIndexer, stay_in_room
+from meshagent.agents import ChatBot, RagToolkit, StorageIndexer, rejoin_forever
 from meshagent.api import RoomClient, websocket_protocol
 
 
@@ -35,7 +35,7 @@ class Librarian(ChatBot):
 
 
 async def main() -> None:
-    await stay_in_room(
+    await rejoin_forever(
         lambda: websocket_protocol(participant_name="librarian", room_name="examples", role="agent"),
         Librarian,
         on_started=lambda room: print("librarian has read the files", flush=True),

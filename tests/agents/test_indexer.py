@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshagent.agents.embedding import HashingEmbedder
 from meshagent.agents.indexer import RagToolkit, StorageIndexer
-from meshagent.agents.passages import passages
+from meshagent.agents.text_chunks import passages
 from meshagent.api import RoomClient
 from meshagent.tools import ToolContext
 from tests.support.chatting import joined, working

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from meshagent.agents.llm.scripted import ScriptedAdapter, plain_text, say
-from meshagent.agents.mail import Letter, MailWorker, SmtpSettings
+from meshagent.agents.mail import MailMessage, MailWorker, SmtpSettings
 from meshagent.api.errors import InvalidRequestError
 from tests.support.chatting import joined, working
 from tests.support.mail_server import MailServer, mail_server
@@ -44,8 +44,8 @@ def worker(mails: MailServer, adapter: ScriptedAdapter, **options: Any) -> MailW
     return MailWorker(smtp=smtp, llm_adapter=adapter, retry_delay=0.001, **options)
 
 
-async def answer(mails: MailServer) -> Letter:
-    return Letter.from_bytes(await asyncio.wait_for(mails.received.get(), 10))
+async def answer(mails: MailServer) -> MailMessage:
+    return MailMessage.from_bytes(await asyncio.wait_for(mails.received.get(), 10))
 
 
 async def test_mail_is_answered_in_its_conversation(server: TestServer) -> None:
@@ -111,11 +111,11 @@ async def test_what_is_no_mail_is_set_aside(server: TestServer) -> None:
 def test_html_is_read_as_text() -> None:
     message = mail("")
     message.set_content("<style>p {}</style><p>Hello &amp; <b>welcome</b></p>", subtype="html")
-    assert Letter.from_bytes(message.as_bytes()).text.split() == ["Hello", "&", "welcome"]
+    assert MailMessage.from_bytes(message.as_bytes()).text.split() == ["Hello", "&", "welcome"]
 
 
 def test_names_of_attachments_lead_nowhere_else() -> None:
-    [attachment] = Letter.from_bytes(mail("see", attachment=b"%PDF").as_bytes()).attachments
+    [attachment] = MailMessage.from_bytes(mail("see", attachment=b"%PDF").as_bytes()).attachments
     assert (attachment.name, attachment.content) == ("a b.pdf", b"%PDF")
 
 

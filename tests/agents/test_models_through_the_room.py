@@ -20,7 +20,7 @@ from meshagent.api import RoomClient, WebSocketClientProtocol
 from meshagent.api.errors import PermissionDeniedError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.config import LlmSettings
-from meshagent.server.gateway.auth import Doorkeeper
+from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
 from meshagent.tools import RemoteToolkit, RoomToolkit, StorageToolkit, tool
@@ -36,13 +36,13 @@ async def add(a: int, b: int) -> int:
 @asynccontextmanager
 async def server_with_models(data_dir: Path) -> AsyncIterator[TestServer]:
     """A server whose rooms name an address where the proxy is."""
-    doorkeeper = Doorkeeper(
+    authenticator = RoomAuthenticator(
         lookup=lambda project_id, key_id: SECRET if (project_id, key_id) == (PROJECT_ID, KEY_ID) else None,
         default_secret=None,
         default_project_id=PROJECT_ID,
         now=lambda: 0.0,
     )
-    proxy = LlmProxyRoutes(doorkeeper, LlmSettings())
+    proxy = LlmProxyRoutes(authenticator, LlmSettings())
     app = web.Application(middlewares=[error_middleware])
     app.add_routes(proxy.routes())
     await proxy.start()

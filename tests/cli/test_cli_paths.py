@@ -24,7 +24,7 @@ from meshagent.api.errors import (
 )
 from meshagent.api.room.files import StorageEntry
 from meshagent.cli.chat_thread import thread_path
-from meshagent.cli.copying import _inside
+from meshagent.cli.file_copy import _inside
 from meshagent.cli.output import CommandError, ExitCode, UsageError, exit_code_of, print_rows
 from meshagent.cli.paths import RoomPath, expand, parse_room_path, walk
 from meshagent.cli.values import parse_json, parse_loose, parse_pairs

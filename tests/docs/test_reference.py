@@ -16,8 +16,8 @@ from meshagent.api.wire.close_codes import CloseCode
 from meshagent.server.config import ServerConfig
 from meshagent.server.dispatch.invoke import messages
 from meshagent.server.dispatch.invoke.dialect import NOT_BUILT
-from meshagent.server.furnishing import FurnishedRoom
 from meshagent.server.gateway.http_errors import status_of
+from meshagent.server.room_factory import RoomWithServices
 from tests.support.assembly import Asker, AssembledServer, assembled_server
 from tests.support.docs import section, table_rows, text_of
 
@@ -91,7 +91,7 @@ def test_toolkits_that_are_not_there_are_named() -> None:
     assert {name for name in NOT_BUILT if f"`{name}`" in told.partition("are answered")[0]} == NOT_BUILT
 
 
-def served_tools(room: FurnishedRoom) -> Iterator[tuple[str, str]]:
+def served_tools(room: RoomWithServices) -> Iterator[tuple[str, str]]:
     """Toolkit and tool, for each tool that the server itself serves in the invoke dialect."""
     listed = Asker().ask(room, messages.LIST_TOOLKITS, {})
     for toolkit, described in listed.tools.items():

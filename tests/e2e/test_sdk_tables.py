@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from meshagent.api.errors import AlreadyExistsError, NotFoundError
-from meshagent.api.room.data_types import (
+from meshagent.api.contracts.data_types import (
     DateDataType,
     FloatDataType,
     IntDataType,
@@ -17,6 +16,7 @@ from meshagent.api.room.data_types import (
     TimestampDataType,
     VectorDataType,
 )
+from meshagent.api.errors import AlreadyExistsError, NotFoundError
 from tests.support.chatting import joined
 from tests.support.server import TestServer
 

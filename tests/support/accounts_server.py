@@ -11,11 +11,11 @@ from time import time
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from meshagent.server.accounts.accounts import Accounts, Surroundings, open_accounts
-from meshagent.server.accounts.rooms import RoomData, RunningRooms
+from meshagent.server.accounts.accounts import Accounts, AccountsPorts, open_accounts
+from meshagent.server.accounts.room_registry import RoomData, RunningRooms
 from meshagent.server.gateway.accounts.route import Route
-from meshagent.server.gateway.accounts.table import account_routes, route_table
-from meshagent.server.gateway.auth import Doorkeeper
+from meshagent.server.gateway.accounts.routes import account_routes, route_table
+from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.identity import load_identity
 from meshagent.server.stores.health import HealthMonitor
@@ -88,23 +88,23 @@ async def accounts_server(data_dir: Path, **settings: object) -> AsyncIterator[A
     config = server_config(data_dir, durability="process", **settings)
     identity = load_identity(config)
     running, data, files = FakeRunningRooms(), FakeRoomData(), MemoryFileStores()
-    surroundings = Surroundings(
+    ports = AccountsPorts(
         running=running, data=data, files=files, room_url=lambda project_id, name: f"ws://test/rooms/{name}"
     )
-    async with open_accounts(config, identity, HealthMonitor(), surroundings) as accounts:
-        doorkeeper = Doorkeeper(
+    async with open_accounts(config, identity, HealthMonitor(), ports) as accounts:
+        authenticator = RoomAuthenticator(
             lookup=accounts.keys.lookup,
             default_secret=identity.secret,
             default_project_id=identity.project_id,
             now=time,
         )
         application = web.Application(middlewares=[error_middleware])
-        application.add_routes(account_routes(accounts, doorkeeper))
+        application.add_routes(account_routes(accounts, authenticator))
         async with TestServer(application) as server:
             yield AccountsServer(
                 url=str(server.make_url("")).rstrip("/"),
                 accounts=accounts,
-                table=route_table(accounts, doorkeeper),
+                table=route_table(accounts, authenticator),
                 running=running,
                 data=data,
             )

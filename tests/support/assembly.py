@@ -17,10 +17,10 @@ from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
 from meshagent.server.addresses import Addresses
 from meshagent.server.assembly import assembled, open_stores
-from meshagent.server.furnishing import FurnishedRoom
 from meshagent.server.identity import load_identity
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.rooms.room import RoomKey
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.room_factory import RoomWithServices
 from meshagent.server.stores.health import HealthMonitor
 from tests.support.server import PROJECT_ID, server_config
 
@@ -32,7 +32,7 @@ class Asker:
         self.participant = Participant(participant_id="asker", name="asker", role="agent", scope=scope, outbox=self)
         self.answers: list[Any] = []
 
-    def ask(self, room: FurnishedRoom, message_type: str, header: object, payload: bytes = b"") -> Any:
+    def ask(self, room: RoomWithServices, message_type: str, header: object, payload: bytes = b"") -> Any:
         """What the room answers at once, an error included; the answer to a request that waits is its awaitable."""
         self.answers.clear()
         room.dispatcher.dispatch(self, Message(1, message_type, envelope.pack(header, payload)))
@@ -65,7 +65,7 @@ class AssembledServer:
     """The HTTP application, and a room that runs."""
 
     application: web.Application
-    room: FurnishedRoom
+    room: RoomWithServices
 
 
 @asynccontextmanager

@@ -13,10 +13,12 @@ from meshagent.api.contracts.operation import Operation
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
 from meshagent.api.wire import jsontext
 from meshagent.api.wire.content import Body
-from meshagent.server.rooms.participant import Outbox, Participant
-from meshagent.server.services.database import DatabaseEngine, DatabaseService, Upkeep
+from meshagent.server.kernel.participant import Outbox, Participant
+from meshagent.server.services.database.service import DatabaseService
 from meshagent.server.stores.disk import Disk
 from meshagent.server.stores.health import HealthMonitor
+from meshagent.server.stores.tables.settings import Upkeep
+from meshagent.server.stores.tables.table_engine import TableEngine
 
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 ResultT = TypeVar("ResultT", bound="msgspec.Struct | Body")
@@ -64,9 +66,9 @@ async def open_database(
     **limits: Any,
 ) -> AsyncIterator[RoomDatabase]:
     """The database of one room below `folder`, closed at the end. Without a `disk` nothing is synced."""
-    from meshagent.server.services.database import DatabaseLimits
+    from meshagent.server.stores.tables.settings import DatabaseLimits
 
-    engine = DatabaseEngine(
+    engine = TableEngine(
         folder, durability="process", disk=disk, health=health, upkeep=upkeep, limits=DatabaseLimits(**limits)
     )
     service = DatabaseService(engine, engine.folder("project", "room"))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from meshagent.api.contracts import database as api
-from meshagent.server.services.database import Upkeep
+from meshagent.server.stores.tables.settings import Upkeep
 from tests.support.database import open_database
 
 

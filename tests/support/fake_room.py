@@ -14,9 +14,9 @@ from meshagent.api.errors import RoomException
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.api.wire import jsontext
 from meshagent.api.wire.content import Body
-from meshagent.server.dispatch.served import Served
-from meshagent.server.rooms.context import RoomContext, RoomService
-from meshagent.server.rooms.participant import Outbox, Participant
+from meshagent.server.kernel.context import RoomContext, RoomService
+from meshagent.server.kernel.operations import Served
+from meshagent.server.kernel.participant import Outbox, Participant
 
 Res = TypeVar("Res", bound="msgspec.Struct | Body")
 

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from aiohttp import web
 
-from meshagent.server.gateway.websocket import WebSocket, WebSocketHandler, WebSocketLimits, WebSocketShell
+from meshagent.server.websocket.shell import WebSocket, WebSocketHandler, WebSocketLimits, WebSocketShell
 
 KEY = base64.b64encode(bytes(range(16))).decode()
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from meshagent.agents.llm import AgentChatContext, LLMAdapter, ToolResponseAdapter
     from meshagent.agents.llm_task_runner import DynamicLLMTaskRunner, LLMTaskRunner
     from meshagent.agents.pydantic_agent import PydanticAgent
+    from meshagent.agents.rejoin import rejoin_forever
     from meshagent.agents.requirements import install_requirements
-    from meshagent.agents.staying import stay_in_room
     from meshagent.agents.task_runner import TaskRunner
     from meshagent.agents.worker import Worker
 
@@ -34,7 +34,7 @@ _HOMES = {
     "llm_task_runner": ["DynamicLLMTaskRunner", "LLMTaskRunner"],
     "pydantic_agent": ["PydanticAgent"],
     "requirements": ["install_requirements"],
-    "staying": ["stay_in_room"],
+    "staying": ["rejoin_forever"],
     "task_runner": ["TaskRunner"],
     "worker": ["Worker"],
 }
@@ -59,7 +59,7 @@ __all__ = [
     "ToolResponseAdapter",
     "Worker",
     "install_requirements",
-    "stay_in_room",
+    "rejoin_forever",
 ]
 
 

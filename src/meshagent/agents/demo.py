@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshagent.agents.chat import ChatBot
 from meshagent.agents.llm.adapter import LLMAdapter
-from meshagent.agents.staying import stay_in_room
+from meshagent.agents.rejoin import rejoin_forever
 from meshagent.api.transport.websocket import WebSocketClientProtocol
 from meshagent.tools.database import DatabaseToolkit
 from meshagent.tools.documents import DocumentAuthoringToolkit
@@ -58,7 +58,7 @@ async def run_demo_bot(
     llm_adapter: LLMAdapter | None = None,
     on_started: Callable[[RoomClient], None] | None = None,
 ) -> None:
-    """Keep the demo bot in a room until this is cancelled; errors as `stay_in_room`.
+    """Keep the demo bot in a room until this is cancelled; errors as `rejoin_forever`.
 
     Args:
         url: The WebSocket URL of the room.
@@ -66,6 +66,6 @@ async def run_demo_bot(
         llm_adapter: The model; by default the room's.
         on_started: Called each time that the bot has come.
     """
-    await stay_in_room(
+    await rejoin_forever(
         lambda: WebSocketClientProtocol(url=url, token=token), lambda: DemoBot(llm_adapter), on_started=on_started
     )

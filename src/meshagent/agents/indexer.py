@@ -11,11 +11,11 @@ from pydantic import Field
 
 from meshagent.agents.agent import SingleRoomAgent
 from meshagent.agents.embedding import Embedder, HashingEmbedder
-from meshagent.agents.passages import passages
+from meshagent.agents.text_chunks import passages
+from meshagent.api.contracts.data_types import FloatDataType, IntDataType, TextDataType, VectorDataType
 from meshagent.api.contracts.database import Row
 from meshagent.api.errors import ConnectionLostError, NotFoundError, RequestTimeoutError, RoomException
 from meshagent.api.room._tasks import OwnedTasks
-from meshagent.api.room.data_types import FloatDataType, IntDataType, TextDataType, VectorDataType
 from meshagent.api.room.descriptions import Requirement
 from meshagent.tools.context import ToolContext
 from meshagent.tools.function_tool import FunctionTool

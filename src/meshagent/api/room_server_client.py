@@ -1,6 +1,15 @@
 """The room client and all that belongs to it, under the name that existing programs import (spec room-protocol 9.7)."""
 
 from meshagent.api.chan import Chan
+from meshagent.api.contracts.data_types import (
+    DataType,
+    DateDataType,
+    FloatDataType,
+    IntDataType,
+    TextDataType,
+    TimestampDataType,
+    VectorDataType,
+)
 from meshagent.api.errors import RoomException
 from meshagent.api.messaging import (
     EmptyResponse,
@@ -20,15 +29,6 @@ from meshagent.api.participant import Participant
 from meshagent.api.protocol import ClientProtocol, Protocol
 from meshagent.api.room.agents import AgentsClient
 from meshagent.api.room.client import RoomClient
-from meshagent.api.room.data_types import (
-    DataType,
-    DateDataType,
-    FloatDataType,
-    IntDataType,
-    TextDataType,
-    TimestampDataType,
-    VectorDataType,
-)
 from meshagent.api.room.database import CreateMode, DatabaseClient
 from meshagent.api.room.descriptions import (
     AgentDescription,

@@ -104,12 +104,12 @@ async def document_toolkits(room: RoomClient, schemas: Sequence[str]) -> list[To
 
 async def run_in_room(target: RoomTarget, agent: Portable, *, name: str) -> None:
     """Keep an agent in the room until interrupted; what it has not finished it takes from run to run of the room."""
-    from meshagent.agents.staying import stay_in_room
+    from meshagent.agents.rejoin import rejoin_forever
     from meshagent.api.transport.websocket import WebSocketClientProtocol
 
     own = replace(target, name=name, role=target.role or "agent")
     entry = await find_entry(own)
-    await stay_in_room(
+    await rejoin_forever(
         lambda: WebSocketClientProtocol(url=entry.url, token=entry.token),
         lambda: agent,
         on_started=lambda room: note(f"{name} is in the room {room.room_name}; Ctrl+C stops it"),

@@ -10,9 +10,9 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, room_session
+from meshagent.cli.feed import at_most
 from meshagent.cli.output import CommandError, ExitCode, JsonOption, print_json, print_rows
 from meshagent.cli.values import parse_object, parse_pairs
-from meshagent.cli.waiting import at_most
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient

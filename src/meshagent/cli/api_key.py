@@ -8,8 +8,8 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, accounts_session, all_pages
-from meshagent.cli.keeping import choose, keep_key, save_key
 from meshagent.cli.output import JsonOption, note, print_json, print_rows
+from meshagent.cli.profile_choice import choose, keep_key, save_key
 
 app = typer.Typer(help="Keys of a project: they sign tokens.", no_args_is_help=True)
 

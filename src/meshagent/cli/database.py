@@ -48,7 +48,7 @@ async def create(
 
 
 def _data_type(text: str) -> Any:
-    from meshagent.api.room.data_types import DataType, FloatDataType, VectorDataType
+    from meshagent.api.contracts.data_types import DataType, FloatDataType, VectorDataType
 
     if text in PLAIN_TYPES:
         return DataType.from_json({"type": text})

@@ -10,9 +10,9 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, room_session
+from meshagent.cli.feed import Feed, follow
 from meshagent.cli.output import JsonOption, note, print_json_line
 from meshagent.cli.values import parse_object
-from meshagent.cli.waiting import Feed, follow
 
 app = typer.Typer(help="The log of a room: what participants, agents and the server report.", no_args_is_help=True)
 

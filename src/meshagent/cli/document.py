@@ -16,10 +16,10 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, find_entry, room_session
+from meshagent.cli.feed import follow
 from meshagent.cli.output import CommandError, UsageError, note, print_json, print_json_line
 from meshagent.cli.room_http import http_room
 from meshagent.cli.values import parse_json, parse_object
-from meshagent.cli.waiting import follow
 
 if TYPE_CHECKING:
     from meshagent.api.room.sync import MeshDocument

@@ -8,9 +8,9 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, room_session
+from meshagent.cli.feed import Feed, follow
 from meshagent.cli.output import CommandError, ExitCode, JsonOption, note, print_json_line, print_rows
 from meshagent.cli.values import one_of, parse_loose
-from meshagent.cli.waiting import Feed, follow
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient

@@ -8,8 +8,8 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import ApiUrl, accounts_client, all_pages
-from meshagent.cli.keeping import choose, keep_key
 from meshagent.cli.output import JsonOption, note, print_json, print_rows
+from meshagent.cli.profile_choice import choose, keep_key
 
 app = typer.Typer(help="Projects: each has its own rooms and keys.", no_args_is_help=True)
 

@@ -8,9 +8,9 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, room_session
+from meshagent.cli.feed import at_most
 from meshagent.cli.output import CommandError, ExitCode, JsonOption, print_json, print_rows
 from meshagent.cli.values import one_of, parse_loose
-from meshagent.cli.waiting import at_most
 
 app = typer.Typer(help="Queues of a room.", no_args_is_help=True)
 

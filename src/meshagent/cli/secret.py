@@ -8,8 +8,8 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, accounts_session
-from meshagent.cli.keeping import choose
 from meshagent.cli.output import JsonOption, print_rows
+from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_pairs, read_text
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, RoomTarget, accounts_session, room_session
-from meshagent.cli.keeping import choose
 from meshagent.cli.output import CommandError, JsonOption, UsageError, note, print_json, print_rows
+from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_pairs, parse_yaml
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def delete(target: AccountTarget, service: ServiceArgument) -> None:
 async def try_out(target: RoomTarget, file: FileOption, values: Values = None) -> None:
     """Call the service of a file into a room, without making it one of the project's, until Ctrl+C."""
     from meshagent.cli.call import invite
-    from meshagent.cli.trial import invitations
+    from meshagent.cli.service_trial import invitations
 
     calls = invitations(read_service(file, parse_pairs(values or [], "value")))
     async with room_session(target, stay=True) as room:
@@ -94,7 +94,7 @@ async def run(
     reload: Annotated[bool, typer.Option(help="Start again when a Python file beside it changes.")] = True,
 ) -> None:
     """Start a program, wait until it listens, and call each of its paths into the room; again on every change."""
-    from meshagent.cli.running import ServiceRun
+    from meshagent.cli.service_run import ServiceRun
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}")

@@ -8,8 +8,8 @@ import typer
 
 from meshagent.cli.command import runnable
 from meshagent.cli.context import accounts_client, all_pages
-from meshagent.cli.keeping import choose, keep_key, save_key
 from meshagent.cli.output import CommandError, ExitCode, note
+from meshagent.cli.profile_choice import choose, keep_key, save_key
 
 if TYPE_CHECKING:
     from meshagent.api.profile import Profile

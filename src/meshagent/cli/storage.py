@@ -119,7 +119,7 @@ async def cp(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
     """Copy files between this machine and rooms, or between rooms."""
-    from meshagent.cli.copying import Copier
+    from meshagent.cli.file_copy import Copier
 
     if len(paths) < 2:
         raise UsageError("cp needs a source and a destination")
@@ -183,7 +183,7 @@ async def url(
 
 def _in_room(target: RoomTarget, path: str) -> tuple[RoomTarget, str]:
     """The target with the room that a path names, and the path inside it."""
-    from meshagent.cli.copying import at_room, has_room
+    from meshagent.cli.file_copy import at_room, has_room
     from meshagent.cli.paths import parse_room_path
 
     place = parse_room_path(path, default_room=target.room or ("given" if has_room(target) else None))

@@ -8,8 +8,8 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, accounts_session, all_pages
-from meshagent.cli.keeping import choose
 from meshagent.cli.output import JsonOption, print_json, print_rows
+from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_json
 
 app = typer.Typer(help="URLs that are told what happens in a project's rooms.", no_args_is_help=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from meshagent.server.config import ServerConfig
-from meshagent.server.rooms.room import RoomKey
+from meshagent.server.kernel.room_key import RoomKey
 
 
 class Addresses:

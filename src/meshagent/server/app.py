@@ -18,9 +18,9 @@ from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.addresses import Addresses
 from meshagent.server.assembly import Assembly, assembled, open_stores
 from meshagent.server.config import ServerConfig
-from meshagent.server.furnishing import FurnishedRoom
 from meshagent.server.identity import ServerIdentity, load_identity
 from meshagent.server.logs import configure_logging
+from meshagent.server.room_factory import RoomWithServices
 from meshagent.server.rooms.directory import RoomDirectory
 from meshagent.server.stores.disk import lock_file
 from meshagent.server.stores.health import HealthMonitor
@@ -51,7 +51,7 @@ class StartedServer:
     port: int
     identity: ServerIdentity
     health: HealthMonitor
-    directory: RoomDirectory[FurnishedRoom]
+    directory: RoomDirectory[RoomWithServices]
     accounts: Accounts
 
 

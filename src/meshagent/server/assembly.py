@@ -1,4 +1,4 @@
-"""How the parts of a server fit together. Only this module and `furnishing` name concrete classes."""
+"""How the parts of a server fit together. Only this module and `room_factory` name concrete classes."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from meshagent.server.accounts.accounts import Accounts, Surroundings, open_accounts
+from meshagent.server.accounts.accounts import Accounts, AccountsPorts, open_accounts
 from meshagent.server.accounts.room_data import StoredRoomData
-from meshagent.server.accounts.running import DirectoryRooms
+from meshagent.server.accounts.running_rooms import DirectoryRooms
 from meshagent.server.addresses import Addresses
 from meshagent.server.config import LimitSettings, ServerConfig
 from meshagent.server.demo import DemoRoom
-from meshagent.server.furnishing import FurnishedRoom, RoomFurnisher, RoomLimits, RoomStores
-from meshagent.server.gateway.accounts.table import account_routes
-from meshagent.server.gateway.auth import Doorkeeper
-from meshagent.server.gateway.builtin_targets import BuiltInTargetRoutes
-from meshagent.server.gateway.documents import DocumentRoutes
-from meshagent.server.gateway.files import FileRoutes
+from meshagent.server.gateway.accounts.routes import account_routes
+from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.gateway.builtin_target_routes import BuiltInTargetRoutes
+from meshagent.server.gateway.document_routes import DocumentRoutes
+from meshagent.server.gateway.file_routes import FileRoutes
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.gateway.limits import ConnectionGuard, HttpLimits
 from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
 from meshagent.server.gateway.llm_usage import LlmUsage, LlmUsageTotals
-from meshagent.server.gateway.mcp import McpRoutes
-from meshagent.server.gateway.rooms import RoomDoor
-from meshagent.server.gateway.signing import UrlSigner
-from meshagent.server.gateway.status import ServerCollector, StatusRoutes
-from meshagent.server.gateway.websocket import WebSocketLimits, WebSocketShell
+from meshagent.server.gateway.mcp_routes import McpRoutes
+from meshagent.server.gateway.room_gateway import RoomGateway
+from meshagent.server.gateway.status_routes import ServerCollector, StatusRoutes
 from meshagent.server.identity import ServerIdentity
-from meshagent.server.outreach import open_outreach
+from meshagent.server.integrations import open_integrations
+from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.kernel.url_signing import UrlSigner
+from meshagent.server.room_factory import RoomFactory, RoomLimits, RoomStores, RoomWithServices
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.directory import RoomDirectory
-from meshagent.server.rooms.room import RoomKey
-from meshagent.server.services.database.engine import DatabaseEngine
 from meshagent.server.services.livekit import LivekitServer
 from meshagent.server.stores.commit_log import CommitLog
 from meshagent.server.stores.health import HealthMonitor
@@ -43,7 +41,9 @@ from meshagent.server.stores.local_files import LocalFileStores
 from meshagent.server.stores.sqlite_documents import SqliteDocumentLog
 from meshagent.server.stores.sqlite_queues import SqliteQueueStore
 from meshagent.server.stores.sqlite_schema import ROOM_MIGRATIONS
+from meshagent.server.stores.tables.table_engine import TableEngine
 from meshagent.server.webhooks.deliveries import MemoryDeliveryLog, RoomLoggedDeliveries
+from meshagent.server.websocket.shell import WebSocketLimits, WebSocketShell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Assembly:
     http_limits: HttpLimits
     guard: ConnectionGuard
     shell: WebSocketShell
-    directory: RoomDirectory[FurnishedRoom]
+    directory: RoomDirectory[RoomWithServices]
     accounts: Accounts
 
 
@@ -70,7 +70,7 @@ async def open_stores(config: ServerConfig, health: HealthMonitor) -> AsyncItera
         await files.start()
         try:
             queues = await SqliteQueueStore.open_store(commit_log)
-            tables = DatabaseEngine(config.data_dir / "tables", durability=config.durability, health=health)
+            tables = TableEngine(config.data_dir / "tables", durability=config.durability, health=health)
             yield RoomStores(documents=SqliteDocumentLog(commit_log), queues=queues, files=files, tables=tables)
         finally:
             await files.close()
@@ -84,7 +84,7 @@ async def assembled(
 ) -> AsyncIterator[Assembly]:
     """All parts of a server but its listening socket; leaving the block ends its rooms, then everything else."""
     running = DirectoryRooms()
-    surroundings = Surroundings(
+    ports = AccountsPorts(
         running=running,
         data=StoredRoomData(stores.documents, stores.queues, stores.files, stores.tables),
         files=stores.files,
@@ -92,21 +92,21 @@ async def assembled(
     )
     webhook_secret = config.webhook_secret.get_secret_value() if config.webhook_secret else identity.secret
     async with (
-        open_accounts(config, identity, health, surroundings) as accounts,
-        open_outreach(
+        open_accounts(config, identity, health, ports) as accounts,
+        open_integrations(
             config.outgoing,
             webhooks=accounts.webhooks,
             services=accounts.services,
             tokens=accounts.tokens,
             secret=webhook_secret,
-            room_url=surroundings.room_url,
+            room_url=ports.room_url,
             own_urls=addresses.own,
             deliveries=RoomLoggedDeliveries(MemoryDeliveryLog(), running.record),
-        ) as outreach,
+        ) as integrations,
     ):
         demo = DemoRoom(identity.project_id, accounts.tokens, addresses) if config.demo else None
         signer = UrlSigner(identity.secret.encode())
-        furnisher = RoomFurnisher(
+        factory = RoomFactory(
             stores=stores,
             addresses=addresses,
             signer=signer,
@@ -114,22 +114,22 @@ async def assembled(
             livekit=livekit_server(config),
             registry=accounts.rooms,
             sessions=accounts.sessions,
-            outreach=outreach,
+            integrations=integrations,
             services=accounts.services,
             demo=demo,
         )
-        directory = RoomDirectory(furnisher.make, idle_grace=config.idle_grace)
+        directory = RoomDirectory(factory.make, idle_grace=config.idle_grace)
         running.directory = directory
         shell = WebSocketShell(websocket_limits(config.limits))
-        doorkeeper = Doorkeeper(
+        authenticator = RoomAuthenticator(
             lookup=accounts.keys.lookup,
             default_secret=identity.secret,
             default_project_id=identity.project_id,
             now=time.time,
         )
-        door = RoomDoor(doorkeeper, directory, shell, join_timeout=config.limits.join_timeout)
+        door = RoomGateway(authenticator, directory, shell, join_timeout=config.limits.join_timeout)
         llm_usage = LlmUsageTotals()
-        llm = LlmProxyRoutes(doorkeeper, config.llm, on_usage=lambda usage: _note_usage(directory, llm_usage, usage))
+        llm = LlmProxyRoutes(authenticator, config.llm, on_usage=lambda usage: _note_usage(directory, llm_usage, usage))
         mcp = McpRoutes(door, call_timeout=config.limits.tool_call_timeout)
         collectors = (ServerCollector(directory, shell, health), llm_usage)
         http_limits = HttpLimits(head_timeout=config.limits.http_head_timeout)
@@ -140,8 +140,8 @@ async def assembled(
                 web.get("/rooms/{room}", door.enter),
                 *DocumentRoutes(door).routes(),
                 *FileRoutes(door, signer).routes(),
-                *BuiltInTargetRoutes(doorkeeper, directory, outreach.targets).routes(),
-                *account_routes(accounts, doorkeeper),
+                *BuiltInTargetRoutes(authenticator, directory, integrations.targets).routes(),
+                *account_routes(accounts, authenticator),
                 *llm.routes(),
                 *mcp.routes(),
                 *StatusRoutes(health, collectors, metrics=config.metrics).routes(),
@@ -164,7 +164,7 @@ async def assembled(
             await llm.close()
 
 
-def _note_usage(directory: RoomDirectory[FurnishedRoom], totals: LlmUsageTotals, usage: LlmUsage) -> None:
+def _note_usage(directory: RoomDirectory[RoomWithServices], totals: LlmUsageTotals, usage: LlmUsage) -> None:
     """Count what a model cost, and write it into the log of the rooms that it was used from."""
     totals.add(usage)
     for room_name in usage.rooms:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from meshagent.api.contracts.data_types import DataType, FloatDataType, IntDataType, TextDataType, TimestampDataType
 from meshagent.api.errors import PermissionDeniedError
-from meshagent.api.room.data_types import DataType, FloatDataType, IntDataType, TextDataType, TimestampDataType
 from meshagent.api.room.database import DatabaseClient
 from meshagent.tools.context import ToolContext
 from meshagent.tools.function_tool import Function, function_tools

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, InvalidStateError, NotFoundError
-from meshagent.api.room.data_types import (
+from meshagent.api.contracts.data_types import (
     DataType,
     DateDataType,
     FloatDataType,
@@ -23,9 +22,10 @@ from meshagent.api.room.data_types import (
     TimestampDataType,
     VectorDataType,
 )
+from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, InvalidStateError, NotFoundError
 from meshagent.api.room.database import DatabaseClient, sql_filter
 from meshagent.api.wire import jsontext
-from meshagent.server.services.database.filters import translate_filter
+from meshagent.server.stores.tables.filters import translate_filter
 from tests.support.database import open_database
 
 

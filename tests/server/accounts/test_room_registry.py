@@ -8,7 +8,7 @@ import pytest
 
 from meshagent.api.errors import AlreadyExistsError, UnavailableError
 from meshagent.server.accounts.records import Project
-from meshagent.server.accounts.rooms import RoomRegistry
+from meshagent.server.accounts.room_registry import RoomRegistry
 from meshagent.server.accounts.store import AccountsStore
 from tests.support.accounts_server import FakeRoomData, FakeRunningRooms
 

@@ -17,10 +17,10 @@ from aiohttp.test_utils import TestServer as AiohttpServer
 from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.tokens.grants import AgentsGrant
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.server.gateway.auth import Doorkeeper
-from meshagent.server.gateway.builtin_targets import MAX_CALL_BYTES, BuiltInTargetRoutes
+from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.gateway.builtin_target_routes import MAX_CALL_BYTES, BuiltInTargetRoutes
 from meshagent.server.gateway.http_errors import error_middleware
-from meshagent.server.rooms.room import RoomKey
+from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.services.agents.builtin_targets import BuiltInTargets
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, TestServer, serve
 
@@ -35,7 +35,7 @@ async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
 
 @pytest.fixture
 async def http(server: TestServer) -> AsyncIterator[Http]:
-    doorkeeper = Doorkeeper(
+    authenticator = RoomAuthenticator(
         lookup=lambda _, key_id: SECRET if key_id == KEY_ID else None,
         default_secret=SECRET,
         default_project_id=PROJECT_ID,
@@ -43,7 +43,7 @@ async def http(server: TestServer) -> AsyncIterator[Http]:
     )
     targets = BuiltInTargets(list, ("storage", "agents"))
     app = web.Application(middlewares=[error_middleware])
-    app.add_routes(BuiltInTargetRoutes(doorkeeper, server.started.directory, targets).routes())
+    app.add_routes(BuiltInTargetRoutes(authenticator, server.started.directory, targets).routes())
     async with HttpClient(AiohttpServer(app, host="127.0.0.1")) as client:
         yield client
 

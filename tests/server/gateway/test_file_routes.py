@@ -21,10 +21,11 @@ from meshagent.api.tokens.grants import StorageGrant, StoragePathGrant
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.api.tokens.token import ParticipantToken
 from meshagent.server.gateway.auth import request_token
-from meshagent.server.gateway.files import FileRoutes, StorageDoor
+from meshagent.server.gateway.file_routes import FileRoutes, StorageDoor
 from meshagent.server.gateway.http_errors import error_middleware
-from meshagent.server.gateway.signing import UrlSigner
-from meshagent.server.rooms.room import Admission, RoomKey
+from meshagent.server.kernel.admission import Admission
+from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.kernel.url_signing import UrlSigner
 from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.files import FileStore
 from meshagent.server.stores.local_files import LocalFileStores

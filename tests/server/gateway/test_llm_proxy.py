@@ -23,7 +23,7 @@ from meshagent.api.tokens.grants import LlmGrant
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.tokens.token import ParticipantToken
 from meshagent.server.config import LlmSettings
-from meshagent.server.gateway.auth import Doorkeeper
+from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
 from meshagent.server.gateway.llm_usage import LlmUsage, LlmUsageTotals, StreamFilter
@@ -71,13 +71,13 @@ async def proxy(
             upstream = await stack.enter_async_context(TestServer(app))
             settings.setdefault("base_url", str(upstream.make_url("/v1")))
             settings.setdefault("api_key", SecretStr("provider key"))
-        doorkeeper = Doorkeeper(
+        authenticator = RoomAuthenticator(
             lookup=lambda project_id, key_id: SECRET if (project_id, key_id) == ("p", "k") else None,
             default_secret=None,
             default_project_id="p",
             now=lambda: 0.0,
         )
-        routes = LlmProxyRoutes(doorkeeper, LlmSettings(**settings), on_usage=result.usage.append)
+        routes = LlmProxyRoutes(authenticator, LlmSettings(**settings), on_usage=result.usage.append)
         await routes.start()
         stack.push_async_callback(routes.close)
         app = web.Application(middlewares=[error_middleware])

@@ -18,10 +18,10 @@ from meshagent.api import RoomClient, WebSocketClientProtocol
 from meshagent.api.tokens.grants import MessagingGrant
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.wire.content import Body, FileBody, LinkBody
-from meshagent.server.gateway.auth import Doorkeeper
+from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.http_errors import error_middleware
-from meshagent.server.gateway.mcp import McpRoutes
-from meshagent.server.gateway.rooms import RoomDoor
+from meshagent.server.gateway.mcp_routes import McpRoutes
+from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.tools import RemoteToolkit, RequestTool, ToolContext, tool
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, TestServer, serve
 
@@ -89,13 +89,15 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 @asynccontextmanager
 async def running_site(tmp_path: Path, *, call_timeout: float = 30) -> AsyncIterator[Site]:
     async with serve(tmp_path / "data", idle_grace=2.0) as server:
-        doorkeeper = Doorkeeper(
+        authenticator = RoomAuthenticator(
             lookup=lambda project_id, key_id: SECRET if (project_id, key_id) == (PROJECT_ID, KEY_ID) else None,
             default_secret=None,
             default_project_id=PROJECT_ID,
             now=lambda: 0.0,
         )
-        routes = McpRoutes(RoomDoor(doorkeeper, server.started.directory, cast(Any, None)), call_timeout=call_timeout)
+        routes = McpRoutes(
+            RoomGateway(authenticator, server.started.directory, cast(Any, None)), call_timeout=call_timeout
+        )
         app = web.Application(middlewares=[error_middleware])
         app.add_routes(routes.routes())
         async with HttpServer(app) as http:

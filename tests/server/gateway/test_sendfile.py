@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from meshagent.server.gateway._sendfile import can_sendfile, sendfile
+from meshagent.server.gateway.sendfile import can_sendfile, sendfile
 
 CONTENT = os.urandom(1 << 20) * 12  # more than loopback sockets buffer
 

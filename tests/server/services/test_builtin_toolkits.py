@@ -165,9 +165,9 @@ def test_schemas_suit_language_models() -> None:
 
 
 class NobodyComes:
-    """A summoner that is never asked."""
+    """A call_router that is never asked."""
 
-    async def summon(self, caller: object, name: str, url: str, arguments: Any) -> None:
+    async def call(self, caller: object, name: str, url: str, arguments: Any) -> None:
         raise AssertionError("nobody was to be called")
 
 

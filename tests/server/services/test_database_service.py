@@ -20,7 +20,8 @@ from meshagent.api.errors import (
     LimitExceededError,
     NotFoundError,
 )
-from meshagent.server.services.database import DatabaseEngine, DatabaseService
+from meshagent.server.services.database.service import DatabaseService
+from meshagent.server.stores.tables.table_engine import TableEngine
 from tests.support.database import RoomDatabase, open_database
 
 PEOPLE = {
@@ -550,7 +551,7 @@ async def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
 
 
 async def test_rooms_are_apart(tmp_path: Path) -> None:
-    engine = DatabaseEngine(tmp_path, durability="process")
+    engine = TableEngine(tmp_path, durability="process")
     one = RoomDatabase(DatabaseService(engine, engine.folder("p", "one")))
     other = RoomDatabase(DatabaseService(engine, engine.folder("p", "../one")))
     await one.ask(api.CREATE_TABLE, name="t", data=[{"x": 1}])
@@ -562,7 +563,7 @@ async def test_rooms_are_apart(tmp_path: Path) -> None:
 
 
 async def test_deleting_a_room(tmp_path: Path) -> None:
-    engine = DatabaseEngine(tmp_path)
+    engine = TableEngine(tmp_path)
     await engine.delete_room("p", "r")
     for name in ("r", "other"):
         room = RoomDatabase(DatabaseService(engine, engine.folder("p", name)))
@@ -575,7 +576,7 @@ async def test_deleting_a_room(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_importing_the_service_loads_no_engine() -> None:
     program = (
-        "import sys, meshagent.server.services.database\n"
+        "import sys, meshagent.server.services.database.service\n"
         "assert not {'lancedb', 'pyarrow', 'numpy'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

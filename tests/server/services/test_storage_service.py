@@ -26,8 +26,8 @@ from meshagent.api.errors import (
 from meshagent.api.tokens.grants import StorageFileGrant, StorageGrant, StoragePathGrant
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.wire.content import FileBody
-from meshagent.server.dispatch.served import StreamedFile
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.operations import StreamedFile
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.storage import FileWatcher, StorageService
 from meshagent.server.stores.files import FileInfo, FileWriter
 from meshagent.server.stores.memory_files import MemoryFileStore

@@ -15,10 +15,10 @@ import pytest
 from meshagent.api.webhook.signature import EVENT_ID_HEADER, EVENT_TIME_HEADER, SIGNATURE_HEADER, verify
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.outgoing.client import OutgoingClient
-from meshagent.server.webhooks.calls import ServiceCaller
 from meshagent.server.webhooks.deliverer import WebhookDeliverer
 from meshagent.server.webhooks.deliveries import Delivery, MemoryDeliveryLog
 from meshagent.server.webhooks.retry import RetryPolicy
+from meshagent.server.webhooks.room_calls import RoomCallSender
 from meshagent.server.webhooks.room_events import RoomEvents
 from tests.support.fake_room import FakeRoom
 from tests.support.webhook_receiver import FakeTokens, WebhookReceiver, webhook_receiver
@@ -79,7 +79,7 @@ async def delivering(
         deliverer = WebhookDeliverer(
             source or Hooks(list(hooks)),
             http,
-            ServiceCaller(http, FakeTokens(), secret),
+            RoomCallSender(http, FakeTokens(), secret),
             room_url=lambda project_id, room_name: f"ws://host/rooms/{room_name}",
             default_secret=secret,
             deliveries=deliveries,

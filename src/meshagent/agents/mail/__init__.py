@@ -1,7 +1,7 @@
 """Answering mail: `MailWorker`, and what it needs of a mail server."""
 
-from meshagent.agents.mail.letters import Letter
+from meshagent.agents.mail.messages import MailMessage
 from meshagent.agents.mail.smtp import SmtpSettings
 from meshagent.agents.mail.worker import MailWorker
 
-__all__ = ["Letter", "MailWorker", "SmtpSettings"]
+__all__ = ["MailMessage", "MailWorker", "SmtpSettings"]

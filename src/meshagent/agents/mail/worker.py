@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.tool_answers import ToolResponseAdapter
-from meshagent.agents.mail.letters import Letter, reply_to
+from meshagent.agents.mail.messages import MailMessage, reply_to
 from meshagent.agents.mail.smtp import SmtpSettings, send_mail
 from meshagent.agents.worker import Worker
+from meshagent.api.contracts.data_types import TextDataType
 from meshagent.api.errors import InvalidRequestError, RoomException
-from meshagent.api.room.data_types import TextDataType
 from meshagent.api.room.descriptions import Requirement
 from meshagent.api.wire.jsontext import Json
 from meshagent.tools.toolkit import Toolkit
@@ -98,7 +98,7 @@ class MailWorker(Worker):
 
     async def process_message(self, *, chat_context: AgentChatContext, message: Json, toolkits: list[Toolkit]) -> Any:
         """Keep a mail, and answer it unless a program sent it."""
-        letter = Letter.from_queue(message)
+        letter = MailMessage.from_queue(message)
         sender = self.address or next(iter(letter.recipients), None)
         if sender is None:
             raise InvalidRequestError("a mail to nobody cannot be answered: give an address to answer from")
@@ -114,11 +114,11 @@ class MailWorker(Worker):
         answer = reply_to(letter, sender=sender, text=str(text))
         await self._send(answer)
         try:
-            await self._remember(Letter.from_bytes(answer.as_bytes()), role="assistant", folder=None)
+            await self._remember(MailMessage.from_bytes(answer.as_bytes()), role="assistant", folder=None)
         except RoomException as error:
             log.warning("the answer to %s was sent, but not kept: %s", letter.id, error)  # not to be sent twice
 
-    async def _keep(self, letter: Letter) -> list[str]:
+    async def _keep(self, letter: MailMessage) -> list[str]:
         """Store a mail; returns the paths of its attachments."""
         own_name = uuid.uuid5(uuid.NAMESPACE_URL, letter.id).hex  # the same if the mail is kept again
         folder = f"{FOLDER}/{letter.sent_at.astimezone(UTC):%Y/%m/%d/%H/%M/%S}/{own_name}"
@@ -133,11 +133,11 @@ class MailWorker(Worker):
         await self._remember(letter, role="user", folder=folder)
         return paths
 
-    async def _remember(self, letter: Letter, *, role: str, folder: str | None) -> None:
+    async def _remember(self, letter: MailMessage, *, role: str, folder: str | None) -> None:
         row = {"id": letter.id, "json": json.dumps(_summary(letter, role=role, folder=folder))}
         await self.room.database.merge(table=TABLE, on="id", records=[row])
 
-    async def _read_conversation(self, chat_context: AgentChatContext, letter: Letter) -> None:
+    async def _read_conversation(self, chat_context: AgentChatContext, letter: MailMessage) -> None:
         """Let the model read the mails that this one answers, oldest first."""
         wanted = [reference for reference in letter.references if reference != letter.id][-MAX_CONVERSATION:]
         if not wanted:
@@ -151,7 +151,7 @@ class MailWorker(Worker):
                 chat_context.append_user_message(earlier["text"])
 
 
-def _summary(letter: Letter, *, role: str, folder: str | None) -> dict[str, Any]:
+def _summary(letter: MailMessage, *, role: str, folder: str | None) -> dict[str, Any]:
     return {
         "role": role,
         "id": letter.id,
@@ -167,6 +167,6 @@ def _summary(letter: Letter, *, role: str, folder: str | None) -> dict[str, Any]
     }
 
 
-def _as_prompt(letter: Letter, attached: Sequence[str]) -> str:
+def _as_prompt(letter: MailMessage, attached: Sequence[str]) -> str:
     lines = [f"From: {letter.sender}", f"Subject: {letter.subject}", *(f"Attached file: {path}" for path in attached)]
     return "\n".join([*lines, "", letter.text])

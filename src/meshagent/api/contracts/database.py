@@ -1,6 +1,6 @@
 """`database.*`: the tables of a room (spec room-protocol 5.7).
 
-Rows are JSON objects, columns have the types of `meshagent.api.room.data_types`, filters are SQL text. What
+Rows are JSON objects, columns have the types of `meshagent.api.contracts.data_types`, filters are SQL text. What
 programs of the time send is accepted: one row where a list is meant, `ignoreMissing`.
 """
 

@@ -56,7 +56,7 @@ class Caller:
     project_id: str | None = None
 
 
-class Gatekeeper:
+class ApiAuthenticator:
     """Knows callers by their bearer tokens, and their roles.
 
     Args:

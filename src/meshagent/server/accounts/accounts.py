@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from meshagent.api.errors import RoomException
-from meshagent.server.accounts.access import Gatekeeper
+from meshagent.server.accounts.access import ApiAuthenticator
 from meshagent.server.accounts.database import Database, DatabaseStartError, database_url
 from meshagent.server.accounts.encryption import SealBrokenError, SecretBox
+from meshagent.server.accounts.external_services import ExternalServiceCache
 from meshagent.server.accounts.keys import KeyRing, seed_identity
 from meshagent.server.accounts.people import People
-from meshagent.server.accounts.rooms import RoomData, RoomRegistry, RunningRooms
-from meshagent.server.accounts.services import ServiceBook
+from meshagent.server.accounts.room_registry import RoomData, RoomRegistry, RunningRooms
 from meshagent.server.accounts.sessions import SessionLimits, SessionRecorder
 from meshagent.server.accounts.store import AccountsStore
 from meshagent.server.accounts.tokens import TokenIssuer
-from meshagent.server.accounts.webhooks import WebhookBook
+from meshagent.server.accounts.webhooks import WebhookCache
 from meshagent.server.config import ServerConfig
 from meshagent.server.identity import ServerIdentity
 from meshagent.server.stores.files import FileStores
@@ -46,21 +46,21 @@ class Accounts:
     identity: ServerIdentity
     store: AccountsStore
     keys: KeyRing
-    gatekeeper: Gatekeeper
+    authenticator: ApiAuthenticator
     people: People
     rooms: RoomRegistry
     running: RunningRooms
     sessions: SessionRecorder
     tokens: TokenIssuer
-    webhooks: WebhookBook
-    services: ServiceBook
+    webhooks: WebhookCache
+    services: ExternalServiceCache
     files: FileStores
     max_file_bytes: int
     room_url: Callable[[str, str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class AccountsPorts:
     """What accounts needs of the rest of the server."""
 
     running: RunningRooms
@@ -74,7 +74,7 @@ async def open_accounts(
     config: ServerConfig,
     identity: ServerIdentity,
     health: HealthMonitor,
-    surroundings: Surroundings,
+    ports: AccountsPorts,
     *,
     session_limits: SessionLimits | None = None,
 ) -> AsyncIterator[Accounts]:
@@ -93,24 +93,24 @@ async def open_accounts(
     try:
         store = AccountsStore(database)
         keys = await _open_keys(store, identity)
-        keys.on_revoked = surroundings.running.disconnect_key
+        keys.on_revoked = ports.running.disconnect_key
         sessions = SessionRecorder(database, server=_server_name(config), limits=session_limits)
         await sessions.start()
         accounts = Accounts(
             identity=identity,
             store=store,
             keys=keys,
-            gatekeeper=Gatekeeper(store, keys, admin_token=identity.admin_token),
+            authenticator=ApiAuthenticator(store, keys, admin_token=identity.admin_token),
             people=People(store),
-            rooms=RoomRegistry(store, surroundings.running, surroundings.data),
-            running=surroundings.running,
+            rooms=RoomRegistry(store, ports.running, ports.data),
+            running=ports.running,
             sessions=sessions,
             tokens=TokenIssuer(keys),
-            webhooks=WebhookBook(store),
-            services=ServiceBook(store),
-            files=surroundings.files,
+            webhooks=WebhookCache(store),
+            services=ExternalServiceCache(store),
+            files=ports.files,
             max_file_bytes=config.limits.max_file_bytes,
-            room_url=surroundings.room_url,
+            room_url=ports.room_url,
         )
         stopping = asyncio.Event()  # no cancelling: a connection that is cut in a transaction cannot be used again
         upkeep = asyncio.create_task(_upkeep(accounts, stopping), name="accounts upkeep")

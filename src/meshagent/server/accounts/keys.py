@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from meshagent.api.errors import ConflictError, RoomException
+from meshagent.server.accounts.record_table import Page
 from meshagent.server.accounts.records import ApiKey, Project
 from meshagent.server.accounts.store import AccountsStore
-from meshagent.server.accounts.tabled import Page
 from meshagent.server.identity import ServerIdentity
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from sqlalchemy import select
 from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.server.accounts import tables
 from meshagent.server.accounts.access import Caller, Role, token_digest
+from meshagent.server.accounts.record_table import Page
 from meshagent.server.accounts.records import Member, Project, User, UserToken
 from meshagent.server.accounts.store import AccountsStore
-from meshagent.server.accounts.tabled import Page
 
 _TOKEN_PREFIX: Final = "mut_"  # noqa: S105 - only the prefix, by which scanners for leaked secrets find them
 _TOKEN_BYTES: Final = 32

@@ -19,9 +19,9 @@ from meshagent.api.errors import RoomException, UnavailableError
 from meshagent.api.wire import jsontext
 from meshagent.server.accounts import tables
 from meshagent.server.accounts.database import Database
+from meshagent.server.accounts.record_table import Page
 from meshagent.server.accounts.records import Session, SessionEvent, now
-from meshagent.server.accounts.tabled import Page
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.participant import Participant
 
 log = logging.getLogger(__name__)
 

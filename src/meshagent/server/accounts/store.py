@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshagent.server.accounts import records, tables
 from meshagent.server.accounts.database import Database
-from meshagent.server.accounts.tabled import Records
+from meshagent.server.accounts.record_table import Records
 
 
 class AccountsStore:

@@ -9,7 +9,7 @@ from meshagent.server.accounts.records import Webhook
 from meshagent.server.accounts.store import AccountsStore
 
 
-class WebhookBook(ProjectCache[Sequence[Webhook]]):
+class WebhookCache(ProjectCache[Sequence[Webhook]]):
     """All subscriptions of each project, oldest first."""
 
     def __init__(self, store: AccountsStore) -> None:

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from meshagent.api.errors import PermissionDeniedError
 from meshagent.api.tokens.token import ParticipantToken
 from meshagent.api.tokens.verify import KeyLookup, effective_scope, require_room, verify_token
-from meshagent.server.rooms.room import Admission
+from meshagent.server.kernel.admission import Admission
 
 _BEARER = "bearer "
 
@@ -22,7 +22,7 @@ def request_token(request: web.Request) -> str | None:
     return request.query.get("token")
 
 
-class Doorkeeper:
+class RoomAuthenticator:
     """Decides who a request comes from and whether it may enter a room.
 
     Args:

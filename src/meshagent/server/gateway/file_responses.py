@@ -14,7 +14,7 @@ from urllib.parse import quote
 from aiohttp import ETag, hdrs, web
 
 from meshagent.api.errors import RoomException
-from meshagent.server.gateway._sendfile import can_sendfile, sendfile
+from meshagent.server.gateway.sendfile import can_sendfile, sendfile
 from meshagent.server.services.storage import OpenedFile
 
 __all__ = ["send_file"]

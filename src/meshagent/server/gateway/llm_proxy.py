@@ -29,10 +29,10 @@ from meshagent.api.errors import (
 )
 from meshagent.api.wire import jsontext
 from meshagent.server.config import LlmSettings
-from meshagent.server.gateway.auth import Doorkeeper, request_token
+from meshagent.server.gateway.auth import RoomAuthenticator, request_token
 from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of
-from meshagent.server.gateway.rooms import room_name_of
-from meshagent.server.rooms.room import Admission
+from meshagent.server.gateway.room_gateway import room_name_of
+from meshagent.server.kernel.admission import Admission
 
 __all__ = ["LlmProxyRoutes"]
 
@@ -62,13 +62,15 @@ class LlmProxyRoutes:
     """Serves language models; `start` before the first request and `close` after the last.
 
     Args:
-        doorkeeper: Verifies the participant tokens.
+        authenticator: Verifies the participant tokens.
         settings: The provider.
         on_usage: Told what each answered request cost.
     """
 
-    def __init__(self, doorkeeper: Doorkeeper, settings: LlmSettings, *, on_usage: UsageSink | None = None) -> None:
-        self._doorkeeper = doorkeeper
+    def __init__(
+        self, authenticator: RoomAuthenticator, settings: LlmSettings, *, on_usage: UsageSink | None = None
+    ) -> None:
+        self._authenticator = authenticator
         self._settings = settings
         self._on_usage = on_usage
         self._base_url = settings.base_url or (OPENAI_URL if settings.api_key is not None else None)
@@ -118,10 +120,10 @@ class LlmProxyRoutes:
     def _admitted(self, request: web.Request) -> Admission:
         """Who asks, and for which room: that of the path, else the first that the token opens."""
         if "room" in request.match_info:
-            return self._doorkeeper.admit(request, room_name_of(request))
-        token = self._doorkeeper.verify(request_token(request))
+            return self._authenticator.admit(request, room_name_of(request))
+        token = self._authenticator.verify(request_token(request))
         rooms = [str(grant.scope) for grant in token.grants if grant.name == "room"]
-        return self._doorkeeper.admit_token(token, rooms[0] if rooms else "")
+        return self._authenticator.admit_token(token, rooms[0] if rooms else "")
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:

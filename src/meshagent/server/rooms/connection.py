@@ -17,11 +17,11 @@ from typing import Any
 from meshagent.api.errors import InternalError, LimitExceededError, RoomException, UnavailableError
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import DATA_SIZE, Reassembler, count_packets
-from meshagent.server.dispatch.dispatcher import Dispatcher
-from meshagent.server.dispatch.served import StreamedFile, Then
-from meshagent.server.gateway.websocket import WebSocket, WebSocketHandler
-from meshagent.server.rooms.encoding import data_frame, encode_answer, encode_failure, header_frame
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.dispatcher import Dispatcher
+from meshagent.server.kernel.operations import AnswerThen, StreamedFile
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.websocket.encoding import data_frame, encode_answer, encode_failure, header_frame
+from meshagent.server.websocket.shell import WebSocket, WebSocketHandler
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class Connection(WebSocketHandler):
     # --- the dispatcher's caller ---------------------------------------------------------------------
 
     def answer(self, message_id: int, result: object) -> None:
-        if isinstance(result, Then):
+        if isinstance(result, AnswerThen):
             self.deliver(encode_answer(message_id, result.result))
             if self.socket is not None:
                 result.after()

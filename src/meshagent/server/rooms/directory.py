@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 
 from meshagent.api.errors import LimitExceededError, UnavailableError
 from meshagent.api.wire.close_codes import CloseCode
-from meshagent.server.rooms.room import Room, RoomKey
+from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.rooms.room import Room
 
 log = logging.getLogger(__name__)
 

@@ -11,41 +11,21 @@ from typing import Any
 
 from meshagent.api.contracts.messaging import PARTICIPANT_ATTRIBUTES
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.tokens.token import ParticipantToken
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.api.wire.packets import Message
-from meshagent.server.dispatch.dispatcher import Dispatcher, OneWay, Raw
-from meshagent.server.dispatch.served import Served
+from meshagent.server.kernel.admission import Admission
+from meshagent.server.kernel.context import RoomService
+from meshagent.server.kernel.dispatcher import Dispatcher, OneWay, Raw
+from meshagent.server.kernel.operations import Served
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.rooms.connection import Connection, ConnectionLimits, RoomMembership
-from meshagent.server.rooms.context import RoomService
-from meshagent.server.rooms.encoding import encode_event
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.websocket.encoding import encode_event
 
 log = logging.getLogger(__name__)
 
 _LEAVE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class RoomKey:
-    """Names a room: ids and names are opaque text."""
-
-    project_id: str
-    room_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What the gateway learned from a token that it accepted."""
-
-    project_id: str
-    key_id: str | None
-    name: str
-    role: str
-    scope: ApiScope
-    token: ParticipantToken
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from typing import Any
 from meshagent.api.contracts import developer as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.wire import names
-from meshagent.server.dispatch.served import Served, serve
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.operations import Served, serve
+from meshagent.server.kernel.participant import Participant
 
 
 class DeveloperService:

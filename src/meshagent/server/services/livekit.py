@@ -10,9 +10,9 @@ import jwt
 
 from meshagent.api.contracts import livekit as api
 from meshagent.api.errors import UnavailableError
-from meshagent.server.dispatch.served import Served, serve
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.operations import Served, serve
+from meshagent.server.kernel.participant import Participant
 
 TOKEN_SECONDS = 6 * 3600
 

@@ -6,9 +6,9 @@ from meshagent.api.contracts import messaging as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.api.wire import names
-from meshagent.server.dispatch.served import Served, Then, serve, serve_payload
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.operations import AnswerThen, Served, serve, serve_payload
+from meshagent.server.kernel.participant import Participant
 
 
 class MessagingService:
@@ -25,7 +25,7 @@ class MessagingService:
             serve_payload(api.BROADCAST, self.broadcast, grant=lambda scope, _: scope.require_messaging("broadcast")),
         ]
 
-    def enable(self, caller: Participant, request: Empty) -> Then:
+    def enable(self, caller: Participant, request: Empty) -> AnswerThen:
         """Show the caller to the others and the others to the caller; repeating it is harmless.
 
         The order is: list to the caller, answer, announcement to the others. A quick peer's stream would be
@@ -35,9 +35,9 @@ class MessagingService:
         present = api.PresenceList(participants=[other.presence() for other in others])
         self._push(caller, api.MESSAGING_ENABLED, present, to=[caller])
         if caller.messaging_enabled:
-            return Then(EMPTY, lambda: None)
+            return AnswerThen(EMPTY, lambda: None)
         caller.messaging_enabled = True
-        return Then(EMPTY, lambda: self._push(caller, api.PARTICIPANT_ENABLED, caller.presence(), to=others))
+        return AnswerThen(EMPTY, lambda: self._push(caller, api.PARTICIPANT_ENABLED, caller.presence(), to=others))
 
     def disable(self, caller: Participant, request: Empty) -> Empty:
         """Take the caller out of presence."""

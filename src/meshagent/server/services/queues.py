@@ -11,9 +11,9 @@ from typing import Any
 from meshagent.api.contracts import queues as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, RoomException
-from meshagent.server.dispatch.served import PackedContent, Served, serve
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.operations import PackedContent, Served, serve
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.stores.queues import DEFAULT_WINDOW, QueueStore, StoredMessage, StoredQueue
 
 log = logging.getLogger(__name__)

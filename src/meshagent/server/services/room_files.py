@@ -18,7 +18,7 @@ from meshagent.api.errors import (
     NotFoundError,
 )
 from meshagent.api.wire import names
-from meshagent.server.rooms.context import RoomContext
+from meshagent.server.kernel.context import RoomContext
 from meshagent.server.services.media_types import media_type_of
 from meshagent.server.stores.files import DEFAULT_CHUNK_BYTES, FileInfo, FileReader, FileStore, FileWriter
 from meshagent.server.stores.paths import normalize_path

@@ -13,9 +13,9 @@ from meshagent.api.errors import InvalidStateError, LimitExceededError, NotFound
 from meshagent.api.tokens.grants import StorageAction
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.wire.content import FileBody
-from meshagent.server.dispatch.served import Grant, Served, StreamedFile, serve, serve_payload
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.operations import Grant, Served, StreamedFile, serve, serve_payload
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.room_files import FileWatcher, OpenedFile, RoomFiles
 from meshagent.server.stores.files import FileInfo, FileStore, FileWriter
 from meshagent.server.stores.paths import normalize_path

@@ -20,10 +20,10 @@ from meshagent.api.errors import RoomException
 from meshagent.api.webhook.signature import signed_body
 from meshagent.server.outgoing.client import HttpStatusError
 from meshagent.server.webhooks.bodies import event_body, is_call, payload_of, wants
-from meshagent.server.webhooks.calls import CALL_EVENT, Invitation, ServiceCaller, event_headers
 from meshagent.server.webhooks.deliveries import Delivery, DeliveryLog, Outcome
 from meshagent.server.webhooks.ports import Poster, Subscription, WebhookSource
 from meshagent.server.webhooks.retry import RetryPolicy, may_pass
+from meshagent.server.webhooks.room_calls import CALL_EVENT, Invitation, RoomCallSender, event_headers
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class WebhookDeliverer:
         self,
         source: WebhookSource,
         http: Poster,
-        caller: ServiceCaller,
+        caller: RoomCallSender,
         *,
         room_url: Callable[[str, str], str],
         default_secret: str | None,

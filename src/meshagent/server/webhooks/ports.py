@@ -45,7 +45,7 @@ class WebhookSource(Protocol):
         ...
 
 
-class ServiceCall(Protocol):
+class ExternalService(Protocol):
     """A service that a room calls when it starts. `liveness_url`, where given, answers 2xx once it can be called."""
 
     @property
@@ -64,10 +64,10 @@ class ServiceCall(Protocol):
     def role(self) -> str: ...
 
 
-class ServiceSource(Protocol):
+class ExternalServiceSource(Protocol):
     """The services of projects."""
 
-    async def calls_of(self, project_id: str) -> Sequence[ServiceCall]:
+    async def calls_of(self, project_id: str) -> Sequence[ExternalService]:
         """What to call when a room of the project starts."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from meshagent.server.rooms.context import RoomContext
+from meshagent.server.kernel.context import RoomContext
 
 
 class EventSink(Protocol):

@@ -13,12 +13,12 @@ from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.api.wire import names
 from meshagent.api.wire.content import JsonBody
-from meshagent.server.dispatch.served import Served, Then, serve, serve_payload
-from meshagent.server.rooms.encoding import encode_event
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.operations import AnswerThen, Served, serve, serve_payload
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.documents.ports import Update
 from meshagent.server.services.documents.service import DocumentService, DocumentSession
 from meshagent.server.stores.paths import normalize_path
+from meshagent.server.websocket.encoding import encode_event
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class FlatDocuments:
     async def describe(self, caller: Participant, request: api.DescribeRequest) -> JsonBody:
         return JsonBody(json=await self._documents.describe(request.path))
 
-    async def connect(self, caller: Participant, request: api.ConnectRequest) -> Then:
+    async def connect(self, caller: Participant, request: api.ConnectRequest) -> AnswerThen:
         """Subscribe; the state follows the answer at once, since clients deadlock on the other order (spec 3.3)."""
         create = request.create and caller.scope.can_write_document(request.path)
         vector = _decode_base64(request.vector.encode()) if request.vector else None
@@ -96,7 +96,7 @@ class FlatDocuments:
             state = _EMPTY_UPDATE if document.ended else document.document.encode_state(vector)
             subscriber.start(Update(state))
 
-        return Then(api.ConnectResult(schema=document.schema_json), send_state)
+        return AnswerThen(api.ConnectResult(schema=document.schema_json), send_state)
 
     def disconnect(self, caller: Participant, request: api.DisconnectRequest) -> Empty:
         session = self._sessions.pop((caller.id, normalize_path(request.path)), None)

@@ -7,8 +7,8 @@ import msgspec
 from meshagent.api.contracts import agents as api
 from meshagent.api.errors import InvalidRequestError, UnavailableError
 from meshagent.api.wire import jsontext, names
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.services.agents.calls import Chunk, ToolCall
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.services.agents.pending_calls import Chunk, ToolCall
 
 
 class _JsonContent(msgspec.Struct, frozen=True):

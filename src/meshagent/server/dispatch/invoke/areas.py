@@ -22,10 +22,10 @@ from meshagent.server.dispatch.invoke.files import DownloadWork, UploadWork
 from meshagent.server.dispatch.invoke.logs import LogWork
 from meshagent.server.dispatch.invoke.message_streams import MessageStreams
 from meshagent.server.dispatch.invoke.tools import Adapted, DirectTool, UnaryTool, WorkTool, attachment_of, text_of
-from meshagent.server.services.database.dataset import DatasetService
-from meshagent.server.services.database.sql_service import SqlService
+from meshagent.server.services.dataset.service import DatasetService
 from meshagent.server.services.developer import DeveloperService
 from meshagent.server.services.documents.service import DocumentService
+from meshagent.server.services.sql.service import SqlService
 from meshagent.server.services.storage import StorageService
 
 

@@ -14,8 +14,8 @@ from meshagent.api.contracts import dataset as api
 from meshagent.server.dispatch.invoke.dataset_streams import CreateWork, InsertWork, MergeWork, QueryWork, SearchWork
 from meshagent.server.dispatch.invoke.messages import Content
 from meshagent.server.dispatch.invoke.tools import AreaTool, UnaryTool, WorkTool
-from meshagent.server.services.database.dataset import DatasetService
-from meshagent.server.services.database.sql_service import SqlService
+from meshagent.server.services.dataset.service import DatasetService
+from meshagent.server.services.sql.service import SqlService
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ from meshagent.api.contracts import dataset as api
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.server.dispatch.invoke.messages import binary_chunk
 from meshagent.server.dispatch.invoke.streams import PULL, Inbox, Item, Output, send_download
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import Chunk
-from meshagent.server.services.database.dataset import ARROW_STREAM, DatasetService, check_columns
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import Chunk
 from meshagent.server.services.database.service import check_name
-from meshagent.server.services.database.sql_service import SqlService
+from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, check_columns
+from meshagent.server.services.sql.service import SqlService
 
 if TYPE_CHECKING:
-    from meshagent.server.services.database.arrow_streams import ArrowUpload
+    from meshagent.server.services.dataset.streams import ArrowUpload
 
 _DATA_HEADERS = {"kind": "data", "content_type": ARROW_STREAM}
 
@@ -49,7 +49,7 @@ class CreateWork:
         check_name(start.name)
         tables = await self._dataset.tables(start)
 
-        from meshagent.server.services.database.arrow_streams import creation
+        from meshagent.server.services.dataset.streams import creation
 
         await _receive(items, output, creation(tables, start, schema_data))
 
@@ -65,7 +65,7 @@ class InsertWork:
         caller.scope.require_table(start.table, "write")
         tables = await self._dataset.tables_with(start, start.table)
 
-        from meshagent.server.services.database.arrow_streams import insertion
+        from meshagent.server.services.dataset.streams import insertion
 
         await _receive(items, output, await insertion(tables, start.table), first)
 
@@ -82,7 +82,7 @@ class MergeWork:
         columns = check_columns(start.on)
         tables = await self._dataset.tables_with(start, start.table)
 
-        from meshagent.server.services.database.arrow_streams import merging
+        from meshagent.server.services.dataset.streams import merging
 
         await _receive(items, output, await merging(tables, start.table, columns), first)
 
@@ -99,7 +99,7 @@ class SearchWork:
         caller.scope.require_table(start.table, "read")
         tables = await self._dataset.tables_with(start, start.table)
 
-        from meshagent.server.services.database.arrow_streams import found_pieces, search_of
+        from meshagent.server.services.dataset.streams import found_pieces, search_of
 
         with self._counted(caller, tables.tables.limits.max_open_reads):
             await _send(items, output, found_pieces(tables, start.table, search_of(start)))

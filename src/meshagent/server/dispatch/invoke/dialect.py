@@ -14,7 +14,6 @@ from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFou
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
 from meshagent.api.wire import envelope, jsontext
 from meshagent.api.wire.packets import Message
-from meshagent.server.dispatch.dispatcher import Caller, Dispatcher, OneWay, Raw
 from meshagent.server.dispatch.invoke.listing import describe_area, describe_hosted, registration
 from meshagent.server.dispatch.invoke.messages import (
     CALL,
@@ -36,9 +35,10 @@ from meshagent.server.dispatch.invoke.messages import (
 from meshagent.server.dispatch.invoke.output import CallerOutput
 from meshagent.server.dispatch.invoke.streams import OpenCall
 from meshagent.server.dispatch.invoke.tools import AreaTool, StreamTool
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import Chunk, HostLink, ToolCall
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.dispatcher import Caller, Dispatcher, OneWay, Raw
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import Chunk, HostLink, ToolCall
 from meshagent.server.services.agents.service import AgentsService
 
 MAX_OPEN_CALLS = 1000

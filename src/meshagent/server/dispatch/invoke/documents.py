@@ -13,12 +13,12 @@ import msgspec
 
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError, RoomException
 from meshagent.api.wire import jsontext
-from meshagent.server.dispatch.dispatcher import Caller
 from meshagent.server.dispatch.invoke.messages import binary_chunk, close_chunk
 from meshagent.server.dispatch.invoke.output import CallerOutput
 from meshagent.server.dispatch.invoke.streams import Inbox, Item
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import Chunk
+from meshagent.server.kernel.dispatcher import Caller
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import Chunk
 from meshagent.server.services.documents.ports import Update
 from meshagent.server.services.documents.service import DocumentService, DocumentSession
 

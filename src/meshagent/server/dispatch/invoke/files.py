@@ -9,8 +9,8 @@ import msgspec
 from meshagent.api.errors import InvalidRequestError
 from meshagent.server.dispatch.invoke.messages import binary_chunk
 from meshagent.server.dispatch.invoke.streams import Inbox, Output, receive_upload, send_download
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import Chunk
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import Chunk
 from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.files import FileWriter
 

@@ -16,8 +16,8 @@ from meshagent.server.dispatch.invoke.messages import (
     ToolDescription,
 )
 from meshagent.server.dispatch.invoke.tools import AreaTool
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.services.agents.calls import Chunk, ToolCall
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.services.agents.pending_calls import Chunk, ToolCall
 from meshagent.server.services.agents.registry import HostedToolkit, describe_toolkit
 
 

@@ -6,7 +6,7 @@ from meshagent.api.contracts.developer import LogEntry
 from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.messages import binary_chunk
 from meshagent.server.dispatch.invoke.streams import Inbox, Output
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.developer import DeveloperService
 
 

@@ -13,13 +13,13 @@ import msgspec
 from meshagent.api.contracts.agents import RegisteredTool
 from meshagent.api.errors import ConnectionLostError, InvalidRequestError, NotFoundError, RoomException
 from meshagent.api.wire import jsontext
-from meshagent.server.dispatch.dispatcher import Caller
 from meshagent.server.dispatch.invoke.messages import close_chunk, json_chunk
 from meshagent.server.dispatch.invoke.output import CallerOutput
-from meshagent.server.dispatch.served import PackedContent
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import Chunk, HostLink, ToolCall
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.dispatcher import Caller
+from meshagent.server.kernel.operations import PackedContent
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import Chunk, HostLink, ToolCall
 from meshagent.server.services.agents.registry import HostedToolkit
 from meshagent.server.services.agents.tool_calls import ToolCalls
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from meshagent.api.wire import jsontext
-from meshagent.server.services.agents.calls import Chunk
+from meshagent.server.services.agents.pending_calls import Chunk
 
 INVOKE_TOOL: Final = "room.invoke_tool"
 REQUEST_CHUNK: Final = "room.tool_call_request_chunk"

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from meshagent.api.errors import RoomException
 from meshagent.api.wire import jsontext
-from meshagent.server.dispatch.dispatcher import Caller
 from meshagent.server.dispatch.invoke.messages import RESPONSE_CHUNK, close_chunk, error_chunk
-from meshagent.server.dispatch.served import PackedContent
-from meshagent.server.rooms.encoding import encode_message
-from meshagent.server.services.agents.calls import Chunk
+from meshagent.server.kernel.dispatcher import Caller
+from meshagent.server.kernel.operations import PackedContent
+from meshagent.server.services.agents.pending_calls import Chunk
+from meshagent.server.websocket.encoding import encode_message
 
 _OPEN = Chunk(b'{"type":"control","method":"open"}').packed()
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, RoomException
 from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.messages import Content, binary_chunk, close_chunk, error_chunk
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import Chunk
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import Chunk
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import msgspec
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.errors import InvalidRequestError
 from meshagent.api.wire import jsontext
-from meshagent.server.dispatch.dispatcher import Caller
 from meshagent.server.dispatch.invoke.messages import Content, InvokeTool
 from meshagent.server.dispatch.invoke.output import CallerOutput
 from meshagent.server.dispatch.invoke.streams import OpenCall, StreamWork, WorkingCall
+from meshagent.server.kernel.dispatcher import Caller
 
 Spawn = Callable[..., Any]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError, PermissionDeniedError
 from meshagent.api.wire import jsontext
-from meshagent.server.accounts.access import Caller, Gatekeeper, Role, UnauthenticatedError
+from meshagent.server.accounts.access import ApiAuthenticator, Caller, Role, UnauthenticatedError
 from meshagent.server.gateway.http_errors import error_response
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -69,7 +69,7 @@ class Call(Generic[InputT]):
 Handler = Callable[[Call[Any]], Awaitable[BaseModel | web.StreamResponse]]
 
 
-class Nothing(BaseModel):
+class NoBody(BaseModel):
     """No body and no query."""
 
 
@@ -113,7 +113,7 @@ class Route:
         return parts[2] if len(parts) > 2 and parts[1] == "projects" else parts[1]
 
 
-def serve(route: Route, gatekeeper: Gatekeeper) -> web.RouteDef:
+def serve(route: Route, authenticator: ApiAuthenticator) -> web.RouteDef:
     """The route for aiohttp: authentication, access, checked input, one shape of answers.
 
     Errors are raised, for `error_middleware` to answer.
@@ -121,7 +121,7 @@ def serve(route: Route, gatekeeper: Gatekeeper) -> web.RouteDef:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            answer = await _answer(route, gatekeeper, request)
+            answer = await _answer(route, authenticator, request)
         except UnauthenticatedError as error:
             response = error_response(error)
             response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="accounts"'
@@ -135,15 +135,17 @@ def serve(route: Route, gatekeeper: Gatekeeper) -> web.RouteDef:
     return web.route(route.method, route.path, handle)
 
 
-async def _answer(route: Route, gatekeeper: Gatekeeper, request: web.Request) -> BaseModel | web.StreamResponse:
+async def _answer(
+    route: Route, authenticator: ApiAuthenticator, request: web.Request
+) -> BaseModel | web.StreamResponse:
     params = _parameters(request)
     caller, role = Caller(kind="user", name="anybody"), None
     if route.access is not Access.PUBLIC:
-        caller = await gatekeeper.identify(_bearer(request))
+        caller = await authenticator.identify(_bearer(request))
     if route.access is Access.ADMINISTRATOR and caller.kind != "administrator":
         raise PermissionDeniedError("this is for the server's administrator")
     if route.access.role is not None:
-        role = await gatekeeper.require_role(caller, params["project_id"], route.access.role)
+        role = await authenticator.require_role(caller, params["project_id"], route.access.role)
     given = await _input(route, request)
     return await route.handler(Call(caller=caller, role=role, params=params, input=given, request=request))
 
@@ -168,7 +170,7 @@ async def _input(route: Route, request: web.Request) -> BaseModel:
             return route.body.model_validate_json(await _body(request) or b"{}")
     except ValidationError as error:
         raise InvalidRequestError(_what_is_wrong(error)) from None
-    return Nothing()
+    return NoBody()
 
 
 def _what_is_wrong(error: ValidationError) -> str:

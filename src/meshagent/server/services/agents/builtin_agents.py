@@ -8,7 +8,7 @@ from typing import Any
 from meshagent.api.contracts.agents import AskRequest, AskResult, RegisteredTool
 from meshagent.api.wire import jsontext
 from meshagent.api.wire.content import Body, JsonBody
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.registry import Registry
 
 _ANY_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": True}

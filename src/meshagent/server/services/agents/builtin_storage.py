@@ -14,8 +14,8 @@ from meshagent.api.contracts.agents import RegisteredTool
 from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.api.tokens.grants import StorageAction
 from meshagent.api.wire.content import Body, FileBody, JsonBody, LinkBody, TextBody
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.outgoing.client import OutgoingClient
-from meshagent.server.rooms.participant import Participant
 from meshagent.server.services.room_files import OpenedFile
 from meshagent.server.stores.files import FileInfo
 from meshagent.server.stores.paths import normalize_path

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from meshagent.api.contracts.agents import RegisteredTool
 from meshagent.api.wire.content import Body
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.participant import Participant
 
 
 class BuiltInToolkit(Protocol):
@@ -32,10 +32,10 @@ class BuiltInToolkit(Protocol):
         ...
 
 
-class Summoner(Protocol):
+class CallRouter(Protocol):
     """Invites services into the room."""
 
-    async def summon(self, caller: Participant, name: str, url: str, arguments: Any) -> None:
+    async def call(self, caller: Participant, name: str, url: str, arguments: Any) -> None:
         """Ask the service at `url` to join as `name`; done when it accepted.
 
         Raises:

@@ -11,8 +11,8 @@ import msgspec
 
 from meshagent.api.contracts.agents import RegisterAgentRequest, RegisteredTool, RegisterToolkitRequest
 from meshagent.api.errors import AlreadyExistsError, LimitExceededError
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import HostLink
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import HostLink
 
 MAX_REGISTRATIONS_PER_PARTICIPANT = 1000
 

@@ -13,12 +13,12 @@ from meshagent.api.errors import NotFoundError, PermissionDeniedError, RoomExcep
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.wire import envelope, jsontext, names
 from meshagent.api.wire.packets import Message
-from meshagent.server.dispatch.dispatcher import OneWay
-from meshagent.server.dispatch.served import Served, serve, serve_payload
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import FutureLink, HostLink, PendingAsks
-from meshagent.server.services.agents.ports import BuiltInToolkit, Summoner
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.dispatcher import OneWay
+from meshagent.server.kernel.operations import Served, serve, serve_payload
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import FutureLink, HostLink, PendingAsks
+from meshagent.server.services.agents.ports import BuiltInToolkit, CallRouter
 from meshagent.server.services.agents.registry import (
     HostedToolkit,
     Registry,
@@ -37,16 +37,16 @@ class AgentsService:
 
     Args:
         room: Whose agents they are.
-        summoner: Answers `agent.call`.
+        call_router: Answers `agent.call`.
         built_in: Toolkits of the room itself, by name; a participant's toolkit of that name comes first.
         flat_host: How calls reach hosts that register by `agent.register_toolkit`.
     """
 
     def __init__(
-        self, room: RoomContext, summoner: Summoner, built_in: Mapping[str, BuiltInToolkit], flat_host: HostLink
+        self, room: RoomContext, call_router: CallRouter, built_in: Mapping[str, BuiltInToolkit], flat_host: HostLink
     ) -> None:
         self._room = room
-        self._summoner = summoner
+        self._call_router = call_router
         self._built_in = built_in
         self._registry = Registry()
         self._flat_host = flat_host
@@ -220,8 +220,8 @@ class AgentsService:
     # --- calling services in -------------------------------------------------------------------------
 
     async def call(self, caller: Participant, request: api.CallRequest) -> Empty:
-        """Invite a service into the room; errors as in `Summoner.summon`."""
-        await self._summoner.summon(caller, request.name, request.url, request.arguments)
+        """Invite a service into the room; errors as in `CallRouter.call`."""
+        await self._call_router.call(caller, request.name, request.url, request.arguments)
         self._room.record("agent.call", {"caller_id": caller.id, "name": request.name, "url": request.url})
         return EMPTY
 

@@ -12,10 +12,10 @@ import msgspec
 
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.api.wire import envelope, jsontext
-from meshagent.server.dispatch.served import PackedContent
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.agents.calls import CLOSE, CallerLink, Chunk, ToolCall, host_left
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.operations import PackedContent
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.pending_calls import CLOSE, CallerLink, Chunk, ToolCall, host_left
 from meshagent.server.services.agents.registry import HostedToolkit
 
 

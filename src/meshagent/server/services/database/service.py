@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from meshagent.api.contracts import database as api
 from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
-from meshagent.server.dispatch.served import Served, serve
-from meshagent.server.rooms.participant import Participant
-from meshagent.server.services.database.durable_files import table_names
-from meshagent.server.services.database.engine import DatabaseEngine
-from meshagent.server.services.database.errors import no_such_table
+from meshagent.server.kernel.operations import Served, serve
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.stores.tables.durable_files import table_names
+from meshagent.server.stores.tables.errors import no_such_table
+from meshagent.server.stores.tables.table_engine import TableEngine
 
 if TYPE_CHECKING:
-    from meshagent.server.services.database.indexes import IndexKind
-    from meshagent.server.services.database.tables import RoomTables
+    from meshagent.server.stores.tables.indexes import IndexKind
+    from meshagent.server.stores.tables.room_tables import RoomTables
 
 __all__ = ["DatabaseService"]
 
@@ -36,7 +36,7 @@ class DatabaseService:
         folder: Where the tables of this room are; it need not exist.
     """
 
-    def __init__(self, engine: DatabaseEngine, folder: Path) -> None:
+    def __init__(self, engine: TableEngine, folder: Path) -> None:
         self._engine = engine
         self._folder = folder
         self._opening = asyncio.Lock()

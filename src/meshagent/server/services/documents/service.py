@@ -14,8 +14,8 @@ from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.documents.schema import MeshSchema, MeshSchemaException
 from meshagent.api.documents.server_document import ServerDocument
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, NotFoundError, RoomException
-from meshagent.server.rooms.context import RoomContext
-from meshagent.server.rooms.participant import Participant
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.documents.open_document import OpenDocument
 from meshagent.server.services.documents.ports import DocumentFiles, Subscriber
 from meshagent.server.stores.documents import DocumentLogStore, StoredDocument

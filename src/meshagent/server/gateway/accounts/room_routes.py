@@ -1,0 +1,380 @@
+"""Routes of rooms, of who may enter them, and of tokens that open them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, PermissionDeniedError
+from meshagent.api.tokens.scope import ApiScope
+from meshagent.server.accounts.access import Role
+from meshagent.server.accounts.accounts import Accounts
+from meshagent.server.accounts.records import RoomGrant, RoomRecord, Share
+from meshagent.server.accounts.tokens import DEFAULT_LIFETIME
+from meshagent.server.gateway.accounts import models as m
+from meshagent.server.gateway.accounts.route import Access, Call, NoBody, Route
+
+_PROJECT = "/accounts/projects/{project_id}"
+_GUEST = "guest"
+
+
+class RoomRoutes:
+    """Rooms: records of them, and the way in for signed-in users."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._rooms = accounts.rooms
+
+    def routes(self) -> list[Route]:
+        rooms = f"{_PROJECT}/rooms"
+        return [
+            Route(
+                name="create_room",
+                method="POST",
+                path=rooms,
+                summary="Make a room known before anybody joins it.",
+                access=Access.DEVELOPER,
+                handler=self.create,
+                body=m.NewRoom,
+                answer=m.RoomAnswer,
+            ),
+            Route(
+                name="list_rooms",
+                method="GET",
+                path=rooms,
+                summary="The project's rooms.",
+                access=Access.MEMBER,
+                handler=self.list,
+                query=m.PageQuery,
+                answer=m.RoomList,
+            ),
+            Route(
+                name="get_room",
+                method="GET",
+                path=f"{rooms}/{{room}}",
+                summary="A room, by name or id.",
+                access=Access.MEMBER,
+                handler=self.get,
+                answer=m.RoomAnswer,
+            ),
+            Route(
+                name="update_room",
+                method="PUT",
+                path=f"{rooms}/{{room}}",
+                summary="Rename a room, by id or name; its data comes along, its run ends.",
+                access=Access.DEVELOPER,
+                handler=self.rename,
+                body=m.RoomChange,
+                answer=m.RoomAnswer,
+            ),
+            Route(
+                name="delete_room",
+                method="DELETE",
+                path=f"{rooms}/{{room}}",
+                summary="Delete a room, by id or name, with all that is in it.",
+                access=Access.DEVELOPER,
+                handler=self.delete,
+                answer=m.Ok,
+            ),
+            Route(
+                name="connect_room",
+                method="POST",
+                path=f"{rooms}/{{room}}/connect",
+                summary="A token and the URL to join a room with. Members need a room grant.",
+                access=Access.MEMBER,
+                handler=self.connect,
+                answer=m.ConnectionAnswer,
+            ),
+            Route(
+                name="create_project_participant_token",
+                method="POST",
+                path=f"{_PROJECT}/participant-tokens",
+                summary="A token for any room, name and role.",
+                access=Access.DEVELOPER,
+                handler=self.create_token,
+                body=m.NewParticipantToken,
+                answer=m.TokenAnswer,
+            ),
+        ]
+
+    async def create(self, call: Call[m.NewRoom]) -> m.RoomAnswer:
+        make = self._rooms.ensure if call.input.if_not_exists else self._rooms.create
+        return self._answer(await make(call.project_id, call.input.name))
+
+    async def list(self, call: Call[m.PageQuery]) -> m.RoomList:
+        page = await self._rooms.page(call.project_id, limit=call.input.limit, offset=call.input.offset)
+        return m.RoomList(rooms=[self._answer(room) for room in page.entries], next_offset=page.next_offset)
+
+    async def get(self, call: Call[NoBody]) -> m.RoomAnswer:
+        return self._answer(await self._rooms.named_or_id(call.project_id, call.params["room"]))
+
+    async def rename(self, call: Call[m.RoomChange]) -> m.RoomAnswer:
+        room = await self._rooms.named_or_id(call.project_id, call.params["room"])
+        await self._rooms.rename(room, call.input.name)
+        return self._answer(await self._rooms.named_or_id(call.project_id, room.id))
+
+    async def delete(self, call: Call[NoBody]) -> m.Ok:
+        await self._rooms.delete(await self._rooms.named_or_id(call.project_id, call.params["room"]))
+        return m.Ok()
+
+    async def connect(self, call: Call[NoBody]) -> m.ConnectionAnswer:
+        name, scope = call.params["room"], None
+        if call.role == Role.MEMBER:
+            room = await self._accounts.store.rooms.find(project_id=call.project_id, name=name)
+            grant = room and await self._accounts.store.room_grants.find(
+                project_id=call.project_id, room_id=room.id, user_id=call.caller.user_id
+            )
+            if not grant:
+                raise PermissionDeniedError("you have no grant for this room")
+            scope = _scope(grant.permissions)
+        jwt = await self._accounts.tokens.issue(call.project_id, room_name=name, name=call.caller.name, scope=scope)
+        url = self._accounts.room_url(call.project_id, name)
+        return m.ConnectionAnswer(jwt=jwt, room_name=name, project_id=call.project_id, room_url=url)
+
+    async def create_token(self, call: Call[m.NewParticipantToken]) -> m.TokenAnswer:
+        wanted = call.input
+        jwt = await self._accounts.tokens.issue(
+            call.project_id,
+            room_name=wanted.room_name,
+            name=wanted.name or call.caller.name,
+            role=wanted.role,
+            scope=_scope(wanted.api),
+        )
+        return m.TokenAnswer(token=jwt)
+
+    def _answer(self, room: RoomRecord) -> m.RoomAnswer:
+        name = room.name or ""
+        active = self._accounts.running.session_id(room.project_id, name) is not None
+        return m.RoomAnswer(id=room.id, name=name, created_at=room.created_at, is_active=active)
+
+
+class RoomGrantRoutes:
+    """Which members may enter which rooms."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._store = accounts.store
+
+    def routes(self) -> list[Route]:
+        grants = f"{_PROJECT}/room-grants"
+        listing: dict[str, Any] = {
+            "method": "GET",
+            "access": Access.ADMIN,
+            "query": m.PageQuery,
+            "answer": m.RoomGrantList,
+        }
+        return [
+            Route(
+                name="create_room_grant",
+                method="POST",
+                path=grants,
+                summary="Let a user of the project into a room.",
+                access=Access.ADMIN,
+                handler=self.create,
+                body=m.NewRoomGrant,
+                answer=m.RoomGrantAnswer,
+            ),
+            Route(name="list_room_grants", path=grants, summary="All grants.", handler=self.list, **listing),
+            Route(
+                name="list_room_grants_by_user",
+                path=f"{grants}/by-user/{{user_id}}",
+                summary="The grants of a user.",
+                handler=self.list,
+                **listing,
+            ),
+            Route(
+                name="list_room_grants_by_room",
+                path=f"{grants}/by-room/{{room_id}}",
+                summary="The grants for a room, by its id.",
+                handler=self.list,
+                **listing,
+            ),
+            Route(
+                name="get_room_grant",
+                method="GET",
+                path=f"{grants}/{{grant_id}}",
+                summary="A grant.",
+                access=Access.ADMIN,
+                handler=self.get,
+                answer=m.RoomGrantAnswer,
+            ),
+            Route(
+                name="update_room_grant",
+                method="PUT",
+                path=f"{grants}/{{grant_id}}",
+                summary="Change what a user may do in a room.",
+                access=Access.ADMIN,
+                handler=self.update,
+                body=m.GrantPermissions,
+                answer=m.Ok,
+            ),
+            Route(
+                name="delete_room_grant",
+                method="DELETE",
+                path=f"{grants}/{{grant_id}}",
+                summary="Take a grant away.",
+                access=Access.ADMIN,
+                handler=self.delete,
+                answer=m.Ok,
+            ),
+        ]
+
+    async def create(self, call: Call[m.NewRoomGrant]) -> m.RoomGrantAnswer:
+        wanted = call.input
+        _scope(wanted.permissions)
+        await self._store.members.get(project_id=call.project_id, user_id=wanted.user_id)
+        room = await self._store.rooms.get(project_id=call.project_id, id=wanted.room_id)
+        grant = RoomGrant(
+            project_id=call.project_id, room_id=room.id, user_id=wanted.user_id, permissions=wanted.permissions
+        )
+        await self._store.room_grants.add(grant)
+        return m.RoomGrantAnswer.model_validate(grant)
+
+    async def list(self, call: Call[m.PageQuery]) -> m.RoomGrantList:
+        filters: dict[str, Any] = dict(call.params)  # the project, and a user or a room
+        page = await self._store.room_grants.page(limit=call.input.limit, offset=call.input.offset, **filters)
+        grants = [m.RoomGrantAnswer.model_validate(grant) for grant in page.entries]
+        return m.RoomGrantList(room_grants=grants, next_offset=page.next_offset)
+
+    async def get(self, call: Call[NoBody]) -> m.RoomGrantAnswer:
+        grant = await self._store.room_grants.get(project_id=call.project_id, id=call.params["grant_id"])
+        return m.RoomGrantAnswer.model_validate(grant)
+
+    async def update(self, call: Call[m.GrantPermissions]) -> m.Ok:
+        _scope(call.input.permissions)
+        values = {"permissions": call.input.permissions}
+        await self._store.room_grants.change(values, project_id=call.project_id, id=call.params["grant_id"])
+        return m.Ok()
+
+    async def delete(self, call: Call[NoBody]) -> m.Ok:
+        await self._store.room_grants.remove(project_id=call.project_id, id=call.params["grant_id"])
+        return m.Ok()
+
+
+class ShareRoutes:
+    """Links that let outsiders into a room; the share's id is all they need to know."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._shares = accounts.store.shares
+
+    def routes(self) -> list[Route]:
+        shares = f"{_PROJECT}/shares"
+        listing: dict[str, Any] = {
+            "access": Access.DEVELOPER,
+            "query": m.PageQuery,
+            "answer": m.ShareList,
+            "handler": self.list,
+        }
+        entering: dict[str, Any] = {"access": Access.PUBLIC, "answer": m.ShareConnection, "handler": self.connect}
+        return [
+            Route(
+                name="create_share",
+                method="POST",
+                path=shares,
+                summary="Make a link into a room.",
+                access=Access.DEVELOPER,
+                handler=self.create,
+                body=m.ShareBody,
+                answer=m.Created,
+            ),
+            Route(name="list_shares", method="GET", path=shares, summary="The project's links.", **listing),
+            Route(
+                name="update_share",
+                method="PUT",
+                path=f"{shares}/{{share_id}}",
+                summary="Lead a link elsewhere.",
+                access=Access.DEVELOPER,
+                handler=self.update,
+                body=m.ShareBody,
+                answer=m.Ok,
+            ),
+            Route(
+                name="delete_share",
+                method="DELETE",
+                path=f"{shares}/{{share_id}}",
+                summary="End a link.",
+                access=Access.DEVELOPER,
+                handler=self.delete,
+                answer=m.Ok,
+            ),
+            Route(
+                name="list_shares_of_old",
+                method="GET",
+                path="/shares/{project_id}",
+                summary="The project's links, where clients of 0.5 look for them.",
+                **listing,
+            ),
+            Route(
+                name="connect_share",
+                method="POST",
+                path="/shares/{share_id}/connect",
+                summary="A token and the URL of the room that a link leads to.",
+                **entering,
+            ),
+            Route(
+                name="connect_share_of_old",
+                method="POST",
+                path="/shares/{share_id}",
+                summary="The same, where clients of 0.5 ask for it.",
+                **entering,
+            ),
+        ]
+
+    async def create(self, call: Call[m.ShareBody]) -> m.Created:
+        share = Share(project_id=call.project_id, settings=_share_settings(call.input))
+        await self._shares.add(share)
+        return m.Created(id=share.id)
+
+    async def list(self, call: Call[m.PageQuery]) -> m.ShareList:
+        page = await self._shares.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+        shares = [m.ShareAnswer.model_validate(share) for share in page.entries]
+        return m.ShareList(shares=shares, next_offset=page.next_offset)
+
+    async def update(self, call: Call[m.ShareBody]) -> m.Ok:
+        values = {"settings": _share_settings(call.input)}
+        await self._shares.change(values, project_id=call.project_id, id=call.params["share_id"])
+        return m.Ok()
+
+    async def delete(self, call: Call[NoBody]) -> m.Ok:
+        await self._shares.remove(project_id=call.project_id, id=call.params["share_id"])
+        return m.Ok()
+
+    async def connect(self, call: Call[NoBody]) -> m.ShareConnection:
+        share = await self._shares.get(id=call.params["share_id"])
+        settings = m.ShareSettings.model_validate(share.settings)
+        if settings.room_name is None:
+            raise InvalidStateError("this share leads to no room yet")
+        jwt = await self._accounts.tokens.issue(
+            share.project_id,
+            room_name=settings.room_name,
+            name=settings.participant_name or _GUEST,
+            role=settings.role,
+            scope=_scope(settings.api),
+            lifetime=_time_left(settings.expires_at),
+        )
+        return m.ShareConnection(jwt=jwt, room_url=self._accounts.room_url(share.project_id, settings.room_name))
+
+
+def _share_settings(body: m.ShareBody) -> dict[str, Any]:
+    settings = body.settings or m.ShareSettings()
+    _scope(settings.api)
+    return settings.model_dump(mode="json", exclude_unset=True)
+
+
+def _time_left(expires_at: datetime | None) -> timedelta:
+    if expires_at is None:
+        return DEFAULT_LIFETIME
+    left = (expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)) - datetime.now(UTC)
+    if left <= timedelta(0):
+        raise NotFoundError("the share has expired")
+    return min(left, DEFAULT_LIFETIME)
+
+
+def _scope(permissions: Mapping[str, Any] | None) -> ApiScope | None:
+    if permissions is None:
+        return None
+    try:
+        return ApiScope.from_json(dict(permissions))
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"the permissions are no ApiScope: {error}") from None

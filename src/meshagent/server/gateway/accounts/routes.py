@@ -1,0 +1,52 @@
+"""The whole table of the accounts API, and its routes for aiohttp."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from meshagent.api.wire import jsontext
+from meshagent.server.accounts.accounts import Accounts
+from meshagent.server.gateway.accounts.docs_page import PAGE, POLICY
+from meshagent.server.gateway.accounts.key_routes import KeyRoutes, SecretRoutes
+from meshagent.server.gateway.accounts.openapi import openapi_document
+from meshagent.server.gateway.accounts.people_routes import PeopleRoutes
+from meshagent.server.gateway.accounts.room_routes import RoomGrantRoutes, RoomRoutes, ShareRoutes
+from meshagent.server.gateway.accounts.route import Route, serve
+from meshagent.server.gateway.accounts.session_routes import ServerRoutes, SessionRoutes, StorageRoutes
+from meshagent.server.gateway.accounts.subscription_routes import MailboxRoutes, ServiceRoutes, WebhookRoutes
+from meshagent.server.gateway.auth import RoomAuthenticator
+
+
+def route_table(accounts: Accounts, authenticator: RoomAuthenticator) -> list[Route]:
+    """Every route of the API, once."""
+    groups = (
+        PeopleRoutes(accounts),
+        KeyRoutes(accounts),
+        SecretRoutes(accounts),
+        WebhookRoutes(accounts),
+        ServiceRoutes(accounts),
+        MailboxRoutes(accounts),
+        RoomRoutes(accounts),
+        RoomGrantRoutes(accounts),
+        ShareRoutes(accounts),
+        SessionRoutes(accounts),
+        StorageRoutes(accounts),
+        ServerRoutes(authenticator),
+    )
+    return [route for group in groups for route in group.routes()]
+
+
+def account_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list[web.RouteDef]:
+    """The API for aiohttp, with `/openapi.json` and the page `/docs` that shows it."""
+    table = route_table(accounts, authenticator)
+    document = jsontext.dumps(openapi_document(table))
+
+    async def openapi(request: web.Request) -> web.Response:
+        return web.Response(body=document, content_type="application/json")
+
+    async def docs(request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": POLICY, hdrs.CACHE_CONTROL: "no-cache"}
+        return web.Response(text=PAGE, content_type="text/html", headers=headers)
+
+    served = [serve(route, accounts.authenticator) for route in table]
+    return [*served, web.get("/openapi.json", openapi), web.get("/docs", docs)]

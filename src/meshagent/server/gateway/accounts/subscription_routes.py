@@ -1,0 +1,265 @@
+"""Routes of what happens beyond a room: webhooks, services, mailboxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from meshagent.api.accounts.services import Service, ServiceChange
+from meshagent.api.errors import InvalidRequestError
+from meshagent.server.accounts import records
+from meshagent.server.accounts.accounts import Accounts
+from meshagent.server.accounts.external_services import as_service, definition_of
+from meshagent.server.gateway.accounts import models as m
+from meshagent.server.gateway.accounts.route import Access, Call, NoBody, Route
+
+_PROJECT = "/accounts/projects/{project_id}"
+
+
+class WebhookRoutes:
+    """Subscriptions to the events of rooms."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._webhooks = accounts.store.webhooks
+        self._book = accounts.webhooks
+
+    def routes(self) -> list[Route]:
+        webhooks = f"{_PROJECT}/webhooks"
+        return [
+            Route(
+                name="create_project_webhook",
+                method="POST",
+                path=webhooks,
+                summary="Subscribe a URL to events.",
+                access=Access.DEVELOPER,
+                handler=self.create,
+                body=m.WebhookBody,
+                answer=m.WebhookAnswer,
+            ),
+            Route(
+                name="list_project_webhooks",
+                method="GET",
+                path=webhooks,
+                summary="The project's subscriptions.",
+                access=Access.DEVELOPER,
+                handler=self.list,
+                query=m.PageQuery,
+                answer=m.WebhookList,
+            ),
+            Route(
+                name="update_project_webhook",
+                method="PUT",
+                path=f"{webhooks}/{{webhook_id}}",
+                summary="Replace a subscription.",
+                access=Access.DEVELOPER,
+                handler=self.update,
+                body=m.WebhookBody,
+                answer=m.WebhookAnswer,
+            ),
+            Route(
+                name="delete_project_webhook",
+                method="DELETE",
+                path=f"{webhooks}/{{webhook_id}}",
+                summary="End a subscription.",
+                access=Access.DEVELOPER,
+                handler=self.delete,
+                answer=m.Ok,
+            ),
+        ]
+
+    async def create(self, call: Call[m.WebhookBody]) -> m.WebhookAnswer:
+        webhook = records.Webhook(project_id=call.project_id, **_webhook_values(call.input))
+        await self._webhooks.add(webhook)
+        self._book.forget(call.project_id)
+        return m.WebhookAnswer.model_validate(webhook)
+
+    async def list(self, call: Call[m.PageQuery]) -> m.WebhookList:
+        page = await self._webhooks.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+        webhooks = [m.WebhookAnswer.model_validate(webhook) for webhook in page.entries]
+        return m.WebhookList(webhooks=webhooks, next_offset=page.next_offset)
+
+    async def update(self, call: Call[m.WebhookBody]) -> m.WebhookAnswer:
+        webhook_id = call.params["webhook_id"]
+        await self._webhooks.change(_webhook_values(call.input), project_id=call.project_id, id=webhook_id)
+        self._book.forget(call.project_id)
+        return m.WebhookAnswer.model_validate(await self._webhooks.get(project_id=call.project_id, id=webhook_id))
+
+    async def delete(self, call: Call[NoBody]) -> m.Ok:
+        await self._webhooks.remove(project_id=call.project_id, id=call.params["webhook_id"])
+        self._book.forget(call.project_id)
+        return m.Ok()
+
+
+def _webhook_values(body: m.WebhookBody) -> dict[str, Any]:
+    """Older clients send empty texts for no action and no payload."""
+    return body.model_dump() | {
+        "action": body.action or None,
+        "payload": body.payload or None,
+        "secret": body.secret or None,
+    }
+
+
+class ServiceRoutes:
+    """Services; what a project wants to have in its rooms."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._services = accounts.store.services
+        self._book = accounts.services
+
+    def routes(self) -> list[Route]:
+        services = f"{_PROJECT}/services"
+        return [
+            Route(
+                name="create_service",
+                method="POST",
+                path=services,
+                summary="Add a service.",
+                access=Access.DEVELOPER,
+                handler=self.create,
+                body=Service,
+                answer=m.Created,
+            ),
+            Route(
+                name="list_services",
+                method="GET",
+                path=services,
+                summary="The project's services.",
+                access=Access.DEVELOPER,
+                handler=self.list,
+                query=m.PageQuery,
+                answer=m.ServiceList,
+            ),
+            Route(
+                name="get_service",
+                method="GET",
+                path=f"{services}/{{service_id}}",
+                summary="A service.",
+                access=Access.DEVELOPER,
+                handler=self.get,
+                answer=Service,
+            ),
+            Route(
+                name="update_service",
+                method="PUT",
+                path=f"{services}/{{service_id}}",
+                summary="Give a service new values; what is left out stays.",
+                access=Access.DEVELOPER,
+                handler=self.update,
+                body=ServiceChange,
+                answer=m.Ok,
+            ),
+            Route(
+                name="delete_service",
+                method="DELETE",
+                path=f"{services}/{{service_id}}",
+                summary="Remove a service.",
+                access=Access.DEVELOPER,
+                handler=self.delete,
+                answer=m.Ok,
+            ),
+        ]
+
+    async def create(self, call: Call[Service]) -> m.Created:
+        service = records.Service(
+            project_id=call.project_id, name=call.input.name, definition=definition_of(call.input)
+        )
+        await self._services.add(service)
+        self._book.forget(call.project_id)
+        return m.Created(id=service.id)
+
+    async def list(self, call: Call[m.PageQuery]) -> m.ServiceList:
+        page = await self._services.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+        return m.ServiceList(services=[as_service(record) for record in page.entries], next_offset=page.next_offset)
+
+    async def get(self, call: Call[NoBody]) -> Service:
+        return as_service(await self._services.get(project_id=call.project_id, id=call.params["service_id"]))
+
+    async def update(self, call: Call[ServiceChange]) -> m.Ok:
+        record = await self._services.get(project_id=call.project_id, id=call.params["service_id"])
+        given = call.input.model_dump(mode="json", exclude_unset=True)
+        if given.get("name") is None:
+            given["name"] = record.name
+        try:
+            service = Service.model_validate(record.definition | given)
+        except ValidationError as error:
+            raise InvalidRequestError(error.errors(include_input=False)[0]["msg"]) from None
+        values = {"name": service.name, "definition": definition_of(service)}
+        await self._services.change(values, project_id=call.project_id, id=record.id)
+        self._book.forget(call.project_id)
+        return m.Ok()
+
+    async def delete(self, call: Call[NoBody]) -> m.Ok:
+        await self._services.remove(project_id=call.project_id, id=call.params["service_id"])
+        self._book.forget(call.project_id)
+        return m.Ok()
+
+
+class MailboxRoutes:
+    """Mailboxes, as records for whoever receives the mail."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._mailboxes = accounts.store.mailboxes
+
+    def routes(self) -> list[Route]:
+        mailboxes = f"{_PROJECT}/mailboxes"
+        return [
+            Route(
+                name="create_mailbox",
+                method="POST",
+                path=mailboxes,
+                summary="Lead an address to a queue of a room.",
+                access=Access.DEVELOPER,
+                handler=self.create,
+                body=m.MailboxBody,
+                answer=m.MailboxAnswer,
+            ),
+            Route(
+                name="list_mailboxes",
+                method="GET",
+                path=mailboxes,
+                summary="The project's addresses.",
+                access=Access.DEVELOPER,
+                handler=self.list,
+                query=m.PageQuery,
+                answer=m.MailboxList,
+            ),
+            Route(
+                name="update_mailbox",
+                method="PUT",
+                path=f"{mailboxes}/{{address}}",
+                summary="Lead an address elsewhere.",
+                access=Access.DEVELOPER,
+                handler=self.update,
+                body=m.MailboxChange,
+                answer=m.Ok,
+            ),
+            Route(
+                name="delete_mailbox",
+                method="DELETE",
+                path=f"{mailboxes}/{{address}}",
+                summary="Give an address up.",
+                access=Access.DEVELOPER,
+                handler=self.delete,
+                answer=m.Ok,
+            ),
+        ]
+
+    async def create(self, call: Call[m.MailboxBody]) -> m.MailboxAnswer:
+        mailbox = records.Mailbox(project_id=call.project_id, **call.input.model_dump())
+        await self._mailboxes.add(mailbox)
+        return m.MailboxAnswer.model_validate(mailbox)
+
+    async def list(self, call: Call[m.PageQuery]) -> m.MailboxList:
+        page = await self._mailboxes.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+        mailboxes = [m.MailboxAnswer.model_validate(mailbox) for mailbox in page.entries]
+        return m.MailboxList(mailboxes=mailboxes, next_offset=page.next_offset)
+
+    async def update(self, call: Call[m.MailboxChange]) -> m.Ok:
+        values = call.input.model_dump()
+        await self._mailboxes.change(values, project_id=call.project_id, address=call.params["address"])
+        return m.Ok()
+
+    async def delete(self, call: Call[NoBody]) -> m.Ok:
+        await self._mailboxes.remove(project_id=call.project_id, address=call.params["address"])
+        return m.Ok()

@@ -1,0 +1,78 @@
+"""Built-in schemas and toolkits over HTTP, under the paths by which agents ask for them (spec room-protocol 5.5.9).
+
+    GET  /schemas/{name}     the schema as JSON
+    POST /schemas/{name}     a `room.call`: puts the schema into the room that the call names
+    POST /toolkits/{name}    a `room.call`: nothing to do, the room has it
+
+`agent.call` is answered without coming here; these routes serve programs that send the call themselves, as the
+command line does to a local address.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from meshagent.api.errors import InvalidRequestError, LimitExceededError
+from meshagent.api.webhook.events import CallEvent, read_event
+from meshagent.api.webhook.signature import parse
+from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.room_factory import RoomWithServices
+from meshagent.server.rooms.directory import RoomDirectory
+from meshagent.server.services.agents.builtin_targets import BuiltInTarget, BuiltInTargets, Kind, schema_text
+
+MAX_CALL_BYTES = 1024 * 1024
+
+
+class BuiltInTargetRoutes:
+    """Serves the built-in targets.
+
+    A call needs no signature: the token in it says what its sender may do, which must include calling services.
+    """
+
+    def __init__(
+        self, authenticator: RoomAuthenticator, directory: RoomDirectory[RoomWithServices], targets: BuiltInTargets
+    ) -> None:
+        self._authenticator = authenticator
+        self._directory = directory
+        self._targets = targets
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/schemas/{name}", self.describe_schema),
+            web.post("/schemas/{name}", self.call_schema),
+            web.post("/toolkits/{name}", self.call_toolkit),
+        ]
+
+    async def describe_schema(self, request: web.Request) -> web.Response:
+        """The schema; NotFoundError if there is none of that name."""
+        return web.Response(body=schema_text(request.match_info["name"]), content_type="application/json")
+
+    async def call_schema(self, request: web.Request) -> web.Response:
+        return await self._called(request, "schemas")
+
+    async def call_toolkit(self, request: web.Request) -> web.Response:
+        return await self._called(request, "toolkits")
+
+    async def _called(self, request: web.Request, kind: Kind) -> web.Response:
+        call = await _read_call(request)
+        admission = self._authenticator.admit_token(self._authenticator.verify(call.token), call.room_name)
+        admission.scope.require_agents("call")
+        target = BuiltInTarget(kind, request.match_info["name"])
+        async with self._directory.lease(RoomKey(admission.project_id, call.room_name)) as room:
+            await self._targets.install(target, room.services.storage)
+        return web.json_response({"ok": True})
+
+
+async def _read_call(request: web.Request) -> CallEvent:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > MAX_CALL_BYTES:
+            raise LimitExceededError(f"a call has {MAX_CALL_BYTES} bytes at most", limit=MAX_CALL_BYTES)
+    payload = parse(bytes(body))
+    data = payload.get("data") if isinstance(payload, dict) else None
+    event = read_event(str(payload.get("event")), data) if isinstance(data, dict) else None
+    if not isinstance(event, CallEvent):
+        raise InvalidRequestError("the body must be a room.call event")
+    return event

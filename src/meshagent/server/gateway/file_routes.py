@@ -1,0 +1,201 @@
+"""Files over plain HTTP: the side door of `storage.*` for large files and for programs without a room client.
+
+    PUT    /rooms/{room}/storage/{path}   store the body; `?overwrite=false` or `If-None-Match: *` only if new
+    GET    /rooms/{room}/storage/{path}   the file, or the listing of a folder; `?download` to save it
+    DELETE /rooms/{room}/storage/{path}   a file or an empty folder; `?recursive=true` for all in a folder
+    POST   /rooms/{room}/storage:move     {"source_path", "destination_path", "overwrite"}
+    GET    /files/{signed}/{name}         what `storage.download_url` gave a URL for
+
+The token is the room's, as a bearer header or `?token=`; its grants hold here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Protocol
+
+from aiohttp import ClientPayloadError, hdrs, web
+
+from meshagent.api.contracts import storage as api
+from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
+from meshagent.api.wire import jsontext
+from meshagent.server.gateway.file_responses import send_file
+from meshagent.server.gateway.http_errors import error_response
+from meshagent.server.kernel.admission import Admission
+from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.kernel.url_signing import SIGNED_FILES_PREFIX, UrlSigner
+from meshagent.server.services.storage import StorageService, entry_fields
+from meshagent.server.stores.paths import normalize_path
+
+__all__ = ["FileRoutes", "StorageDoor"]
+
+_BATCH_BYTES: Final = 1024 * 1024
+"""Bytes of an upload that go to the disk together."""
+
+_MAX_MOVE_BYTES: Final = 64 * 1024
+
+
+class _Services(Protocol):
+    @property
+    def storage(self) -> StorageService: ...
+
+
+class _RoomWithStorage(Protocol):
+    @property
+    def services(self) -> _Services: ...
+
+
+class StorageDoor(Protocol):
+    """How requests get to a room's files; `RoomGateway` is the real one."""
+
+    def visit(self, request: web.Request) -> AbstractAsyncContextManager[tuple[Admission, _RoomWithStorage]]:
+        """The room that a request names, and what its token allows."""
+        ...
+
+    def hold(self, key: RoomKey) -> AbstractAsyncContextManager[_RoomWithStorage]:
+        """A room for a request that needs no token."""
+        ...
+
+
+class FileRoutes:
+    """Serves files."""
+
+    def __init__(self, door: StorageDoor, signer: UrlSigner) -> None:
+        self._door = door
+        self._signer = signer
+
+    def routes(self) -> list[web.RouteDef]:
+        root = "/rooms/{room}/storage"
+        path = root + "/{path:.*}"
+        return [
+            web.get(root, self.download),
+            web.get(path, self.download),
+            web.put(path, self.upload),
+            web.delete(path, self.delete),
+            web.post(root + ":move", self.move),
+            web.get(SIGNED_FILES_PREFIX + "/{signed}", self.signed),
+            web.get(SIGNED_FILES_PREFIX + "/{signed}/{name:.*}", self.signed),
+        ]
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Store the body: all of it at its end, or nothing. 201 with the file's entry.
+
+        412 if it must be new and is not, 413 if it is too large, 507 if the disk is full.
+        """
+        path = normalize_path(request.match_info["path"])
+        must_be_new = request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
+        overwrite = _flag(request, "overwrite", default=True) and not must_be_new
+        async with self._door.visit(request) as (admission, room):
+            admission.scope.require_storage(path, "write")
+            storage = room.services.storage
+            try:
+                if (request.content_length or 0) > storage.max_file_bytes:
+                    limit = storage.max_file_bytes
+                    raise LimitExceededError(f"a file has {limit} bytes at most", limit=limit)
+                info = await storage.write_file(path, _batches(request), overwrite=overwrite)
+            except LimitExceededError as error:
+                return error_response(error, status=413)
+            except AlreadyExistsError as error:
+                return error_response(error, status=412 if must_be_new else None)
+        stored = _json({"path": path, **entry_fields(info)}, status=201)
+        stored.etag = info.version
+        return stored
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """The file; or, for a folder or a path that ends in a slash, `{"files": […]}`."""
+        asked = request.match_info.get("path", "")
+        path = normalize_path(asked)
+        async with self._door.visit(request) as (admission, room):
+            storage = room.services.storage
+            if path and not asked.endswith("/"):
+                admission.scope.require_storage(path, "read")
+                try:
+                    file = await storage.read(path)
+                except NotFoundError:
+                    if not await storage.exists(path):
+                        raise
+                else:
+                    async with file:
+                        return await send_file(request, file, download=_flag(request, "download"))
+            admission.scope.require_storage(path, "list")
+            entries = await storage.list_folder(path)
+        return _json({"files": [entry_fields(info) for info in entries]})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete a file or folder. 204."""
+        path = normalize_path(request.match_info["path"])
+        recursive = _flag(request, "recursive")
+        async with self._door.visit(request) as (admission, room):
+            admission.scope.require_storage(path, "delete")
+            storage = room.services.storage
+            if recursive:
+                await storage.require_below(admission.scope, path, "delete")
+            await storage.delete(path, recursive=recursive)
+        return web.Response(status=204)
+
+    async def move(self, request: web.Request) -> web.Response:
+        """Give a file or folder another path. 204."""
+        async with self._door.visit(request) as (admission, room):
+            change = jsontext.decode(await _small_body(request), api.MoveRequest)
+            await room.services.storage.require_move(admission.scope, change)
+            await room.services.storage.move(change.source_path, change.destination_path, overwrite=change.overwrite)
+        return web.Response(status=204)
+
+    async def signed(self, request: web.Request) -> web.StreamResponse:
+        """The file of a signed URL; pages of other origins may fetch it, since the URL is the credential."""
+        allowed = self._signer.verify(request.match_info["signed"])
+        headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Referrer-Policy": "no-referrer"}
+        key = RoomKey(allowed.project_id, allowed.room_name)
+        async with self._door.hold(key) as room, await room.services.storage.read(allowed.path) as file:
+            return await send_file(request, file, download=allowed.download, extra_headers=headers)
+
+
+async def _batches(request: web.Request) -> AsyncIterator[bytes]:
+    """The body in large pieces, as it comes.
+
+    Raises:
+        InvalidRequestError: It broke off.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async for piece in request.content.iter_any():
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _BATCH_BYTES:
+                yield b"".join(pieces)
+                pieces, size = [], 0
+    except (ClientPayloadError, ConnectionError, web.RequestPayloadError) as error:
+        raise InvalidRequestError(f"the upload broke off: {error}") from None
+    if pieces:
+        yield b"".join(pieces)
+
+
+async def _small_body(request: web.Request) -> bytes:
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > _MAX_MOVE_BYTES:
+            raise InvalidRequestError(f"the body has {_MAX_MOVE_BYTES} bytes at most")
+    return bytes(body)
+
+
+def _flag(request: web.Request, name: str, *, default: bool = False) -> bool:
+    """A yes-or-no parameter of the query; `?name` alone is a yes.
+
+    Raises:
+        InvalidRequestError: It is neither.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if text.lower() in ("", "1", "true", "yes"):
+        return True
+    if text.lower() in ("0", "false", "no"):
+        return False
+    raise InvalidRequestError(f"{name} is true or false, not {text[:20]!r}")
+
+
+def _json(content: Any, *, status: int = 200) -> web.Response:
+    return web.Response(body=jsontext.dumps(content), content_type="application/json", status=status)

@@ -1,0 +1,310 @@
+"""A room's toolkits as an MCP server: streamable HTTP at `/rooms/{room}/mcp`, a participant token as the key.
+
+Every tool that takes JSON arguments is there as `TOOLKIT_TOOL`. `?toolkit=NAME`, as often as needed, offers those
+toolkits alone. Requests stand alone: there are no sessions to lose. Needs the package `mcp`, which is imported when the
+first request comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import uuid
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from meshagent.api.contracts import agents as api
+from meshagent.api.errors import (
+    InternalError,
+    LimitExceededError,
+    NotFoundError,
+    RequestTimeoutError,
+    RoomException,
+    UnavailableError,
+)
+from meshagent.api.version import __version__
+from meshagent.api.wire import jsontext
+from meshagent.api.wire.content import (
+    Body,
+    EmptyBody,
+    ErrorBody,
+    FileBody,
+    JsonBody,
+    LinkBody,
+    TextBody,
+    unpack_body,
+)
+from meshagent.server.gateway.asgi import AsgiApp, serve_asgi
+from meshagent.server.gateway.room_gateway import RoomGateway
+from meshagent.server.kernel.admission import Admission
+from meshagent.server.kernel.operations import PackedContent
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.room_factory import RoomWithServices
+
+if TYPE_CHECKING:
+    from mcp import types
+
+__all__ = ["McpRoutes"]
+
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
+MAX_NAME_LENGTH: Final = 64
+_FORBIDDEN: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_VISIT: Final = "meshagent.visit"
+
+
+class McpRoutes:
+    """Serves rooms' tools to MCP clients; `close` it after the last request.
+
+    Args:
+        door: Lets the token's holder into the room for the length of a request.
+        call_timeout: Seconds that a tool may take.
+        max_requests: Requests that may be under way at a time; more are refused.
+    """
+
+    def __init__(self, door: RoomGateway, *, call_timeout: float = 600.0, max_requests: int = 1000) -> None:
+        self._door = door
+        self._max_requests = max_requests
+        self._under_way = 0
+        self._call_timeout = call_timeout
+        self._runner: asyncio.Task[None] | None = None
+        self._app: asyncio.Future[AsgiApp] | None = None
+        self._stop = asyncio.Event()
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/rooms/{room}/mcp", self.handle)]
+
+    async def close(self) -> None:
+        """End the requests that are under way."""
+        self._stop.set()
+        if self._runner is not None:
+            await asyncio.wait([self._runner])
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One MCP request.
+
+        Raises:
+            PermissionDeniedError: A bad token, or one without the grant to use tools.
+            LimitExceededError: Too many requests are under way, or this one is too large.
+            UnavailableError: The package `mcp` is not installed, or the server is stopping.
+        """
+        if self._under_way >= self._max_requests:
+            limit = self._max_requests
+            raise LimitExceededError(f"{limit} MCP requests are under way already", limit=limit)
+        self._under_way += 1
+        try:
+            return await self._serve(request)
+        finally:
+            self._under_way -= 1
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        async with self._door.visit(request) as (admission, room):
+            admission.scope.require_agents("use_tools")
+            body = await _body(request)
+            app = await self._application()
+            visit = _Visit(room, admission, frozenset(request.query.getall("toolkit", ())), self._call_timeout)
+            try:
+                return await serve_asgi(app, request, body, extensions={_VISIT: visit})
+            finally:
+                room.services.agents.left(visit.participant)
+
+    async def _application(self) -> AsgiApp:
+        """The MCP server, which starts with the first request."""
+        if self._stop.is_set():
+            raise UnavailableError("the server is shutting down")
+        if self._app is None:
+            self._app = asyncio.get_running_loop().create_future()
+            self._runner = asyncio.create_task(self._run(self._app), name="MCP server")
+        return await asyncio.shield(self._app)
+
+    async def _run(self, started: asyncio.Future[AsgiApp]) -> None:
+        """Hold the MCP server: what enters and leaves it must be one task."""
+        try:
+            from mcp.server.lowlevel import Server
+            from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+        except ImportError:
+            started.set_exception(UnavailableError("this server lacks the package `mcp`"))
+            return
+        server: Server[Any] = Server(
+            "meshagent",
+            version=__version__,
+            instructions="Tools that are hosted in a room.",
+            on_list_tools=_list_tools,
+            on_call_tool=_call_tool,
+        )
+        manager = StreamableHTTPSessionManager(
+            server, stateless=True, json_response=True, max_request_body_size=MAX_REQUEST_BYTES
+        )
+        async with manager.run():
+            started.set_result(manager.handle_request)
+            await self._stop.wait()
+
+
+class _NoOutbox:
+    """Nothing is sent to somebody who is here for one request."""
+
+    def deliver(self, frames: bytes) -> None:
+        return None
+
+    async def sent(self) -> bool:
+        return False
+
+    def disconnect(self, code: int, reason: str) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _RoomTool:
+    toolkit: str
+    name: str
+    description: Mapping[str, Any]
+
+
+class _Visit:
+    """An MCP client in a room, for one request."""
+
+    def __init__(
+        self, room: RoomWithServices, admission: Admission, toolkits: frozenset[str], call_timeout: float
+    ) -> None:
+        self._room = room
+        self._toolkits = toolkits
+        self._call_timeout = call_timeout
+        self.participant = Participant(
+            participant_id=f"mcp-{uuid.uuid4()}",
+            name=admission.name,
+            role=admission.role,
+            scope=admission.scope,
+            outbox=_NoOutbox(),
+            project_id=admission.project_id,
+        )
+
+    def tools(self) -> dict[str, _RoomTool]:
+        """The tools with JSON arguments, by their MCP names."""
+        listed = self._room.services.agents.list_toolkits(self.participant, api.ListToolkitsRequest()).tools
+        found: dict[str, _RoomTool] = {}
+        for toolkit, described in listed.items():
+            if self._toolkits and toolkit not in self._toolkits:
+                continue
+            for name, tool in described["tools"].items():
+                if tool["input_schema"] is not None:
+                    found[_unused(_FORBIDDEN.sub("_", f"{toolkit}_{name}"), found)] = _RoomTool(toolkit, name, tool)
+        return found
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Body:
+        """Call a tool by its MCP name; what it refuses is an `ErrorBody`.
+
+        Raises:
+            NotFoundError: There is no such tool.
+        """
+        tool = self.tools().get(name)
+        if tool is None:
+            raise NotFoundError(f"there is no tool {name!r} in this room")
+        request = api.InvokeToolRequest(toolkit=tool.toolkit, tool=tool.name, arguments=jsontext.raw(dict(arguments)))
+        try:
+            async with asyncio.timeout(self._call_timeout):
+                answer = self._room.services.agents.invoke_tool(self.participant, request, b"")
+                return _content(await answer if inspect.isawaitable(answer) else answer)
+        except TimeoutError:
+            timeout = RequestTimeoutError(f"{name} did not answer within {self._call_timeout:g} seconds")
+            return ErrorBody(text=str(timeout))
+        except RoomException as error:
+            return ErrorBody(text=str(error))
+
+
+async def _list_tools(context: Any, params: Any) -> types.ListToolsResult:
+    from mcp import types
+
+    return types.ListToolsResult(
+        tools=[
+            types.Tool(
+                name=name,
+                title=tool.description["title"],
+                description=tool.description["description"],
+                input_schema=_full_schema(tool.description),
+            )
+            for name, tool in _visit(context).tools().items()
+        ]
+    )
+
+
+async def _call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    import mcp
+    from mcp import types
+
+    try:
+        answer = await _visit(context).call(params.name, params.arguments or {})
+    except NotFoundError as error:
+        raise mcp.MCPError(code=types.INVALID_PARAMS, message=str(error)) from None
+    structured = answer.json if isinstance(answer, JsonBody) and isinstance(answer.json, dict) else None
+    return types.CallToolResult(
+        content=_blocks(answer), structured_content=structured, is_error=isinstance(answer, ErrorBody)
+    )
+
+
+def _visit(context: Any) -> _Visit:
+    visit = context.request.scope[_VISIT]
+    assert isinstance(visit, _Visit)
+    return visit
+
+
+def _content(answer: object) -> Body:
+    if isinstance(answer, PackedContent):
+        return unpack_body(answer.data)
+    if isinstance(answer, Body):
+        return answer
+    raise InternalError(f"a tool answered with a {type(answer).__name__}")
+
+
+def _blocks(answer: Body) -> list[types.ContentBlock]:
+    """A content as MCP has it."""
+    from mcp import types
+
+    match answer:
+        case EmptyBody():
+            return []
+        case TextBody() | ErrorBody():
+            return [types.TextContent(type="text", text=answer.text)]
+        case LinkBody():
+            return [types.ResourceLink(type="resource_link", name=answer.name, uri=answer.url)]
+        case FileBody() if answer.mime_type.startswith("image/"):
+            return [types.ImageContent(type="image", mime_type=answer.mime_type, data=_base64(answer.data))]
+        case FileBody() if answer.mime_type.startswith("audio/"):
+            return [types.AudioContent(type="audio", mime_type=answer.mime_type, data=_base64(answer.data))]
+        case FileBody():
+            uri = f"attachment:{_FORBIDDEN.sub('_', answer.name)}"
+            blob = types.BlobResourceContents(uri=uri, mime_type=answer.mime_type, blob=_base64(answer.data))
+            return [types.EmbeddedResource(type="resource", resource=blob)]
+        case JsonBody():
+            return [types.TextContent(type="text", text=jsontext.dumps(answer.json).decode())]
+    return [types.TextContent(type="text", text=jsontext.dumps(answer.to_json()).decode())]
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def _full_schema(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """The input schema with its definitions; MCP wants an object at the root."""
+    schema = {"type": "object", **tool["input_schema"]}
+    return {**schema, "$defs": {**schema.get("$defs", {}), **tool["defs"]}} if tool.get("defs") else schema
+
+
+def _unused(name: str, taken: Mapping[str, object]) -> str:
+    candidate, number = name[:MAX_NAME_LENGTH], 2
+    while candidate in taken:
+        candidate = f"{name[: MAX_NAME_LENGTH - 4]}_{number}"
+        number += 1
+    return candidate
+
+
+async def _body(request: web.Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > MAX_REQUEST_BYTES:
+            raise LimitExceededError(f"an MCP request has {MAX_REQUEST_BYTES} bytes at most", limit=MAX_REQUEST_BYTES)
+    return bytes(body)

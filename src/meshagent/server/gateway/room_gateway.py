@@ -1,0 +1,114 @@
+"""The door of a room: `GET /rooms/{room}` upgraded to a WebSocket (spec room-protocol 1.1, 1.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+
+from meshagent.api.errors import LimitExceededError, NotFoundError, UnavailableError
+from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.kernel.admission import Admission
+from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.room_factory import RoomWithServices
+from meshagent.server.rooms.directory import RoomDirectory
+from meshagent.server.rooms.room import Room
+from meshagent.server.websocket.shell import WebSocketShell
+
+MAX_ROOM_NAME_LENGTH = 255
+
+
+class RoomGateway:
+    """Lets participants into rooms, by WebSocket and by plain requests.
+
+    Refusals are plain HTTP before the upgrade, with the reason as text: 403 for tokens (current clients retry
+    401 for ever), 404 for names that no room can have, 429 for a full room, 503 when a room cannot start.
+    """
+
+    def __init__(
+        self,
+        authenticator: RoomAuthenticator,
+        directory: RoomDirectory[RoomWithServices],
+        shell: WebSocketShell,
+        *,
+        join_timeout: float = 30.0,
+    ) -> None:
+        self._authenticator = authenticator
+        self._directory = directory
+        self._shell = shell
+        self._join_timeout = join_timeout
+
+    async def enter(self, request: web.Request) -> web.StreamResponse:
+        """Handler of `GET /rooms/{room}`."""
+        name = room_name_of(request)
+        admission = self._authenticator.admit(request, name)
+        key = RoomKey(admission.project_id, name)
+        running = self._directory.find(key)
+        if running is not None:  # nothing is awaited from here on, so it cannot end under us
+            return self._let_in(request, admission, running)
+        async with self._opened(key) as room:
+            return self._let_in(request, admission, room)
+
+    def _let_in(self, request: web.Request, admission: Admission, room: RoomWithServices) -> web.StreamResponse:
+        if room.is_full:
+            raise LimitExceededError(f"the room {room.name} is full", limit=room.max_connections)
+        self._check_dev_services(admission, room)
+        return self._shell.upgrade(request, room.connection_for(admission))
+
+    @asynccontextmanager
+    async def visit(self, request: web.Request) -> AsyncIterator[tuple[Admission, RoomWithServices]]:
+        """A room for the length of one plain request, with what the request's token allows in it.
+
+        Raises:
+            PermissionDeniedError, NotFoundError, LimitExceededError, UnavailableError: As for entering.
+        """
+        name = room_name_of(request)
+        admission = self._authenticator.admit(request, name)
+        async with self._opened(RoomKey(admission.project_id, name)) as room:
+            yield admission, room
+
+    @asynccontextmanager
+    async def hold(self, key: RoomKey) -> AsyncIterator[RoomWithServices]:
+        """A room for the length of one request that needs no token, because what it names was signed here.
+
+        Raises:
+            LimitExceededError, UnavailableError: The room cannot start.
+        """
+        async with self._opened(key) as room:
+            yield room
+
+    @asynccontextmanager
+    async def _opened(self, key: RoomKey) -> AsyncIterator[RoomWithServices]:
+        """The room, if it opens in time."""
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._join_timeout):
+                    room = await stack.enter_async_context(self._directory.lease(key))
+            except TimeoutError:
+                raise UnavailableError(f"the room {key.room_name} did not open in time; try again") from None
+            yield room
+
+    def _check_dev_services(self, admission: Admission, room: Room) -> None:
+        """A token that brings services of its own needs a room that does not run yet (spec 1.2, 4.5)."""
+        if admission.token.extra_payload.get("meshagent_dev_services") and room.participants:
+            raise RoomRunsError(f"the room {room.name} is running; services can be tried in a fresh one only")
+
+
+class RoomRunsError(UnavailableError):
+    """The room runs already, and the token wants one that does not."""
+
+    code = "room_runs"
+
+
+def room_name_of(request: web.Request) -> str:
+    """The room that a request's path names.
+
+    Raises:
+        NotFoundError: No room can have that name.
+    """
+    name = request.match_info["room"]
+    if not 0 < len(name) <= MAX_ROOM_NAME_LENGTH or any(ord(character) < 32 for character in name):
+        raise NotFoundError("no room can have that name")
+    return name

@@ -1,0 +1,155 @@
+"""How the server reaches out of itself: events for webhooks, calls that bring services in. Put together here.
+
+async with open_integrations(…) as integrations:            # once per server, around the rooms
+    part = integrations.for_room(room, files, url)      # once per run of a room
+    part.call_router, part.toolkits                    # what the room's agents service needs
+    part.started()                                  # when the first participant has come
+    part.ended()                                    # when the run is over
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from meshagent.api.wire import names
+from meshagent.server.config import OutgoingSettings
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.outgoing.client import OutgoingClient
+from meshagent.server.services.agents.builtin_storage import StorageToolkit
+from meshagent.server.services.agents.builtin_targets import BuiltInTargets
+from meshagent.server.services.agents.call_router import RoomCallRouter
+from meshagent.server.services.agents.ports import BuiltInToolkit
+from meshagent.server.services.room_files import RoomFiles
+from meshagent.server.webhooks.deliverer import WebhookDeliverer
+from meshagent.server.webhooks.deliveries import DeliveryLog
+from meshagent.server.webhooks.ports import ExternalServiceSource, TokenIssuer, WebhookSource
+from meshagent.server.webhooks.room_calls import RoomCallSender
+from meshagent.server.webhooks.room_events import RoomEvents
+from meshagent.server.webhooks.room_start_calls import RoomStartCalls
+
+BUILT_IN_TOOLKITS: Final = ("storage", "agents")
+"""Names of the toolkits that every room has."""
+
+DELIVERY_GRACE: Final = 5.0
+
+
+class Integrations:
+    """What all rooms share.
+
+    Attributes:
+        targets: Recognises calls that the server answers itself.
+    """
+
+    def __init__(
+        self,
+        http: OutgoingClient,
+        caller: RoomCallSender,
+        targets: BuiltInTargets,
+        events: RoomEvents,
+        services: RoomStartCalls,
+    ) -> None:
+        self.targets = targets
+        self._http = http
+        self._caller = caller
+        self._events = events
+        self._services = services
+
+    def for_room(self, room: RoomContext, files: RoomFiles, download_url: Callable[[str], str]) -> RoomIntegrations:
+        """The part of one run of a room.
+
+        Args:
+            room: Which.
+            files: Its files.
+            download_url: Makes a signed URL for a path.
+        """
+        return RoomIntegrations(
+            room,
+            self._events,
+            self._services,
+            call_router=RoomCallRouter(room, files, self.targets, self._caller),
+            storage=StorageToolkit(files, download_url, self._http),
+        )
+
+
+class RoomIntegrations:
+    """One room's part.
+
+    Attributes:
+        call_router: Answers `agent.call`.
+        toolkits: Toolkits that the room has by itself, by name. The agents service adds `agents`.
+    """
+
+    def __init__(
+        self,
+        room: RoomContext,
+        events: RoomEvents,
+        services: RoomStartCalls,
+        *,
+        call_router: RoomCallRouter,
+        storage: StorageToolkit,
+    ) -> None:
+        self._room = room
+        self._events = events
+        self._services = services
+        self.call_router = call_router
+        self.toolkits: dict[str, BuiltInToolkit] = {"storage": storage}
+
+    def started(self) -> None:
+        """The room works: tell webhooks, and call the project's services in."""
+        self._events.started(self._room)
+        self._services.room_started(self._room)
+
+    def file_changed(self, message_type: str, path: str, participant_id: str | None) -> None:
+        """A file event went to the participants; tell webhooks what they can subscribe to."""
+        if message_type == names.FILE_UPDATED:
+            self._events.file_updated(self._room, path, participant_id)
+        elif message_type == names.FILE_DELETED:
+            self._events.file_deleted(self._room, path, participant_id)
+
+    def ended(self) -> None:
+        """The run is over: tell webhooks."""
+        self._events.ended(self._room)
+
+
+@asynccontextmanager
+async def open_integrations(
+    settings: OutgoingSettings,
+    *,
+    webhooks: WebhookSource,
+    services: ExternalServiceSource,
+    tokens: TokenIssuer,
+    secret: str | None,
+    room_url: Callable[[str, str], str],
+    own_urls: Callable[[], Iterable[str]],
+    deliveries: DeliveryLog,
+) -> AsyncIterator[Integrations]:
+    """The server's integrations for the length of the block, which is to last longer than the rooms.
+
+    Args:
+        settings: Whom the server may call.
+        webhooks: The webhooks of projects.
+        services: The services of projects.
+        tokens: Signs tokens for services.
+        secret: Signs calls, and events of webhooks without a secret of their own.
+        room_url: The WebSocket URL of a room: project id, room name.
+        own_urls: Where the server itself is reached.
+        deliveries: Notes what becomes of each event.
+    """
+    async with OutgoingClient(settings) as http:
+        caller = RoomCallSender(http, tokens, secret)
+        deliverer = WebhookDeliverer(
+            webhooks, http, caller, room_url=room_url, default_secret=secret, deliveries=deliveries
+        )
+        deliverer.start()
+        try:
+            yield Integrations(
+                http,
+                caller,
+                BuiltInTargets(own_urls, BUILT_IN_TOOLKITS),
+                RoomEvents(deliverer),
+                RoomStartCalls(services, http, caller),
+            )
+        finally:
+            await deliverer.close(DELIVERY_GRACE)

@@ -1,0 +1,1 @@
+"""What services, dialects and rooms share: participants, operations, the dispatcher, signed URLs."""

@@ -1,0 +1,68 @@
+"""What a service may use of its room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Protocol
+
+from meshagent.server.kernel.participant import Participant
+
+
+class RoomContext(Protocol):
+    """The room as its services see it; every method is for the room's event loop only."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def project_id(self) -> str: ...
+
+    @property
+    def storage_name(self) -> str:
+        """What the room's data is kept under: unlike its name it never changes, and no other room ever has it."""
+        return self.name
+
+    @property
+    def session_id(self) -> str: ...
+
+    @property
+    def url(self) -> str:
+        """The WebSocket URL of the room, as events and calls carry it."""
+        ...
+
+    @property
+    def participants(self) -> Mapping[str, Participant]:
+        """Who is here now, by participant id, in order of arrival."""
+        ...
+
+    def publish(
+        self,
+        message_type: str,
+        header: object,
+        payload: bytes = b"",
+        *,
+        to: Iterable[Participant] | None = None,
+    ) -> int:
+        """Send one message, encoded once, to the given participants, or to all. Returns its message id."""
+        ...
+
+    def record(self, entry_type: str, data: Mapping[str, Any]) -> None:
+        """Write an entry to the room's log, for watchers and the session record."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run `work` as a task that the room owns: failures are logged, and the room's end cancels it."""
+        ...
+
+
+class RoomService(Protocol):
+    """What a room asks of each of its services."""
+
+    def left(self, participant: Participant) -> None:
+        """`participant` is gone: release what it held here. Must not raise and must not wait."""
+        ...
+
+    async def close(self) -> None:
+        """The room ends: finish what was acknowledged, release everything."""
+        ...

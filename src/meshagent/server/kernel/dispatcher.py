@@ -1,0 +1,140 @@
+"""The dispatcher: one table of operations, reached by the messages of every dialect.
+
+Decoding, the grant check, answers and failures are here once; both ways in pass the same line. A message's
+type decides the dialect, never the connection (architecture section 2, rule 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from meshagent.api.errors import InternalError, InvalidRequestError, RoomException
+from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
+from meshagent.api.wire import envelope, jsontext
+from meshagent.api.wire.packets import Message
+from meshagent.server.kernel.operations import Served
+from meshagent.server.kernel.participant import Participant
+
+log = logging.getLogger(__name__)
+
+OneWay = Callable[[Participant, Message], None]
+"""Takes a message that gets no answer."""
+
+
+class Caller(Protocol):
+    """The connection that a message came in by."""
+
+    participant: Participant
+
+    def answer(self, message_id: int, result: object) -> None:
+        """Send the answer to a request: a value, a `AnswerThen`, or a `StreamedFile`."""
+        ...
+
+    def fail(self, message_id: int, error: RoomException) -> None:
+        """Answer a request with a failure."""
+        ...
+
+    def answer_when_done(self, message_id: int, result: Any, size: int) -> None:
+        """Answer when an awaitable has finished; `size` is how many bytes the request holds meanwhile."""
+        ...
+
+
+Raw = Callable[[Caller, Message], None]
+"""Takes a message whole, and answers it itself; what it raises becomes the answer."""
+
+
+class Dispatcher:
+    """Routes the messages of one room's connections to its services.
+
+    Args:
+        served: The operations, each by its name, which is also its type in the flat dialect.
+        one_way: Handlers of messages that get no answer, by type. An answer to one of these could complete
+            an unrelated request of the client, so they never get one (spec room-protocol 3.4).
+        raw: Handlers of messages of a dialect that reaches the operations in its own way, by type.
+        failed: Told of failures that are the server's own fault.
+    """
+
+    def __init__(
+        self,
+        served: Iterable[Served],
+        one_way: Mapping[str, OneWay],
+        raw: Mapping[str, Raw] | None = None,
+        failed: Callable[[Participant, str, Exception], None] | None = None,
+    ) -> None:
+        self._served = {entry.operation.name: entry for entry in served}
+        self._one_way = dict(one_way)
+        self._raw = dict(raw or {})
+        self._failed = failed
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """Names of all operations that are served."""
+        return frozenset(self._served)
+
+    def dispatch(self, caller: Caller, message: Message) -> None:
+        """Handle one message. Never raises: every request gets exactly one answer."""
+        entry = self._served.get(message.type)
+        if entry is None:
+            self._dispatch_other(caller, message)
+            return
+        try:
+            text, payload = envelope.split(message.data)
+            self.call(caller, message.id, entry, text, payload)
+        except RoomException as error:
+            caller.fail(message.id, error)
+        except Exception as error:  # noqa: BLE001 - a service's fault must not end the connection
+            caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
+
+    def call(self, caller: Caller, message_id: int, entry: Served, text: bytes, payload: bytes) -> None:
+        """Run one operation for a caller: decode, check the grant, serve, answer.
+
+        Raises:
+            RoomException: The request is wrong or refused; the caller of this method answers it.
+        """
+        request = jsontext.decode(text, entry.operation.request)
+        participant = caller.participant
+        if entry.grant is not None and participant.scope is not FULL_ROOM_SCOPE:
+            entry.grant(participant.scope, request)
+        result = entry.handler(participant, request, payload)
+        if asyncio.isfuture(result) or asyncio.iscoroutine(result):
+            caller.answer_when_done(message_id, result, len(text) + len(payload))
+        else:
+            caller.answer(message_id, result)
+
+    def find(self, operation: str) -> Served | None:
+        """Who serves an operation."""
+        return self._served.get(operation)
+
+    def _dispatch_other(self, caller: Caller, message: Message) -> None:
+        raw = self._raw.get(message.type)
+        if raw is not None:
+            self._dispatch_raw(caller, message, raw)
+            return
+        one_way = self._one_way.get(message.type)
+        if one_way is None:
+            caller.fail(message.id, InvalidRequestError(f"unknown request {message.type[:100]!r}"))
+            return
+        try:
+            one_way(caller.participant, message)
+        except RoomException as error:
+            log.info("ignored %s of %r: %s", message.type, caller.participant, error)
+        except Exception as error:  # noqa: BLE001 - as in dispatch
+            self.unexpected(caller.participant, message.type, error)
+
+    def _dispatch_raw(self, caller: Caller, message: Message, raw: Raw) -> None:
+        try:
+            raw(caller, message)
+        except RoomException as error:
+            caller.fail(message.id, error)
+        except Exception as error:  # noqa: BLE001 - as in dispatch
+            caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
+
+    def unexpected(self, participant: Participant, message_type: str, error: Exception) -> RoomException:
+        """Log a failure nobody foresaw, and make the error that its caller gets."""
+        log.error("%s of %r failed", message_type, participant, exc_info=error)
+        if self._failed is not None:
+            self._failed(participant, message_type, error)
+        return InternalError(f"{message_type} failed inside the server; its log says more")

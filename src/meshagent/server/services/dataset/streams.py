@@ -1,0 +1,154 @@
+"""Uploads of rows into tables, and searches that are read piece by piece (spec room-protocol-current 2.12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import pyarrow as pa
+
+from meshagent.api.contracts import dataset as api
+from meshagent.api.errors import InvalidRequestError
+from meshagent.server.services.dataset.typed_values import table_of_typed_rows
+from meshagent.server.stores.errors import StoreFailedError
+from meshagent.server.stores.tables.arrow_data import (
+    check_schema,
+    ipc_stream,
+    pieces_of,
+    read_schema,
+    read_stream,
+)
+from meshagent.server.stores.tables.arrow_room_tables import ArrowTables
+from meshagent.server.stores.tables.arrow_spool import ArrowSpool
+from meshagent.server.stores.tables.search import Search
+
+__all__ = ["ArrowUpload", "creation", "found_pieces", "insertion", "merging", "search_of"]
+
+Commit = Callable[[ArrowSpool], Awaitable[None]]
+
+
+class ArrowUpload:
+    """Rows on their way into a table: nothing of them is there before `finish`, then all of them.
+
+    Args:
+        tables: The room's.
+        schema: What the rows have to fit; None lets the first rows say it.
+        commit: Takes all rows to their table.
+        fill: See `ArrowSpool`.
+        always: Whether to commit even if no row came.
+    """
+
+    def __init__(
+        self, tables: ArrowTables, schema: pa.Schema | None, commit: Commit, *, fill: bool = True, always: bool = False
+    ) -> None:
+        self._tables = tables
+        self._commit = commit
+        self._fill = fill
+        self._always = always
+        self._spool = None if schema is None else tables.spool(schema, fill=fill)
+        self._committing: asyncio.Task[None] | None = None
+        self.metadata: dict[str, str] = {}
+
+    async def write(self, data: bytes) -> None:
+        """Take rows as an IPC stream. Errors as of `read_stream` and `ArrowSpool.add`."""
+        await self._add(lambda: read_stream(data))
+
+    async def write_rows(self, rows: list[Any]) -> None:
+        """Take rows of typed JSON values."""
+
+        def read() -> tuple[pa.Schema, list[pa.RecordBatch]]:
+            table = table_of_typed_rows(rows)
+            return table.schema, table.to_batches()
+
+        await self._add(read)
+
+    async def finish(self) -> None:
+        """Commit what came; once begun it goes on to its end, even if the caller is cancelled."""
+        if self._spool is None:
+            raise InvalidRequestError("a table needs a schema, or rows that tell it")
+        if self._spool.rows or self._always:
+            self._committing = asyncio.create_task(self._commit_and_close(self._spool), name="commit an upload")
+            await asyncio.shield(self._committing)
+
+    async def discard(self) -> None:
+        """Forget what came. Harmless after `finish`."""
+        if self._spool is not None and self._committing is None:
+            self._spool.close()
+
+    async def _add(self, read: Callable[[], tuple[pa.Schema, list[pa.RecordBatch]]]) -> None:
+        def add() -> None:
+            schema, batches = read()
+            if self._spool is None:
+                check_schema(schema)
+                metadata = self.metadata or schema.metadata
+                self._spool = self._tables.spool(schema.with_metadata(metadata), fill=self._fill)
+            self._spool.add(batches)
+
+        adding = asyncio.ensure_future(asyncio.to_thread(add))
+        try:
+            await asyncio.shield(adding)
+        except OSError as error:
+            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
+        except asyncio.CancelledError:
+            await asyncio.wait([adding])  # the thread goes on: what it fills must not be closed meanwhile
+            raise
+
+    async def _commit_and_close(self, spool: ArrowSpool) -> None:
+        try:
+            await self._commit(spool)
+        finally:
+            spool.close()
+
+
+def creation(tables: ArrowTables, start: api.CreateTableStart, schema_data: bytes) -> ArrowUpload:
+    """An upload that becomes a new table."""
+    schema = read_schema(schema_data) if schema_data else None
+    metadata = {item.key: item.value for item in start.metadata or ()}
+    if schema is not None:
+        check_schema(schema)
+        schema = schema.with_metadata(metadata or schema.metadata)
+    upload = ArrowUpload(tables, schema, lambda spool: tables.create(start.name, spool, start.mode), always=True)
+    upload.metadata = metadata
+    return upload
+
+
+async def insertion(tables: ArrowTables, table: str) -> ArrowUpload:
+    """An upload whose rows are added to a table."""
+    return ArrowUpload(tables, await tables.schema(table), lambda spool: tables.insert(table, spool))
+
+
+async def merging(tables: ArrowTables, table: str, on: list[str]) -> ArrowUpload:
+    """An upload whose rows update those with the same values in `on`, or are added; columns not sent stay."""
+    schema = await tables.schema(table)
+    for column in on:
+        if column not in schema.names:
+            raise InvalidRequestError(f"there is no column {column!r} on which to merge")
+    return ArrowUpload(tables, schema, lambda spool: tables.merge(table, on, spool), fill=False)
+
+
+async def found_pieces(tables: ArrowTables, table: str, search: Search) -> AsyncGenerator[bytes, None]:
+    """The rows of a search as IPC streams, at least one, in pieces of moderate size."""
+    nothing_wanted = search.limit == 0
+    async with tables.searching(table, search) as found:
+        sent = False
+        if not nothing_wanted:
+            async for batch in found:
+                for piece in pieces_of(batch):
+                    yield ipc_stream(found.schema, piece)
+                    sent = True
+        if not sent:
+            yield ipc_stream(found.schema, pa.RecordBatch.from_pylist([], found.schema))
+
+
+def search_of(request: api.SearchRequest) -> Search:
+    """What a request asks to find."""
+    return Search(
+        where=request.where,
+        text=request.text,
+        vector=request.vector or None,
+        limit=request.limit,
+        offset=request.offset,
+        select=request.select or None,
+        text_columns=request.text_columns or None,
+    )

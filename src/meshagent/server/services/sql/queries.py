@@ -1,0 +1,252 @@
+"""The SQL queries that are open in one room."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pyarrow as pa
+
+from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError
+from meshagent.server.services.sql.engine import Cursor, SqlEngine
+from meshagent.server.services.sql.source import TableSource
+from meshagent.server.services.sql.statements import Query, Statement, parse
+from meshagent.server.stores.tables.arrow_data import ipc_stream, pieces_of, read_stream
+from meshagent.server.stores.tables.arrow_room_tables import ArrowTables
+from meshagent.server.stores.tables.settings import DatabaseLimits
+
+__all__ = ["OpenQuery", "SqlQueries", "parameters_of"]
+
+_ROWS_PER_STEP = 4096
+
+Resolve = Callable[[str], str]
+"""The table of the room that a name in a query stands for; raises if the caller may not read it."""
+
+
+class OpenQuery:
+    """A query whose rows are fetched step by step.
+
+    Attributes:
+        query_id: Names it.
+        owner: The id of the participant who opened it.
+        schema: The columns of its rows.
+        idle_timer: Closes it when nobody reads.
+    """
+
+    def __init__(self, query_id: str, owner: str, engine: SqlEngine) -> None:
+        self.query_id = query_id
+        self.owner = owner
+        self.schema: pa.Schema = pa.schema([])
+        self.idle_timer: asyncio.TimerHandle | None = None
+        self._engine = engine
+        self._cursor: Cursor = engine.cursor()
+        self._held = AsyncExitStack()
+        self._reader: pa.RecordBatchReader | None = None
+        self._step = asyncio.Lock()
+        self._closed = False
+
+    async def begin(self, tables: ArrowTables, resolve: Resolve, query: Query, parameters: Mapping[str, Any]) -> None:
+        """Bring the tables to the query, and run it to its first rows."""
+        if missing := query.parameters - parameters.keys():
+            raise InvalidRequestError(f"the query's parameter {min(missing)!r} is not given")
+        used = {name: parameters[name] for name in query.parameters}
+        async with self._step:
+            sources = {name: await self._source(tables, resolve(name)) for name in sorted(query.tables)}
+
+            def begin() -> pa.RecordBatchReader:
+                for name, source in sources.items():
+                    self._cursor.register(name, source)
+                relation = self._cursor.sql(query.text, params=used) if used else self._cursor.sql(query.text)
+                return relation.to_arrow_reader(_ROWS_PER_STEP)
+
+            self._check_open()
+            reader = await self._engine.run(self._cursor, begin)
+            self._reader, self.schema = reader, reader.schema
+
+    async def _source(self, tables: ArrowTables, name: str) -> TableSource:
+        table = self._held.enter_context(tables.tables.using(name))
+        schema = (await table.reader()).schema
+        handle = await self._held.enter_async_context(table.reading())
+        return TableSource(handle, schema, asyncio.get_running_loop())
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotFoundError(f"the query {self.query_id!r} was closed")
+
+    async def batches(self) -> AsyncIterator[pa.RecordBatch]:
+        """The rows that have not been fetched yet."""
+        while True:
+            async with self._step:
+                self._check_open()
+                batch = await self._engine.run(self._cursor, self._next)
+            if batch is None:
+                return
+            if batch.num_rows:
+                yield batch
+
+    def _next(self) -> pa.RecordBatch | None:
+        assert self._reader is not None
+        try:
+            return self._reader.read_next_batch()
+        except StopIteration:
+            return None
+
+    async def close(self) -> None:
+        """Stop it, and let go of its tables. Harmless twice."""
+        self._closed = True
+        if self.idle_timer is not None:
+            self.idle_timer.cancel()
+        self._cursor.interrupt()
+        async with self._step:
+            cursor, self._cursor = self._cursor, _Closed()
+            reader, self._reader = self._reader, None
+            await self._engine.release(*(() if reader is None else (reader,)), cursor)
+            await self._held.aclose()
+
+
+class _Closed:
+    """In place of a cursor that is closed."""
+
+    def interrupt(self) -> None:
+        """Nothing runs."""
+
+    def close(self) -> None:
+        """It is."""
+
+
+class SqlQueries:
+    """Opens queries, and closes those that nobody reads. For one event loop."""
+
+    def __init__(self, tables: ArrowTables, limits: DatabaseLimits) -> None:
+        self._tables = tables
+        self._limits = limits
+        self._engine = SqlEngine(memory_bytes=limits.sql_memory_bytes, timeout=limits.sql_timeout)
+        self._open: dict[str, OpenQuery] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def parse(self, text: str, parameters: Mapping[str, Any]) -> Statement:
+        """What a text is; see `statements.parse`."""
+        cursor = self._engine.cursor()
+        try:
+            return await self._engine.run(cursor, lambda: parse(cursor, text, parameters))
+        finally:
+            await self._engine.release(cursor)
+
+    async def open(self, owner: str, query: Query, resolve: Resolve, parameters: Mapping[str, Any]) -> OpenQuery:
+        """Begin a query; it is there for `read` until it is closed, left alone too long, or its owner leaves.
+
+        Raises:
+            LimitExceededError: The owner has as many open as may be.
+        """
+        limit = self._limits.max_open_reads
+        if sum(opened.owner == owner for opened in self._open.values()) >= limit:
+            raise LimitExceededError(f"over {limit} queries of this participant are open", limit=limit)
+        opened = OpenQuery(secrets.token_hex(16), owner, self._engine)
+        self._open[opened.query_id] = opened
+        try:
+            await opened.begin(self._tables, resolve, query, parameters)
+        except BaseException:
+            await self.close_query(owner, opened.query_id)
+            raise
+        self._set_timer(opened)
+        return opened
+
+    def find(self, owner: str, query_id: str) -> OpenQuery:
+        """An open query of that participant.
+
+        Raises:
+            NotFoundError: There is none, or not of theirs.
+        """
+        opened = self._open.get(query_id)
+        if opened is None or opened.owner != owner:
+            raise NotFoundError(f"there is no open query {query_id!r}")
+        return opened
+
+    def is_open(self, owner: str, query_id: str) -> bool:
+        """Whether that participant has such a query open."""
+        opened = self._open.get(query_id)
+        return opened is not None and opened.owner == owner
+
+    async def read(self, owner: str, query_id: str) -> AsyncGenerator[bytes, None]:
+        """The rows of a query as IPC streams, at least one; the query is closed at their end."""
+        opened = self.find(owner, query_id)
+        yielded = False
+        async for batch in opened.batches():
+            for piece in pieces_of(batch):
+                self._set_timer(opened)
+                yield ipc_stream(opened.schema, piece)
+                yielded = True
+        if not yielded:
+            yield ipc_stream(opened.schema, pa.RecordBatch.from_pylist([], opened.schema))
+        await self.close_query(owner, query_id)
+
+    async def rows(
+        self,
+        owner: str,
+        query: Query,
+        resolve: Resolve,
+        parameters: Mapping[str, Any],
+        each: Callable[[pa.RecordBatch], Awaitable[None]],
+    ) -> None:
+        """Run a query to its end, and give its rows away batch by batch."""
+        opened = await self.open(owner, query, resolve, parameters)
+        try:
+            async for batch in opened.batches():
+                self._set_timer(opened)
+                await each(batch)
+        finally:
+            await self.close_query(owner, opened.query_id)
+
+    async def close_query(self, owner: str, query_id: str) -> None:
+        """Close a query; harmless if there is none of that participant's."""
+        opened = self._open.get(query_id)
+        if opened is not None and opened.owner == owner:
+            await self._end(opened)
+
+    def left(self, owner: str) -> None:
+        """A participant is gone, and so are its queries."""
+        for opened in [opened for opened in self._open.values() if opened.owner == owner]:
+            self._end(opened)
+
+    async def close(self) -> None:
+        """Close all queries, and the engine."""
+        for opened in list(self._open.values()):
+            self._end(opened)
+        while self._closing:
+            await asyncio.wait(self._closing)
+        await self._engine.close()
+
+    def _set_timer(self, opened: OpenQuery) -> None:
+        if opened.idle_timer is not None:
+            opened.idle_timer.cancel()
+        if opened.query_id in self._open:
+            loop = asyncio.get_running_loop()
+            opened.idle_timer = loop.call_later(self._limits.sql_idle_timeout, self._end, opened)
+
+    def _end(self, opened: OpenQuery) -> asyncio.Future[None]:
+        """Close a query in a task that this object waits for; cancelling the waiter changes nothing."""
+        self._open.pop(opened.query_id, None)
+        task = asyncio.get_running_loop().create_task(opened.close(), name="close a query")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return asyncio.shield(task)
+
+
+def parameters_of(data: bytes) -> dict[str, Any]:
+    """The parameters in an Arrow table of one row: by name, and by position counted from 1; none in no data.
+
+    Raises:
+        InvalidRequestError: The data is no such table.
+    """
+    if not data:
+        return {}
+    schema, batches = read_stream(data)
+    table = pa.Table.from_batches(batches, schema)
+    if table.num_rows != 1:
+        raise InvalidRequestError(f"the parameters of a query are a table of one row, not of {table.num_rows}")
+    values = [column[0].as_py() for column in table.columns]
+    by_position = {str(number): value for number, value in enumerate(values, 1)}
+    return {**by_position, **dict(zip(table.column_names, values, strict=True))}

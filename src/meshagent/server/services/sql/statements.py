@@ -1,0 +1,254 @@
+"""What an SQL text is: one query, or one insert, update or delete that maps onto an operation of the room.
+
+A query is DuckDB's own matter. Changes are not: rows are changed only in the table's line of writes, durably. So
+the text of a change is taken apart here, its filter and expressions go to the table engine, and only the query of
+an `INSERT` is run by DuckDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import duckdb
+
+from meshagent.api.errors import InvalidRequestError, LimitExceededError, UnavailableError
+from meshagent.server.stores.tables.filters import MAX_LENGTH, Token, tokens_of
+from meshagent.server.stores.tables.literals import sql_literal
+
+__all__ = ["Delete", "Insert", "Query", "Statement", "Update", "parse"]
+
+_FORBIDDEN_PREFIXES = ("duckdb_", "pragma_", "read_", "parquet_", "pg_", "sniff_", "__")
+_FORBIDDEN = frozenset(
+    {"query", "query_table", "current_setting", "glob", "sleep_ms", "checkpoint", "force_checkpoint", "getvariable",
+     "json_execute_serialized_sql", "from_substrait", "set_config", "write_log", "which_secret", "sql_auto_complete",
+     "enable_logging", "disable_logging", "test_all_types", "in_search_path"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query: its text, the tables that it names, the parameters that it has."""
+
+    text: str
+    tables: frozenset[str]
+    parameters: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Rows of a query for a table; `columns` empty means all columns in the table's order."""
+
+    table: str
+    columns: Sequence[str]
+    rows: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Expressions for columns, where a filter holds; parameters are filled in."""
+
+    table: str
+    assigned: Mapping[str, str]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """The rows where a filter holds; parameters are filled in."""
+
+    table: str
+    where: str
+
+
+Statement = Query | Insert | Update | Delete
+
+
+def parse(cursor: Any, text: str, parameters: Mapping[str, Any]) -> Statement:
+    """The one statement that `text` is. Blocks; call it in a thread.
+
+    Args:
+        cursor: DuckDB, which splits the text and knows its kind.
+        parameters: Values by name, or by position counted from 1.
+
+    Raises:
+        InvalidRequestError: It is not one statement, or calls a function that looks outside the tables.
+        UnavailableError: A statement that this server does not run.
+    """
+    if len(text) > MAX_LENGTH:
+        raise LimitExceededError(f"an SQL text has at most {MAX_LENGTH} characters", limit=MAX_LENGTH)
+    tokens = list(tokens_of(text))
+    _check_spelling(tokens)
+    _check_functions([token for token in tokens if token.kind != "space"])
+    statements = cursor.extract_statements(text)
+    if len(statements) != 1:
+        raise InvalidRequestError("give exactly one SQL statement")
+    kinds = duckdb.StatementType
+    match statements[0].type:
+        case kinds.SELECT:
+            return _query(cursor, text, statements[0])
+        case kinds.INSERT:
+            return _Reader(tokens, parameters).insert(cursor)
+        case kinds.UPDATE:
+            return _Reader(tokens, parameters).update()
+        case kinds.DELETE:
+            return _Reader(tokens, parameters).delete()
+    raise UnavailableError("this server runs SELECT, INSERT, UPDATE and DELETE only")
+
+
+def _query(cursor: Any, text: str, statement: Any) -> Query:
+    tables = cursor.get_table_names(_without_parameters(text))
+    return Query(text, frozenset(tables), frozenset(statement.named_parameters))
+
+
+def _without_parameters(text: str) -> str:
+    """A query with `NULL` for each parameter: DuckDB finds the tables only of queries that have none."""
+    parts: list[str] = []
+    tokens = tokens_of(text)
+    for token in tokens:
+        if token.text == "$":
+            next(tokens, None)
+        parts.append(" NULL " if token.text in ("$", "?") else token.text)
+    return "".join(parts)
+
+
+def _check_spelling(tokens: Sequence[Token]) -> None:
+    """Refuse quotes and comments that DuckDB and `tokens_of` would read differently."""
+    for token, following in pairwise(tokens):
+        if token.text == "$" and following.text == "$":
+            raise InvalidRequestError("write texts in single quotes, not between dollar signs")
+        if token.kind == "word" and token.text.lower() in ("e", "u") and following.kind == "string":
+            raise InvalidRequestError("write texts in plain single quotes, without escapes")
+    if any(token.kind == "space" and token.text.count("/*") > 1 for token in tokens):
+        raise InvalidRequestError("comments cannot be nested")
+    for opening, name, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if opening.text == closing.text == "$" and name.kind == "word":
+            raise InvalidRequestError("write texts in single quotes, not between dollar signs")
+
+
+def _check_functions(tokens: Sequence[Token]) -> None:
+    for token, following in pairwise(tokens):
+        if following.text == "(" and token.kind in ("word", "quoted"):
+            name = token.text.strip('"').lower()
+            if name in _FORBIDDEN or name.startswith(_FORBIDDEN_PREFIXES):
+                raise InvalidRequestError(f"the function {name!r} is not for queries of rooms")
+
+
+class _Reader:
+    """Reads a change from its tokens, which DuckDB has found to be in order."""
+
+    def __init__(self, tokens: Sequence[Token], parameters: Mapping[str, Any]) -> None:
+        self._all = tokens
+        self._places = [place for place, token in enumerate(tokens) if token.kind != "space"]
+        while self._places and tokens[self._places[-1]].text == ";":
+            self._places.pop()
+        self._parameters = parameters
+        self._position = 0
+        self._questions = 0
+
+    def insert(self, cursor: Any) -> Insert:
+        self._expect("insert")
+        self._expect("into")
+        table = self._name()
+        columns: list[str] = []
+        if self._is("(") and not self._is("select", "with", "values", "from", "(", ahead=1):
+            self._take()
+            columns.append(self._name())
+            while self._is(","):
+                self._take()
+                columns.append(self._name())
+            self._expect(")")
+        if not self._is("select", "values", "with", "from", "("):
+            raise _unsupported("INSERT INTO table [(columns)] VALUES or SELECT")
+        text = self._text(self._position, len(self._places))
+        (statement,) = cursor.extract_statements(text)
+        return Insert(table, columns, _query(cursor, text, statement))
+
+    def update(self) -> Update:
+        self._expect("update")
+        table = self._name()
+        self._expect("set")
+        assigned: dict[str, str] = {}
+        while True:
+            column = self._name()
+            self._expect("=")
+            if column in assigned:
+                raise InvalidRequestError(f"column {column!r} is assigned twice")
+            assigned[column] = self._expression("where", "from", "returning", ",")
+            if not self._is(","):
+                break
+            self._take()
+        return Update(table, assigned, self._where("UPDATE table SET column = expression, … [WHERE filter]"))
+
+    def delete(self) -> Delete:
+        self._expect("delete")
+        self._expect("from")
+        return Delete(self._name(), self._where("DELETE FROM table [WHERE filter]"))
+
+    def _where(self, form: str) -> str:
+        if self._position == len(self._places):
+            return "true"
+        if not self._is("where"):
+            raise _unsupported(form)
+        self._take()
+        where = self._expression("returning")
+        if self._position != len(self._places):
+            raise _unsupported(form)
+        return where
+
+    def _expression(self, *ends: str) -> str:
+        """The text up to one of `ends` outside of brackets, with its parameters as literals."""
+        text, depth = "", 0
+        while self._position < len(self._places) and not (depth == 0 and self._is(*ends)):
+            if text and self._all[self._places[self._position] - 1].kind == "space":
+                text += " "
+            token = self._take()
+            depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
+            if token.text == "?":
+                self._questions += 1
+                text += self._literal(str(self._questions))
+            elif token.text == "$":
+                text += self._literal(self._take().text)
+            else:
+                text += token.text
+        return text
+
+    def _text(self, start: int, end: int) -> str:
+        """The text from one significant token to another."""
+        if start >= end:
+            return ""
+        return "".join(token.text for token in self._all[self._places[start] : self._places[end - 1] + 1])
+
+    def _literal(self, name: str) -> str:
+        if name not in self._parameters:
+            raise InvalidRequestError(f"the statement's parameter {name!r} is not given")
+        return sql_literal(self._parameters[name])
+
+    def _name(self) -> str:
+        token = self._take()
+        if token.kind not in ("word", "quoted"):
+            raise InvalidRequestError(f"a name is expected, not {token.text[:50]!r}")
+        if self._is("."):
+            raise InvalidRequestError("tables of a room are in no schema or catalog: give the name alone")
+        return token.text if token.kind == "word" else token.text[1:-1].replace('""', '"')
+
+    def _expect(self, text: str) -> None:
+        if not self._is(text):
+            raise _unsupported("INSERT INTO …, UPDATE … SET … and DELETE FROM …")
+        self._take()
+
+    def _take(self) -> Token:
+        if self._position >= len(self._places):
+            raise InvalidRequestError("the statement ends too early")
+        self._position += 1
+        return self._all[self._places[self._position - 1]]
+
+    def _is(self, *texts: str, ahead: int = 0) -> bool:
+        places = self._places[self._position + ahead : self._position + ahead + 1]
+        return any(self._all[place].text.lower() in texts for place in places)
+
+
+def _unsupported(form: str) -> UnavailableError:
+    return UnavailableError(f"this server runs statements of the form {form}")

@@ -1,0 +1,69 @@
+"""Rows that a client uploads, kept aside until all of them have come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from tempfile import SpooledTemporaryFile
+
+import pyarrow as pa
+
+from meshagent.api.errors import LimitExceededError
+from meshagent.server.stores.tables.arrow_data import fit_batch
+
+__all__ = ["ArrowSpool"]
+
+_IN_MEMORY_BYTES = 1024 * 1024
+
+
+class ArrowSpool:
+    """Batches of one schema: in memory while they are few, then in a file that no crash leaves behind.
+
+    Its methods touch the disk. Not for several threads at once.
+
+    Args:
+        schema: What the rows are made to fit.
+        max_bytes: What they may take in all.
+        fill: Whether columns that the rows lack become null; else the first rows say which columns there are.
+    """
+
+    def __init__(self, schema: pa.Schema, *, max_bytes: int, fill: bool = True) -> None:
+        self._schema = schema
+        self._max_bytes = max_bytes
+        self._fill = fill
+        self._bytes = 0
+        self.rows = 0
+        self._file = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
+        self._writer: pa.RecordBatchStreamWriter | None = None
+
+    def add(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Keep more rows.
+
+        Raises:
+            InvalidRequestError: They do not fit.
+            LimitExceededError: There are too many.
+            OSError: The disk is full.
+        """
+        for batch in batches:
+            fitted = fit_batch(batch, self._schema, fill=self._fill)
+            self._bytes += fitted.nbytes
+            if self._bytes > self._max_bytes:
+                raise LimitExceededError(
+                    f"one upload takes at most {self._max_bytes} bytes: send the rows in several", limit=self._max_bytes
+                )
+            if self._writer is None:
+                self._schema, self._fill = fitted.schema, True
+                self._writer = pa.ipc.new_stream(self._file, fitted.schema)
+            self._writer.write_batch(fitted)
+            self.rows += fitted.num_rows
+
+    def reader(self) -> pa.RecordBatchReader:
+        """All rows, once; nothing may be added any more."""
+        if self._writer is None:
+            return pa.RecordBatchReader.from_batches(self._schema, [])
+        self._writer.close()
+        self._file.seek(0)
+        return pa.ipc.open_stream(self._file)
+
+    def close(self) -> None:
+        """Forget the rows. Harmless twice."""
+        self._file.close()

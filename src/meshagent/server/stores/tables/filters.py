@@ -1,0 +1,311 @@
+"""SQL text of clients made fit for the engine (spec room-protocol 5.7.4).
+
+The 0.5 generation writes strings also in double quotes, as JSON: `name = "Ann\\u00e9"`. Today's engine takes
+double quotes for identifiers. It neither compares dates with text, nor survives expressions that nest deep: a
+sum of a thousand terms overflows its stack and ends the process (measured with LanceDB 0.40). So the text is
+taken apart into tokens, bounded, rewritten and put together again. What is not rewritten stays as it came, and
+the engine judges it.
+
+    "text"                  'text', JSON escapes resolved; doubled quotes are quotes too
+    "name"                  `name`, for clients of the current generation, who write standard SQL
+    `name`, 'text'          stay
+    x = null, x != null     x IS NULL, x IS NOT NULL
+    day = '2025-01-02'      day = date '2025-01-02', where `day` is a date or timestamp column
+    -- and /* comments */   a space
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from meshagent.api.errors import InvalidRequestError, LimitExceededError
+from meshagent.server.stores.tables.temporal import parse_date, parse_timestamp
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_LENGTH",
+    "Temporal",
+    "Token",
+    "names_in",
+    "quote_text",
+    "tokens_of",
+    "translate_expression",
+    "translate_filter",
+]
+
+Temporal = Literal["date", "timestamp"]
+
+MAX_LENGTH = 1024 * 1024
+"""Longest SQL text, in characters."""
+
+MAX_DEPTH = 128
+"""Deepest expression, in terms and operators between two of `AND`, `OR` and the comma; the engine bears 700."""
+
+MAX_JUNCTIONS = 10_000
+"""Most of `AND` and `OR`; the engine bears 20,000 and more."""
+
+_TOKEN = re.compile(
+    r"""
+      (?P<space> (?: \s | --[^\n]* | /\*.*?\*/ )++ )
+    | (?P<string> '(?: [^'] | '' )*+' )
+    | (?P<quoted> "(?: [^"\\] | \\. | "" )*+" )
+    | (?P<identifier> `(?: [^`] | `` )*+` )
+    | (?P<word> [^\W\d]\w* )
+    | (?P<number> \d[\w.]* )
+    | (?P<operator> [<>=!]+ | [^\w\s'"`] )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(
+    r'\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\(.)|""', re.S
+)
+_ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+_EQUAL = frozenset({"=", "=="})
+_UNEQUAL = frozenset({"!=", "<>"})
+_TYPED_BY = frozenset({"date", "timestamp", "time", "interval"})
+_COMPARISONS = _EQUAL | _UNEQUAL | {"<", "<=", ">", ">="}
+
+
+class Token(NamedTuple):
+    """A piece of SQL text; `kind` is a name of a group of `_TOKEN`."""
+
+    kind: str
+    text: str
+
+    def is_word(self, word: str) -> bool:
+        return self.kind == "word" and self.text.lower() == word
+
+
+_END = Token("end", "")
+
+
+def translate_filter(
+    text: str | None, temporal: Mapping[str, Temporal] | None = None, *, quoted_names: bool = False
+) -> str | None:
+    """The engine's spelling of a filter; None, which is no filter, for blank text.
+
+    Args:
+        text: As the client sent it.
+        temporal: The table's date and timestamp columns.
+        quoted_names: Whether double quotes are around names, as in standard SQL, and not around texts.
+
+    Raises:
+        InvalidRequestError: A quote is not closed.
+        LimitExceededError: It is too long or too deep.
+    """
+    if text is None or not text.strip():
+        return None
+    return translate_expression(text, temporal, quoted_names=quoted_names)
+
+
+def translate_expression(
+    text: str, temporal: Mapping[str, Temporal] | None = None, *, quoted_names: bool = False
+) -> str:
+    """As `translate_filter`, for an expression that has to be there."""
+    if len(text) > MAX_LENGTH:
+        raise LimitExceededError(f"an SQL text has at most {MAX_LENGTH} characters", limit=MAX_LENGTH)
+    tokens = list(tokens_of(text))
+    _check_depth(tokens)
+    if quoted_names:
+        tokens = [_as_name(token) if token.kind == "quoted" else token for token in tokens]
+    significant = [index for index, token in enumerate(tokens) if token.kind != "space"]
+    view = [tokens[index] for index in significant]
+    for index, replacement in _replacements(view, temporal or {}).items():
+        tokens[significant[index]] = Token("done", replacement)
+    return "".join(" " if token.kind == "space" else token.text for token in tokens).strip()
+
+
+def quote_text(text: str) -> str:
+    """`text` as an SQL string literal; backslashes mean themselves there."""
+    return "'" + text.encode("utf-8", "replace").decode().replace("'", "''") + "'"
+
+
+def names_in(expression: str) -> set[str]:
+    """The words and identifiers in an expression, in lower case: all columns it reads are among them."""
+    tokens = list(tokens_of(expression))
+    bare = {token.text.lower() for token in tokens if token.kind == "word"}
+    return bare | {_identifier(token).lower() for token in tokens if token.kind == "identifier"}
+
+
+def _identifier(token: Token) -> str:
+    return token.text[1:-1].replace("``", "`")
+
+
+def _as_name(token: Token) -> Token:
+    return Token("identifier", "`" + token.text[1:-1].replace('""', '"').replace("`", "``") + "`")
+
+
+def tokens_of(text: str) -> Iterator[Token]:
+    """The tokens of an SQL text, spaces and comments among them.
+
+    Raises:
+        InvalidRequestError: A quote is not closed.
+    """
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            excerpt = text[position : position + 20]
+            raise InvalidRequestError(
+                f"this SQL has a quote that is not closed, or a strange character, at {excerpt!r}"
+            )
+        assert match.lastgroup is not None
+        yield Token(match.lastgroup, match.group())
+        position = match.end()
+
+
+def _replacements(tokens: Sequence[Token], temporal: Mapping[str, Temporal]) -> dict[int, str]:
+    """What to write in place of which tokens. Spaces must not be among `tokens`."""
+    texts = {index: _text(token) for index, token in enumerate(tokens) if token.kind in ("string", "quoted")}
+    found = {index: quote_text(text) for index, text in texts.items() if tokens[index].kind == "quoted"}
+    for index, token in enumerate(tokens):
+        if token.text in _EQUAL | _UNEQUAL and _at(tokens, index + 1).is_word("null"):
+            found[index] = " IS " if token.text in _EQUAL else " IS NOT "
+        elif (kind := _temporal_kind(tokens, index, temporal)) is not None:
+            for compared in _compared(tokens, index):
+                literal = _temporal_literal(texts[compared], kind)
+                if literal is not None:
+                    found[compared] = literal
+    return found
+
+
+def _text(token: Token) -> str:
+    """The text that a string in either kind of quotes stands for."""
+    inner = token.text[1:-1]
+    return inner.replace("''", "'") if token.kind == "string" else _ESCAPE.sub(_unescape, inner)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    high, low, unit, character = match.groups()
+    if high is not None:
+        return (bytes.fromhex(high) + bytes.fromhex(low)).decode("utf-16-be")
+    if unit is not None:
+        return chr(int(unit, 16))
+    if character is None:
+        return '"'
+    return _ESCAPED.get(character, "\\" + character)
+
+
+# --- dates and times ---------------------------------------------------------------------------------
+
+
+def _temporal_kind(tokens: Sequence[Token], index: int, temporal: Mapping[str, Temporal]) -> Temporal | None:
+    """Which temporal column the token at `index` is, if it is one by itself and not a part of a path or a call."""
+    token = tokens[index]
+    if token.kind == "word":
+        name = token.text
+    elif token.kind == "identifier":
+        name = _identifier(token)
+    else:
+        return None
+    if _at(tokens, index - 1).text == "." or _at(tokens, index + 1).text in (".", "("):
+        return None
+    return temporal.get(name)
+
+
+def _compared(tokens: Sequence[Token], column: int) -> Iterator[int]:
+    """Where the strings are that the column at `column` is compared with."""
+    if _at(tokens, column - 1).text in _COMPARISONS and _is_string(tokens, column - 2):
+        yield column - 2
+    following = column + 1
+    if _at(tokens, following).text in _COMPARISONS and _is_string(tokens, following + 1):
+        yield following + 1
+        return
+    if _at(tokens, following).is_word("not"):
+        following += 1
+    if _at(tokens, following).is_word("between"):
+        if _is_string(tokens, following + 1):
+            yield following + 1
+        if _at(tokens, following + 2).is_word("and") and _is_string(tokens, following + 3):
+            yield following + 3
+    elif _at(tokens, following).is_word("in") and _at(tokens, following + 1).text == "(":
+        following += 2
+        while following < len(tokens) and tokens[following].text != ")":
+            if _is_string(tokens, following):
+                yield following
+            following += 1
+
+
+def _at(tokens: Sequence[Token], index: int) -> Token:
+    return tokens[index] if 0 <= index < len(tokens) else _END
+
+
+def _is_string(tokens: Sequence[Token], index: int) -> bool:
+    """Whether a string is there that is not part of a typed literal, such as `date '2025-01-02'`."""
+    return _at(tokens, index).kind in ("string", "quoted") and _at(tokens, index - 1).text.lower() not in _TYPED_BY
+
+
+def _temporal_literal(text: str, kind: Temporal) -> str | None:
+    """A typed literal, or None if `text` is no date or time: the engine will say so."""
+    try:
+        if kind == "date":
+            return f"date '{parse_date(text).isoformat()}'"
+        return f"timestamp '{parse_timestamp(text).isoformat(sep=' ')}'"
+    except ValueError:
+        return None
+
+
+# --- depth -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Level:
+    """One level of brackets.
+
+    Attributes:
+        current: Depth of the operand that is being read.
+        deepest: The deepest operand before it.
+        betweens: Words `BETWEEN` whose `AND` has not come.
+    """
+
+    current: int = 0
+    deepest: int = 0
+    betweens: int = 0
+
+    def next_operand(self) -> None:
+        self.deepest = max(self.deepest, self.current)
+        self.current = 0
+
+
+@dataclass(slots=True)
+class _Depth:
+    """How deep an expression can nest, from above, without parsing it: operators chain, brackets add up."""
+
+    levels: list[_Level] = field(default_factory=lambda: [_Level()])
+    junctions: int = 0
+
+    def add(self, token: Token) -> None:
+        level = self.levels[-1]
+        if token.text in ("(", "["):
+            self.levels.append(_Level())
+        elif token.text in (")", "]") and len(self.levels) > 1:
+            self.levels.pop()
+            self.levels[-1].current += 1 + max(level.deepest, level.current)
+        elif token.is_word("and") and level.betweens:
+            level.betweens -= 1
+            level.current += 1
+        elif token.is_word("and") or token.is_word("or"):
+            self.junctions += 1
+            level.next_operand()
+        elif token.text == ",":
+            level.next_operand()
+        elif token.kind in ("word", "identifier", "operator"):
+            level.betweens += token.is_word("between")
+            level.current += 1
+
+
+def _check_depth(tokens: Sequence[Token]) -> None:
+    depth = _Depth()
+    for token in tokens:
+        depth.add(token)
+        if depth.levels[-1].current > MAX_DEPTH or len(depth.levels) > MAX_DEPTH:
+            raise LimitExceededError(
+                f"an SQL expression has at most {MAX_DEPTH} terms and operators between AND, OR and commas",
+                limit=MAX_DEPTH,
+            )
+        if depth.junctions > MAX_JUNCTIONS:
+            raise LimitExceededError(f"an SQL expression has at most {MAX_JUNCTIONS} AND and OR", limit=MAX_JUNCTIONS)

@@ -1,0 +1,48 @@
+"""SQL literals of column values, for updates: nothing in a value can become SQL."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from meshagent.api.errors import InvalidRequestError
+from meshagent.server.stores.tables.filters import quote_text
+
+__all__ = ["sql_literal"]
+
+
+def sql_literal(value: Any) -> str:
+    """The SQL expression for a value as `RowReader.read_value` gives it.
+
+    Raises:
+        InvalidRequestError: An object without members, which the engine's SQL cannot say.
+    """
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            return quote_text(value)
+        case bytes():
+            return f"X'{value.hex()}'"
+        case datetime():
+            return quote_text(value.isoformat(sep=" "))
+        case date():
+            return quote_text(value.isoformat())
+        case list() if not value:
+            return "make_array()"
+        case list():
+            return "[" + ", ".join(sql_literal(item) for item in _alike(value)) + "]"
+        case dict() if value:
+            members = ", ".join(f"{quote_text(key)}, {sql_literal(item)}" for key, item in value.items())
+            return f"named_struct({members})"
+    raise InvalidRequestError(f"a value of type {type(value).__name__} cannot be assigned in an update")
+
+
+def _alike(items: list[Any]) -> list[Any]:
+    """Numbers of one kind: the engine's arrays do not mix whole numbers with others."""
+    kinds = set(map(type, items))
+    return [float(item) for item in items] if kinds == {int, float} else items

@@ -1,0 +1,338 @@
+"""The tables of one room on LanceDB, with the whole contract of spec room-protocol 5.7.
+
+Importing this imports LanceDB and Arrow, which takes a second or more: `engine.TableEngine` does it in a thread
+at the first use of a table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lancedb
+import pyarrow as pa
+from lancedb import AsyncConnection, AsyncTable, Session
+
+from meshagent.api.contracts.database import CreateMode, IndexResult, Row
+from meshagent.api.errors import InvalidRequestError, InvalidStateError
+from meshagent.server.stores.disk import Disk
+from meshagent.server.stores.health import HealthMonitor
+from meshagent.server.stores.tables.columns import (
+    check_column_name,
+    infer_schema,
+    schema_of,
+    temporal_columns,
+)
+from meshagent.server.stores.tables.errors import engine_errors
+from meshagent.server.stores.tables.filters import Temporal, translate_expression, translate_filter
+from meshagent.server.stores.tables.indexes import IndexKind, index_creation, list_indexes
+from meshagent.server.stores.tables.literals import sql_literal
+from meshagent.server.stores.tables.rows import RowReader, fold_by_key, rows_of, table_of
+from meshagent.server.stores.tables.search import Search, run_search
+from meshagent.server.stores.tables.settings import DatabaseLimits, Upkeep
+from meshagent.server.stores.tables.table import Table, Tidied
+from meshagent.server.stores.tables.updates import apply_update
+
+__all__ = ["RoomTables"]
+
+T = TypeVar("T")
+
+_MANY_ROWS = 200
+
+
+class RoomTables:
+    """The tables below one folder, which exists. Names must have been checked. For one event loop.
+
+    Errors of all methods: `NotFoundError` for a table that does not exist, `InvalidRequestError` for what does not
+    fit it or is not understood, `StoreFailedError` when the disk refuses: the write is not known to be durable.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        connection: AsyncConnection,
+        *,
+        disk: Disk | None,
+        health: HealthMonitor,
+        upkeep: Upkeep,
+        limits: DatabaseLimits,
+    ) -> None:
+        self._root = root
+        self._connection = connection
+        self._disk = disk
+        self._health = health
+        self._upkeep = upkeep
+        self.limits = limits
+        self._renaming = asyncio.Lock()
+        self._tables: dict[str, Table] = {}
+        self._users: dict[str, int] = {}
+        self._closed = False
+
+    @staticmethod
+    def make_session(*, index_cache_bytes: int, metadata_cache_bytes: int) -> Session:
+        """The caches that all rooms of a server share."""
+        return Session(index_cache_bytes, metadata_cache_bytes)
+
+    @classmethod
+    async def open(
+        cls,
+        root: Path,
+        session: Session,
+        *,
+        disk: Disk | None,
+        health: HealthMonitor,
+        upkeep: Upkeep,
+        limits: DatabaseLimits,
+    ) -> RoomTables:
+        """Connect to the tables below `root`."""
+        with engine_errors(""):
+            connection = await lancedb.connect_async(str(root), session=session)
+        return cls(root, connection, disk=disk, health=health, upkeep=upkeep, limits=limits)
+
+    # --- tables and columns ----------------------------------------------------------------------------
+
+    async def create(
+        self,
+        name: str,
+        *,
+        rows: Sequence[Row] | None,
+        types: Mapping[str, Mapping[str, Any]] | None,
+        mode: CreateMode,
+    ) -> None:
+        """Make a table; `mode` says what if there is one. With an `overwrite` all or nothing happens.
+
+        Raises:
+            AlreadyExistsError: There is one, and the mode is `create`.
+        """
+        if types is None and not rows:
+            raise InvalidRequestError("a table needs a schema, or rows to infer it from")
+
+        def content() -> pa.Table:
+            schema = infer_schema(rows or ()) if types is None else schema_of(types)
+            return table_of(RowReader(schema).read(rows or ()), schema)
+
+        first = await asyncio.to_thread(content) if rows and len(rows) > _MANY_ROWS else content()
+        with self.using(name) as table:
+            await table.create(first, mode)
+
+    async def drop(self, name: str) -> bool:
+        """Remove a table; whether there was one."""
+        with self.using(name) as table:
+            return await table.drop()
+
+    async def rename(self, name: str, new_name: str) -> None:
+        """Give a table another name, in one step that lasts.
+
+        Raises:
+            NotFoundError: There is no table `name`.
+            AlreadyExistsError: There is one called `new_name`.
+        """
+        async with self._renaming:  # two at a time, from a to b and from b to a, would wait for each other
+            with self.using(name) as table, self.using(new_name) as target:
+                await table.rename(target)
+
+    async def add_columns(self, name: str, expressions: Mapping[str, str], *, quoted_names: bool = False) -> None:
+        """Add columns, their values computed for each row; all may hold null later, literals too."""
+        if not expressions:
+            raise InvalidRequestError("name at least one column to add")
+        for column in expressions:
+            check_column_name(column)
+
+        async def add(table: AsyncTable) -> None:
+            temporal = temporal_columns(await table.schema())
+            await table.add_columns(
+                {
+                    column: translate_expression(sql, temporal, quoted_names=quoted_names)
+                    for column, sql in expressions.items()
+                }
+            )
+            await _adapt_new_columns(table, set(expressions))
+
+        await self.change(name, add)
+
+    async def drop_columns(self, name: str, columns: Sequence[str]) -> None:
+        """Remove columns, all or none."""
+        if not columns:
+            raise InvalidRequestError("name at least one column to drop")
+
+        async def drop(table: AsyncTable) -> None:
+            schema = await table.schema()
+            for column in columns:
+                if column not in schema.names:
+                    raise InvalidRequestError(f"there is no column {column!r} to drop")
+            if set(columns) == set(schema.names):
+                raise InvalidRequestError("a table keeps at least one column: drop the table instead")
+            await table.drop_columns(list(dict.fromkeys(columns)))
+
+        await self.change(name, drop)
+
+    # --- rows ------------------------------------------------------------------------------------------
+
+    async def insert(self, name: str, rows: Sequence[Row]) -> None:
+        """Add rows, all or none; what a row lacks is null."""
+        with self.using(name) as table:
+            await table.insert(rows)
+
+    async def update(
+        self,
+        name: str,
+        where: str,
+        *,
+        values: Mapping[str, Any],
+        expressions: Mapping[str, str],
+        quoted_names: bool = False,
+    ) -> int:
+        """Assign values, and expressions over the old row, to the rows that `where` selects; how many these were."""
+        if not values and not expressions:
+            raise InvalidRequestError("an update needs values or values_sql")
+        if twice := values.keys() & expressions.keys():
+            raise InvalidRequestError(f"column {min(twice)!r} is in values and in values_sql")
+
+        async def update(table: AsyncTable) -> int:
+            reader = RowReader(await table.schema())
+            temporal = temporal_columns(reader.schema)
+            assigned = {column: sql_literal(reader.read_value(column, value)) for column, value in values.items()}
+            for column, expression in expressions.items():
+                reader.read_value(column, None)  # does it exist?
+                assigned[column] = translate_expression(expression, temporal, quoted_names=quoted_names)
+            return await apply_update(table, required_filter(where, temporal, quoted_names), assigned)
+
+        return await self.change(name, update)
+
+    async def delete(self, name: str, where: str, *, quoted_names: bool = False) -> int:
+        """Delete the rows that `where` selects; how many these were."""
+
+        async def delete(table: AsyncTable) -> int:
+            temporal = temporal_columns(await table.schema())
+            deleted: Any = await table.delete(required_filter(where, temporal, quoted_names))
+            return int(deleted.num_deleted_rows)  # the engine's annotations lack it
+
+        return await self.change(name, delete)
+
+    async def merge(self, name: str, on: str, rows: Sequence[Row]) -> None:
+        """Update the rows that have the same value in column `on`, insert the others.
+
+        A row changes only the columns it has. Several rows for one value are applied in their order. Rows that have
+        different columns are stored group by group; if the disk fails in between, some groups are stored.
+        """
+
+        async def merge(table: AsyncTable) -> None:
+            reader = RowReader(await table.schema())
+            reader.read_value(on, None)
+            groups: dict[frozenset[str], list[Row]] = {}
+            for row in fold_by_key(reader.read(rows), on):
+                groups.setdefault(frozenset(row), []).append(row)
+            for columns, group in groups.items():
+                schema = pa.schema([field for field in reader.schema if field.name in columns])
+                upsert = table.merge_insert(on).when_matched_update_all().when_not_matched_insert_all()
+                await upsert.execute(table_of(group, schema))
+
+        await self.change(name, merge)
+
+    async def search(
+        self,
+        name: str,
+        *,
+        where: str | None = None,
+        text: str | None = None,
+        vector: list[float] | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        select: list[str] | None = None,
+    ) -> list[Row]:
+        """Rows by filter, text, nearness, or text and nearness; see `search.run_search`."""
+        with self.using(name) as table:
+            schema = (await table.reader()).schema
+            search = Search(
+                where=translate_filter(where, temporal_columns(schema)),
+                text=text,
+                vector=vector,
+                limit=limit,
+                offset=offset,
+                select=select,
+            )
+            async with table.reading() as handle:
+                found = await run_search(handle, schema, search, max_bytes=self.limits.max_result_bytes)
+        return await asyncio.to_thread(rows_of, found) if found.num_rows > _MANY_ROWS else rows_of(found)
+
+    # --- upkeep ----------------------------------------------------------------------------------------
+
+    async def optimize(self, name: str) -> Tidied:
+        """Put small files together, bring indexes up to date, remove old versions."""
+        with self.using(name) as table:
+            return await table.optimize()
+
+    async def create_index(self, name: str, kind: IndexKind, column: str, *, replace: bool | None) -> None:
+        """Index a column; see `indexes.index_creation`."""
+        await self.change(name, index_creation(kind, column, replace=replace))
+
+    async def list_indexes(self, name: str) -> list[IndexResult]:
+        with self.using(name) as table:
+            async with table.reading() as handle:
+                return await list_indexes(handle)
+
+    async def close(self) -> None:
+        """Finish the writes that were taken in, and take no more."""
+        self._closed = True
+        tables = list(self._tables.values())
+        await asyncio.gather(*(table.close() for table in tables))
+        self._tables.clear()
+        self._connection.close()  # type: ignore[no-untyped-call]  # the engine does not annotate it
+
+    async def change(self, name: str, work: Callable[[AsyncTable], Awaitable[T]]) -> T:
+        """Run a write of any kind in the table's line."""
+        with self.using(name) as table:
+            return await table.change(work)
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[Table]:
+        """The table of that name, kept while it is open or somebody is at it."""
+        if self._closed:
+            raise InvalidStateError("the room has ended")
+        table = self._tables.get(name)
+        if table is None:
+            table = self._tables[name] = Table(
+                name,
+                self._root,
+                self._connection,
+                disk=self._disk,
+                health=self._health,
+                upkeep=self._upkeep,
+                max_tables=self.limits.max_tables,
+            )
+        self._users[name] = self._users.get(name, 0) + 1
+        try:
+            yield table
+        finally:
+            self._users[name] -= 1
+            if not self._users[name]:
+                del self._users[name]
+                if not table.in_use:
+                    self._tables.pop(name, None)
+
+
+def required_filter(where: str, temporal: Mapping[str, Temporal], quoted_names: bool = False) -> str:
+    """A filter that has to be there: forgetting one must not change every row."""
+    translated = translate_filter(where, temporal, quoted_names=quoted_names)
+    if translated is None:
+        raise InvalidRequestError("a filter is needed here: 'true' selects all rows")
+    return translated
+
+
+async def _adapt_new_columns(table: AsyncTable, names: set[str]) -> None:
+    """Make columns just added such that rows without them and values from JSON fit."""
+    fields = [field for field in await table.schema() if field.name in names]
+    empty = [field.name for field in fields if pa.types.is_null(field.type)]
+    if empty:
+        await table.drop_columns(list(names))
+        raise InvalidRequestError(f"NULL has no type for column {empty[0]!r}: write CAST(NULL AS STRING), for example")
+    for field in fields:
+        changes: dict[str, Any] = {} if field.nullable else {"nullable": True}
+        if pa.types.is_timestamp(field.type) and field.type.unit != "us":
+            changes["data_type"] = pa.timestamp("us", field.type.tz)
+        if changes:
+            changes["path"] = field.name
+            await table.alter_columns(changes)  # type: ignore[arg-type]  # annotated as if it took one list

@@ -1,0 +1,129 @@
+"""The table engine that all rooms of a server share, loaded at the first use of a table.
+
+Importing LanceDB and Arrow takes one to three seconds and 150 MB; a server whose rooms use no tables never pays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meshagent.server.stores.disk import Disk, Durability
+from meshagent.server.stores.errors import StoreFailedError
+from meshagent.server.stores.health import HealthMonitor
+from meshagent.server.stores.paths import room_folder
+from meshagent.server.stores.tables.settings import DROPPED_PREFIX, DatabaseLimits, Upkeep
+
+if TYPE_CHECKING:
+    from lancedb import Session
+
+    from meshagent.server.stores.tables.room_tables import RoomTables
+
+__all__ = ["TableEngine"]
+
+_LOG_LEVEL = "LANCEDB_LOG"
+
+
+class TableEngine:
+    """Opens the tables of rooms.
+
+    Args:
+        root: The folder of all rooms' tables, `PROJECT/ROOM/TABLE.lance` below it; made when needed.
+        durability: What an acknowledged write survives.
+        health: Where failures of the disk are shown.
+        limits: Bounds.
+        upkeep: When tables are tidied up.
+        disk: The seam where tests make the disk fail.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        durability: Durability = "fsync",
+        health: HealthMonitor | None = None,
+        limits: DatabaseLimits | None = None,
+        upkeep: Upkeep | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        self._root = root
+        self._disk = disk if disk is not None else Disk.of(durability)
+        self._syncs = disk is not None or durability == "fsync"
+        self._health = health if health is not None else HealthMonitor()
+        self._limits = limits if limits is not None else DatabaseLimits()
+        self._upkeep = upkeep if upkeep is not None else Upkeep()
+        self._session: Session | None = None
+        self._loading = asyncio.Lock()
+
+    def folder(self, project_id: str, room_name: str) -> Path:
+        """Where the tables of a room are."""
+        return self._root / room_folder(project_id, room_name)
+
+    async def open(self, folder: Path) -> RoomTables:
+        """The tables in `folder`, which is made if there is none; close them when the room ends.
+
+        Raises:
+            StoreFailedError: The folder cannot be made.
+        """
+        async with self._loading:
+            room_tables = await asyncio.to_thread(_import_engine)
+            if self._session is None:
+                self._session = room_tables.make_session(
+                    index_cache_bytes=self._limits.index_cache_bytes,
+                    metadata_cache_bytes=self._limits.metadata_cache_bytes,
+                )
+        try:
+            await asyncio.to_thread(self._prepare, folder)
+        except OSError as error:
+            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
+        return await room_tables.open(
+            folder,
+            self._session,
+            disk=self._disk if self._syncs else None,
+            health=self._health,
+            upkeep=self._upkeep,
+            limits=self._limits,
+        )
+
+    async def delete_room(self, project_id: str, room_name: str) -> None:
+        """Remove all tables of a room that does not run, in one step that lasts; harmless if it has none.
+
+        Raises:
+            StoreFailedError: The disk refused.
+        """
+        try:
+            await asyncio.to_thread(self._remove, self.folder(project_id, room_name))
+        except OSError as error:
+            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
+
+    def _prepare(self, folder: Path) -> None:
+        """Make the folder, and finish removing what a crash left of tables and rooms."""
+        self._disk.make_folder(folder)
+        for place in (folder, folder.parent):
+            for entry in place.glob(DROPPED_PREFIX + "*"):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _remove(self, folder: Path) -> None:
+        aside = folder.with_name(DROPPED_PREFIX + secrets.token_hex(8))
+        try:
+            os.rename(folder, aside)
+        except FileNotFoundError:
+            return
+        self._disk.sync_folder(folder.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _import_engine() -> type[RoomTables]:
+    """Import LanceDB, quiet unless the operator has chosen otherwise: it reads the level once, as it is imported."""
+    chosen = _LOG_LEVEL in os.environ
+    os.environ.setdefault(_LOG_LEVEL, "error")
+    try:
+        from meshagent.server.stores.tables.room_tables import RoomTables
+    finally:
+        if not chosen:
+            del os.environ[_LOG_LEVEL]
+    return RoomTables

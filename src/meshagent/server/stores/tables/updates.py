@@ -1,0 +1,44 @@
+"""Updates whose expressions see each row as it was.
+
+The engine computes the columns of an update one by one, in no fixed order, each from a row that has the new values
+of those before it (measured with LanceDB 0.40): `{"previous": "status", "status": "'done'"}` may lose the status.
+Expressions that read what the same update assigns are therefore computed into scratch columns first.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from lancedb import AsyncTable
+
+from meshagent.server.stores.tables.columns import SCRATCH_PREFIX
+from meshagent.server.stores.tables.filters import names_in
+
+__all__ = ["apply_update", "remove_scratch_columns"]
+
+
+async def apply_update(table: AsyncTable, where: str, assigned: Mapping[str, str]) -> int:
+    """Assign to columns expressions over the old row, in how many rows. They change in one step, or not at all."""
+    entangled = _entangled(assigned)
+    if not entangled:
+        return (await table.update(where=where, updates_sql=dict(assigned))).rows_updated
+    scratch = {column: SCRATCH_PREFIX + secrets.token_hex(8) for column in entangled}
+    await table.add_columns({scratch[column]: assigned[column] for column in entangled})
+    try:
+        return (await table.update(where=where, updates_sql={**assigned, **scratch})).rows_updated
+    finally:
+        await table.drop_columns(list(scratch.values()))
+
+
+async def remove_scratch_columns(table: AsyncTable) -> None:
+    """Drop what an update left that a crash interrupted."""
+    left = [name for name in (await table.schema()).names if name.startswith(SCRATCH_PREFIX)]
+    if left:
+        await table.drop_columns(left)
+
+
+def _entangled(assigned: Mapping[str, str]) -> list[str]:
+    """The columns whose expression reads another column that is assigned too; the engine ignores case in names."""
+    changed = {column.lower() for column in assigned}
+    return [column for column, expression in assigned.items() if names_in(expression) & (changed - {column.lower()})]
