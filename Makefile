@@ -31,6 +31,7 @@ check: lint types ## the quick part, to run all day: no processes started, nothi
 lint: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(TOOLS)
 	$(BIN)/mypy

@@ -16,7 +16,7 @@ from livekit.plugins import openai  # type: ignore[import-not-found, unused-igno
 
 from meshagent.agents.llm.offered_tools import OfferedTool, OfferedTools
 from meshagent.agents.llm.tool_answers import ToolResponseAdapter
-from meshagent.agents.voice import VoiceCall
+from meshagent.agents.voice_call import VoiceCall
 from meshagent.api.errors import RoomException
 
 __all__ = ["talk"]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from meshagent.agents.agent import SingleRoomAgent
 from meshagent.agents.chat.toolkits import room_toolkits
+from meshagent.agents.voice_call import TalkInVoice, VoiceCall
 from meshagent.api.errors import UnavailableError
 from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement
@@ -21,7 +21,6 @@ from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
-    from meshagent.api.room.livekit import LivekitConnectionInfo
     from meshagent.api.room.messaging import RoomMessage
     from meshagent.api.room.participants import RemoteParticipant
 
@@ -31,31 +30,6 @@ log = logging.getLogger(__name__)
 
 VOICE_CALL: Final = "voice_call"
 MAX_CALLS: Final = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoiceCall:
-    """One conversation that is to be led.
-
-    Attributes:
-        connection: Where the meeting is, and the token for it.
-        rules: What the model follows.
-        toolkits: What the model may use.
-        tool_context: In which it calls tools.
-        greeting: What to say first, word for word.
-        greeting_prompt: What to say first, for the model to put into words.
-    """
-
-    connection: LivekitConnectionInfo
-    rules: Sequence[str]
-    toolkits: Sequence[Toolkit]
-    tool_context: ToolContext
-    greeting: str | None = None
-    greeting_prompt: str | None = None
-
-
-TalkInVoice = Callable[[VoiceCall], Awaitable[None]]
-"""Joins a meeting, talks until the others have left, and leaves; cancelling it hangs up."""
 
 
 class VoiceBot(SingleRoomAgent):
