@@ -22,9 +22,9 @@ from meshagent.agents.llm import (
     UsageReported,
 )
 from meshagent.agents.llm.scripted import call, say
+from meshagent.api.contracts.content import JsonBody
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError, UnavailableError
 from meshagent.api.room.client import RoomClient
-from meshagent.api.wire.content import JsonBody
 from meshagent.tools import ToolContext, Toolkit, tool
 from tests.support.scripted_server import ScriptedServer, memory_pair
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from meshagent.agents import TaskRunner
+from meshagent.api.contracts.content import FileBody
 from meshagent.api.room.client import RoomClient
 from meshagent.api.services import ServiceHost
 from meshagent.api.transport.websocket import WebSocketClientProtocol
-from meshagent.api.wire.content import FileBody
 from meshagent.tools import RemoteToolkit, tool
 from tests.support.command_line import CommandLine, lines_until
 from tests.support.server import TestServer

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from meshagent.api.contracts.content import Body, EmptyBody, ErrorBody
 from meshagent.api.messaging import FileResponse, JsonResponse, LinkResponse, RawOutputs, TextResponse
-from meshagent.api.wire.content import Body, EmptyBody, ErrorBody
 from tests.support.server import TestServer
 from tests.support.wire_client import Received, WireClient, join
 

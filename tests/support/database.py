@@ -9,10 +9,10 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from meshagent.api import jsontext
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import Body
 from meshagent.server.kernel.participant import Outbox, Participant
 from meshagent.server.services.database.service import DatabaseService
 from meshagent.server.stores.disk import Disk

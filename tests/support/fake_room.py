@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from meshagent.api import jsontext
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.errors import RoomException
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import Body
 from meshagent.server.kernel.context import RoomContext, RoomService
 from meshagent.server.kernel.operations import Served
 from meshagent.server.kernel.participant import Outbox, Participant

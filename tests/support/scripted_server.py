@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
+from meshagent.api.contracts.content import Body, EmptyBody, ErrorBody, JsonBody
 from meshagent.api.transport.chan import Chan
 from meshagent.api.transport.memory import MemoryClientProtocol, MemoryServerProtocol
 from meshagent.api.transport.protocol import ClientProtocol, Protocol
 from meshagent.api.wire import envelope
-from meshagent.api.wire.content import Body, EmptyBody, ErrorBody, JsonBody
 from meshagent.api.wire.packets import Message
 
 Reply = Callable[[dict[str, Any], bytes], Any]

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from meshagent.api.contracts.content import TextBody
 from meshagent.api.errors import (
     InvalidRequestError,
     LimitExceededError,
@@ -19,7 +20,6 @@ from meshagent.api.errors import (
     RoomException,
     UnavailableError,
 )
-from meshagent.api.wire.content import TextBody
 from meshagent.tools import Fetcher, WebToolkit
 from meshagent.tools.fetching import Address, is_public
 from meshagent.tools.web import html_to_text

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from meshagent.api.contracts.content import Body, ErrorBody, FileBody, JsonBody, TextBody
 from meshagent.api.errors import InvalidStateError, RoomException, UnavailableError
 from meshagent.api.room.client import RoomClient
-from meshagent.api.wire.content import Body, ErrorBody, FileBody, JsonBody, TextBody
 from meshagent.tools.mcp import McpConnection, McpToolkit, RemoteMcpToolkit, stdio_server
 from tests.support.mcp_servers import make_server
 from tests.support.scripted_server import ScriptedServer, memory_pair

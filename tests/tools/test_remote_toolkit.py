@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from meshagent.api.contracts.content import FileBody
 from meshagent.api.errors import InvalidStateError, RoomException
 from meshagent.api.room.client import RoomClient
 from meshagent.api.room.reconnect import ReconnectPolicy
-from meshagent.api.wire.content import FileBody
 from meshagent.tools import RemoteToolkit, ToolContext, tool
 from tests.support.scripted_server import BreakableProtocol, ScriptedServer, memory_pair
 

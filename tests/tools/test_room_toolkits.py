@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer as WebSite
 
 from meshagent.api import RoomClient, WebSocketClientProtocol
+from meshagent.api.contracts.content import FileBody, JsonBody, LinkBody, TextBody
 from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.documents.schema import MeshSchema
 from meshagent.api.errors import (
@@ -23,7 +24,6 @@ from meshagent.api.errors import (
     PermissionDeniedError,
     RoomException,
 )
-from meshagent.api.wire.content import FileBody, JsonBody, LinkBody, TextBody
 from meshagent.tools import (
     DatabaseToolkit,
     DocumentAuthoringToolkit,

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
+from meshagent.api.contracts.content import Body, EmptyBody, ErrorBody, FileBody, JsonBody, TextBody
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
-from meshagent.api.wire.content import Body, EmptyBody, ErrorBody, FileBody, JsonBody, TextBody
 from meshagent.tools import (
     FunctionTool,
     MultiTool,

@@ -11,9 +11,9 @@ from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.tool_answers import ToolResponseAdapter
 from meshagent.agents.task_runner import TaskRunner
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
 from meshagent.api.room.descriptions import Requirement
-from meshagent.api.wire import jsontext
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import msgspec
 from meshagent.agents.agent import SingleRoomAgent
 from meshagent.agents.context import AgentCallContext
 from meshagent.agents.participants import find_participant
+from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
 from meshagent.api.documents.jsonschemas import no_arguments_schema
 from meshagent.api.errors import ConnectionLostError, RoomException
@@ -20,7 +21,7 @@ from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement, ToolDescription, ToolkitDescription
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
-from meshagent.api.wire import envelope, jsontext, names
+from meshagent.api.wire import envelope, names
 from meshagent.tools.room_toolkit import RoomToolkit
 from meshagent.tools.toolkit import Toolkit
 from meshagent.tools.validation import SchemaChecker

@@ -12,11 +12,11 @@ from meshagent.agents.default_llm import llm_or_default
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.api import jsontext
 from meshagent.api.errors import ConnectionLostError, RequestTimeoutError, RoomException
+from meshagent.api.jsontext import Json
 from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.jsontext import Json
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Public names for packing messages and contents; see `meshagent.api.wire.envelope` and `.content`."""
+"""Public names for packing messages and contents; see `meshagent.api.contracts.content` and `meshagent.api.wire`."""
 
-from meshagent.api.wire.content import (
+from meshagent.api.contracts.content import (
     BinaryBody,
     Body,
     ControlBody,
@@ -28,10 +28,10 @@ from meshagent.api.wire.content import (
     body_types,
     ensure_response,
 )
+from meshagent.api.contracts.content import unpack_body_parts as unpack_request_parts
+from meshagent.api.contracts.content import unpack_body_parts as unpack_response_parts
 from meshagent.api.wire.content import unpack_body as unpack_request
 from meshagent.api.wire.content import unpack_body as unpack_response
-from meshagent.api.wire.content import unpack_body_parts as unpack_request_parts
-from meshagent.api.wire.content import unpack_body_parts as unpack_response_parts
 from meshagent.api.wire.envelope import pack as pack_message
 from meshagent.api.wire.envelope import split_header as split_message_header
 from meshagent.api.wire.envelope import split_payload as split_message_payload

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshagent.api.wire.jsontext import Json
+from meshagent.api.jsontext import Json
 
 __all__ = ["Participant"]
 

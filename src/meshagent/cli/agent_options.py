@@ -88,8 +88,8 @@ class AgentOptions(Options):
 
 async def document_toolkits(room: RoomClient, schemas: Sequence[str]) -> list[Toolkit]:
     """Tools to write documents of these kinds; their schemas are in the room."""
+    from meshagent.api import jsontext
     from meshagent.api.documents.schema import MeshSchema
-    from meshagent.api.wire import jsontext
     from meshagent.tools.documents import DocumentAuthoringToolkit, DocumentTypeAuthoringToolkit
 
     if not schemas:

@@ -15,9 +15,9 @@ from meshagent.cli.output import CommandError, ExitCode, JsonOption, print_json,
 from meshagent.cli.values import parse_object, parse_pairs
 
 if TYPE_CHECKING:
+    from meshagent.api.contracts.content import Body
     from meshagent.api.room.client import RoomClient
     from meshagent.api.room.participants import RemoteParticipant
-    from meshagent.api.wire.content import Body
 
 app = typer.Typer(help="Agents to ask and tools to call in a room.", no_args_is_help=True)
 

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from meshagent.api.wire import jsontext
+from meshagent.api import jsontext
 
 _NOISY = ("aiohttp.access", "alembic", "httpx", "httpx2", "mcp", "openai")
 """Libraries whose everyday messages are no news to an operator."""

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from meshagent.api.contracts.content import Body, JsonBody
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire.content import Body, JsonBody
 from meshagent.tools.context import ToolContext
 from meshagent.tools.tool import Tool, ToolResult
 

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
+from meshagent.api.contracts.content import Body, ErrorBody
 from meshagent.api.errors import (
     ConnectionLostError,
     InvalidRequestError,
@@ -20,8 +22,7 @@ from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.participants import RemoteParticipant
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
-from meshagent.api.wire import envelope, jsontext, names
-from meshagent.api.wire.content import Body, ErrorBody
+from meshagent.api.wire import envelope, names
 from meshagent.tools.context import ToolContext
 from meshagent.tools.tool import BaseTool
 from meshagent.tools.toolkit import Toolkit

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from meshagent.api import jsontext
+from meshagent.api.contracts.content import Body, ErrorBody, FileBody, JsonBody, TextBody
 from meshagent.api.errors import InvalidStateError, RequestTimeoutError, RoomException, UnavailableError
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import Body, ErrorBody, FileBody, JsonBody, TextBody
 from meshagent.tools.context import ToolContext
 from meshagent.tools.hosting import RemoteToolkit
 from meshagent.tools.tool import Tool, ToolResult

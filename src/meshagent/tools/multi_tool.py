@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from meshagent.api.wire.content import Body
+from meshagent.api.contracts.content import Body
 from meshagent.tools.context import ToolContext
 from meshagent.tools.tool import Tool, ToolResult
 from meshagent.tools.toolkit import Toolkit

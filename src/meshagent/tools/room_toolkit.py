@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from meshagent.api.contracts.content import Body
 from meshagent.api.room.descriptions import ToolDescription, ToolkitDescription
-from meshagent.api.wire.content import Body
 from meshagent.tools.context import ToolContext
 from meshagent.tools.tool import Tool, ToolResult
 from meshagent.tools.toolkit import Toolkit

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshagent.api.contracts.content import FileBody, LinkBody
 from meshagent.api.errors import LimitExceededError, NotFoundError
-from meshagent.api.wire.content import FileBody, LinkBody
 from meshagent.tools.context import ToolContext
 from meshagent.tools.fetching import Fetcher
 from meshagent.tools.function_tool import Function, function_tools

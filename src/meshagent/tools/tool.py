@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from meshagent.api.contracts.agents import RegisteredTool
+from meshagent.api.contracts.content import Body, ensure_response, unpack_body_parts
 from meshagent.api.documents.jsonschemas import no_arguments_schema
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire.content import Body, ensure_response, unpack_body_parts
 from meshagent.tools.context import ToolContext
 from meshagent.tools.validation import SchemaChecker
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from meshagent.api.contracts.content import Body
 from meshagent.api.errors import AlreadyExistsError, NotFoundError
-from meshagent.api.wire.content import Body
 from meshagent.tools.context import ToolContext
 from meshagent.tools.tool import BaseTool
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire.jsontext import Json
+from meshagent.api.jsontext import Json
 
 __all__ = ["SchemaChecker"]
 

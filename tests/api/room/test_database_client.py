@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.data_types import (
     DataType,
     DateDataType,
@@ -24,7 +25,6 @@ from meshagent.api.contracts.data_types import (
 )
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, InvalidStateError, NotFoundError
 from meshagent.api.room.database import DatabaseClient, sql_filter
-from meshagent.api.wire import jsontext
 from meshagent.server.stores.tables.filters import translate_filter
 from tests.support.database import open_database
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from meshagent.api.contracts import storage
+from meshagent.api.contracts.content import FileBody, JsonBody, TextBody
 from meshagent.api.errors import (
     ConnectionLostError,
     InvalidStateError,
@@ -20,7 +21,6 @@ from meshagent.api.errors import (
 from meshagent.api.room.client import RoomClient
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
-from meshagent.api.wire.content import FileBody, JsonBody, TextBody
 from tests.support.scripted_server import NO_ANSWER, BreakableProtocol, ScriptedServer, memory_pair
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from meshagent.api.contracts.content import FileBody, TextBody
 from meshagent.api.errors import (
     ConnectionLostError,
     InvalidRequestError,
@@ -21,7 +22,6 @@ from meshagent.api.room.client import RoomClient
 from meshagent.api.room.messaging import RoomMessage
 from meshagent.api.room.participants import RemoteParticipant
 from meshagent.api.room.streams import MessageStreamChunk, MessageStreamReader
-from meshagent.api.wire.content import FileBody, TextBody
 from tests.support.scripted_server import NO_ANSWER, ScriptedServer, memory_pair
 
 BOB = {"id": "bob", "role": "user", "attributes": {"name": "Bob"}}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from meshagent.api.contracts.content import EmptyBody, FileBody, TextBody
 from meshagent.api.errors import InvalidRequestError, RoomException, UnavailableError
 from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.client import RoomClient
 from meshagent.api.room.descriptions import AgentDescription, RequiredSchema, RequiredToolkit, Requirement
 from meshagent.api.room.events import EventSource
-from meshagent.api.wire.content import EmptyBody, FileBody, TextBody
 from tests.support.scripted_server import ScriptedServer, memory_pair
 
 

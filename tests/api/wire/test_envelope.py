@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.queues import ReceiveRequest
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire import envelope, jsontext
+from meshagent.api.wire import envelope
 
 json_values = st.recursive(
     st.none()

@@ -15,9 +15,9 @@ from aiohttp.test_utils import BaseTestServer as AnyHttpServer
 from aiohttp.test_utils import TestServer as HttpServer
 
 from meshagent.api import RoomClient, WebSocketClientProtocol
+from meshagent.api.contracts.content import Body, FileBody, LinkBody
 from meshagent.api.tokens.grants import MessagingGrant
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire.content import Body, FileBody, LinkBody
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.gateway.mcp_routes import McpRoutes

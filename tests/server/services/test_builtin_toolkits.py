@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.agents import InvokeToolRequest, ListToolkitsRequest, RegisterAgentRequest
+from meshagent.api.contracts.content import FileBody, JsonBody, LinkBody, TextBody
 from meshagent.api.errors import (
     AlreadyExistsError,
     InvalidRequestError,
@@ -18,8 +20,7 @@ from meshagent.api.errors import (
 )
 from meshagent.api.tokens.grants import AgentsGrant, StorageGrant, StoragePathGrant
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire import envelope, jsontext, names
-from meshagent.api.wire.content import FileBody, JsonBody, LinkBody, TextBody
+from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import Message
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.dispatch.flat.toolkits import FlatHostLink

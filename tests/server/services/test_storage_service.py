@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshagent.api.contracts import storage as api
+from meshagent.api.contracts.content import FileBody
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.errors import (
     AlreadyExistsError,
@@ -25,7 +26,6 @@ from meshagent.api.errors import (
 )
 from meshagent.api.tokens.grants import StorageFileGrant, StorageGrant, StoragePathGrant
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire.content import FileBody
 from meshagent.server.kernel.operations import StreamedFile
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.storage import FileWatcher, StorageService

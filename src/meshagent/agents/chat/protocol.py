@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire.jsontext import Json
+from meshagent.api.jsontext import Json
 
 __all__ = [
     "CANCEL",

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from meshagent.api.wire.jsontext import Json
+from meshagent.api.jsontext import Json
 
 __all__ = ["AgentChatContext"]
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from meshagent.api.wire.content import Body
+from meshagent.api.contracts.content import Body
 
 __all__ = [
     "EventHandler",

@@ -14,8 +14,8 @@ from meshagent.agents.llm.openai_replies import (
     read_responses_request,
 )
 from meshagent.agents.llm.scripted import Fail, ScriptedModel
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, NotFoundError
-from meshagent.api.wire import jsontext
 
 __all__ = ["ScriptedEndpoint"]
 

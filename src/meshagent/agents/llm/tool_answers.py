@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import (
+from meshagent.api import jsontext
+from meshagent.api.contracts.content import (
     BinaryBody,
     Body,
     ControlBody,

@@ -17,9 +17,9 @@ from meshagent.agents.llm.events import EventHandler, LLMEvent, ToolCallFinished
 from meshagent.agents.llm.model import ModelReply, ModelRequest, ModelSession, ToolCall
 from meshagent.agents.llm.offered_tools import OfferedTool, OfferedTools
 from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.api import jsontext
+from meshagent.api.contracts.content import Body, ErrorBody
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, RoomException
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import Body, ErrorBody
 from meshagent.tools.context import ToolContext
 from meshagent.tools.toolkit import Toolkit
 from meshagent.tools.validation import SchemaChecker

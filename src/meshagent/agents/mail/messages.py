@@ -14,7 +14,7 @@ from html import unescape
 from typing import Any, Final
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire.jsontext import Json
+from meshagent.api.jsontext import Json
 
 __all__ = ["Attachment", "MailMessage", "reply_to"]
 

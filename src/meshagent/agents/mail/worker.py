@@ -19,8 +19,8 @@ from meshagent.agents.mail.smtp import SmtpSettings, send_mail
 from meshagent.agents.worker import Worker
 from meshagent.api.contracts.data_types import TextDataType
 from meshagent.api.errors import InvalidRequestError, RoomException
+from meshagent.api.jsontext import Json
 from meshagent.api.room.descriptions import Requirement
-from meshagent.api.wire.jsontext import Json
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:

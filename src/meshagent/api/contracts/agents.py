@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Empty, Operation
-from meshagent.api.wire.content import Body
-from meshagent.api.wire.jsontext import Json
+from meshagent.api.jsontext import Json
 
 
 class RegisterAgentRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api.contracts.content import BinaryBody
 from meshagent.api.contracts.database import CreateMode, ListTablesResult
 from meshagent.api.contracts.operation import Empty, Operation
-from meshagent.api.wire.content import BinaryBody
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

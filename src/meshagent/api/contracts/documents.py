@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api.contracts.content import JsonBody
 from meshagent.api.contracts.operation import Empty, Operation
-from meshagent.api.wire.content import JsonBody
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from meshagent.api.wire.content import Body
+from meshagent.api.contracts.content import Body
 
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 ResultT = TypeVar("ResultT", bound="msgspec.Struct | Body")

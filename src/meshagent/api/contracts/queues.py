@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Empty, Operation
-from meshagent.api.wire.content import Body
 
 
 class QueueRequest(msgspec.Struct, frozen=True, kw_only=True):

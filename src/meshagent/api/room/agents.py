@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
+from meshagent.api.contracts.content import Body, JsonBody
 from meshagent.api.contracts.operation import EMPTY
 from meshagent.api.errors import InvalidRequestError
 from meshagent.api.room.descriptions import AgentDescription, Requirement, ToolkitDescription
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import Body, JsonBody
 
 if TYPE_CHECKING:
     from meshagent.api.participant import Participant

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.errors import ConnectionLostError, InvalidStateError, RequestTimeoutError, RoomException
 from meshagent.api.room._tasks import OwnedTasks
@@ -29,7 +30,6 @@ from meshagent.api.room.sync import SyncClient
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import MessageHandler, Protocol
 from meshagent.api.wire import envelope, names
-from meshagent.api.wire.content import Body
 
 __all__ = ["RoomClient"]
 

@@ -11,11 +11,11 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from meshagent.api.contracts import database as api
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.data_types import DataType
 from meshagent.api.contracts.database import CreateMode, Row
 from meshagent.api.contracts.operation import EMPTY, Empty, Operation
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire.content import Body
 
 __all__ = ["CreateMode", "DatabaseClient", "Filter", "sql_filter"]
 

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import messaging as api
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import EMPTY
 from meshagent.api.errors import ConnectionLostError, InvalidRequestError, NotFoundError, RoomException
+from meshagent.api.jsontext import Json
 from meshagent.api.participant import Participant
 from meshagent.api.room import streams
 from meshagent.api.room._done import DONE, Done
@@ -23,9 +26,7 @@ from meshagent.api.room.requests import log_failure
 from meshagent.api.room.streams import MessageStreamChunk, MessageStreamReader, MessageStreamWriter
 from meshagent.api.transport.chan import ChanClosed, ChanFull
 from meshagent.api.transport.protocol import MessageHandler, Protocol
-from meshagent.api.wire import envelope, jsontext, names
-from meshagent.api.wire.content import Body
-from meshagent.api.wire.jsontext import Json
+from meshagent.api.wire import envelope, names
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NoReturn
 
 from meshagent.api.errors import PermissionDeniedError
+from meshagent.api.jsontext import Json
 from meshagent.api.participant import Participant
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
 from meshagent.api.wire import envelope, names
-from meshagent.api.wire.jsontext import Json
 
 __all__ = ["LocalParticipant", "RemoteParticipant"]
 

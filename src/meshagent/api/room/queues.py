@@ -6,12 +6,12 @@ import builtins
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import queues as api
+from meshagent.api.contracts.content import EmptyBody, JsonBody, TextBody
 from meshagent.api.contracts.operation import EMPTY
 from meshagent.api.errors import RoomException
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import EmptyBody, JsonBody, TextBody
-from meshagent.api.wire.jsontext import Json
+from meshagent.api.jsontext import Json
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient

@@ -8,11 +8,13 @@ from typing import TypeVar, cast
 
 import msgspec
 
+from meshagent.api import jsontext
+from meshagent.api.contracts.content import Body, ErrorBody
 from meshagent.api.contracts.operation import EMPTY, Empty, Operation
 from meshagent.api.errors import ConnectionLostError, RoomException, error_for_wire_code
 from meshagent.api.transport.protocol import Protocol
-from meshagent.api.wire import envelope, jsontext
-from meshagent.api.wire.content import Body, ErrorBody, unpack_body
+from meshagent.api.wire import envelope
+from meshagent.api.wire.content import unpack_body
 
 __all__ = ["Answer", "Requests", "log_failure", "read_body", "read_result"]
 

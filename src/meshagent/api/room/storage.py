@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from meshagent.api.contracts import storage as api
+from meshagent.api.contracts.content import FileBody
 from meshagent.api.contracts.operation import Empty, Operation
 from meshagent.api.contracts.storage import EntryResult, StatResult
 from meshagent.api.errors import ConnectionLostError
@@ -19,7 +20,6 @@ from meshagent.api.room.events import EventSource
 from meshagent.api.room.files import FileHandle, Opening, StorageEntry
 from meshagent.api.transport.protocol import MessageHandler, Protocol
 from meshagent.api.wire import envelope, names
-from meshagent.api.wire.content import FileBody
 from meshagent.api.wire.packets import DATA_SIZE
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from meshagent.api.errors import InvalidStateError
+from meshagent.api.jsontext import Json
 from meshagent.api.transport.chan import Chan, ChanClosed, ChanFull
-from meshagent.api.wire.jsontext import Json
 
 if TYPE_CHECKING:
     from meshagent.api.room.messaging import MessagingClient

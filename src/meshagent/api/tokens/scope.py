@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
+from meshagent.api.jsontext import Json
 from meshagent.api.tokens.grants import (
     AdminGrant,
     AgentsGrant,
@@ -27,7 +28,6 @@ from meshagent.api.tokens.grants import (
     SyncGrant,
     TableAction,
 )
-from meshagent.api.wire.jsontext import Json
 
 MessagingAction = Literal["send", "broadcast", "list"]
 AgentsAction = Literal[

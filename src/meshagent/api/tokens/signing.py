@@ -18,7 +18,7 @@ import jwt
 from jwt.algorithms import HMACAlgorithm
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire.jsontext import loads
+from meshagent.api.jsontext import loads
 
 ALGORITHM: Final = "HS256"
 

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
+from meshagent.api.jsontext import Json
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.tokens.signing import MalformedTokenError, read_jwt, sign
-from meshagent.api.wire.jsontext import Json
 
 SECRET_VARIABLE = "MESHAGENT_SECRET"  # noqa: S105 - the variable's name, not a secret
 

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire import jsontext
 
 EXTENSION_KEY: Final = "__meshagent__"
 MAX_HEADER_SIZE: Final = 16 * 1024 * 1024

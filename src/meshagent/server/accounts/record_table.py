@@ -10,8 +10,8 @@ from typing import Any, Final, Generic, TypeVar
 from sqlalchemy import ColumnElement, RowMapping, Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from meshagent.api import jsontext
 from meshagent.api.errors import NotFoundError
-from meshagent.api.wire import jsontext
 from meshagent.server.accounts.database import Database
 from meshagent.server.accounts.records import Record
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, ColumnElement, Text, column, delete, func, insert, select, table, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from meshagent.api import jsontext
 from meshagent.api.errors import RoomException, UnavailableError
-from meshagent.api.wire import jsontext
 from meshagent.server.accounts import tables
 from meshagent.server.accounts.database import Database
 from meshagent.server.accounts.record_table import Page

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData,
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from meshagent.api.wire import jsontext
+from meshagent.api import jsontext
 
 metadata: Final = MetaData(
     naming_convention={

@@ -15,8 +15,8 @@ from typing import Any
 import jsonpatch
 from aiohttp import web
 
+from meshagent.api import jsontext
 from meshagent.api.errors import ConflictError, InvalidRequestError
-from meshagent.api.wire import jsontext
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.services.documents.service import DocumentService
 

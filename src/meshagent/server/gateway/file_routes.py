@@ -17,9 +17,9 @@ from typing import Any, Final, Protocol
 
 from aiohttp import ClientPayloadError, hdrs, web
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import storage as api
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
-from meshagent.api.wire import jsontext
 from meshagent.server.gateway.file_responses import send_file
 from meshagent.server.gateway.http_errors import error_response
 from meshagent.server.kernel.admission import Admission

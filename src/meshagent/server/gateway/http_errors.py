@@ -15,8 +15,8 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InternalError, RoomException
-from meshagent.api.wire import jsontext
 
 __all__ = ["error_middleware", "error_response", "status_of"]
 

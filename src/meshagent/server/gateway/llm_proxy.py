@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 
 from meshagent.agents.llm.scripted import ScriptedModel, echo
 from meshagent.agents.llm.scripted_http import ScriptedEndpoint
+from meshagent.api import jsontext
 from meshagent.api.errors import (
     InvalidRequestError,
     InvalidStateError,
@@ -27,7 +28,6 @@ from meshagent.api.errors import (
     RequestTimeoutError,
     UnavailableError,
 )
-from meshagent.api.wire import jsontext
 from meshagent.server.config import LlmSettings
 from meshagent.server.gateway.auth import RoomAuthenticator, request_token
 from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of

@@ -10,8 +10,8 @@ from typing import Any, Final
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire import jsontext
 
 __all__ = ["LlmUsage", "LlmUsageTotals", "StreamFilter", "UsageSink", "tokens_of"]
 

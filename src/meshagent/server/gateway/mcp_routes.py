@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
+from meshagent.api.contracts.content import (
+    Body,
+    EmptyBody,
+    ErrorBody,
+    FileBody,
+    JsonBody,
+    LinkBody,
+    TextBody,
+)
 from meshagent.api.errors import (
     InternalError,
     LimitExceededError,
@@ -28,17 +38,7 @@ from meshagent.api.errors import (
     UnavailableError,
 )
 from meshagent.api.version import __version__
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import (
-    Body,
-    EmptyBody,
-    ErrorBody,
-    FileBody,
-    JsonBody,
-    LinkBody,
-    TextBody,
-    unpack_body,
-)
+from meshagent.api.wire.content import unpack_body
 from meshagent.server.gateway.asgi import AsgiApp, serve_asgi
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.kernel.admission import Admission

@@ -12,8 +12,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from meshagent.api import jsontext
 from meshagent.api.version import __version__
-from meshagent.api.wire import jsontext
 from meshagent.server.rooms.directory import RoomDirectory
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.websocket.shell import WebSocketShell

@@ -11,9 +11,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InternalError, InvalidRequestError, RoomException
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
-from meshagent.api.wire import envelope, jsontext
+from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
 from meshagent.server.kernel.operations import Served
 from meshagent.server.kernel.participant import Participant

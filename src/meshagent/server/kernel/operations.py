@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire.content import Body
 from meshagent.server.kernel.participant import Participant
 
 Req = TypeVar("Req", bound=msgspec.Struct)

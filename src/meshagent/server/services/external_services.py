@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import services as api
 from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import InvalidStateError
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire import jsontext
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import Served, serve
 from meshagent.server.kernel.participant import Participant

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from meshagent.api.contracts import storage as api
+from meshagent.api.contracts.content import FileBody
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidStateError, LimitExceededError, NotFoundError
 from meshagent.api.tokens.grants import StorageAction
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire.content import FileBody
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import Grant, Served, StreamedFile, serve, serve_payload
 from meshagent.server.kernel.participant import Participant

@@ -5,10 +5,10 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
+from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import RoomException
 from meshagent.api.wire import envelope, names
-from meshagent.api.wire.content import Body
 from meshagent.api.wire.packets import DATA_SIZE, count_packets, header_packet
 from meshagent.server.kernel.operations import PackedContent
 from meshagent.server.websocket.shell import server_frame

@@ -9,10 +9,10 @@ import logging
 from typing import Any
 
 from meshagent.api.contracts import documents as api
+from meshagent.api.contracts.content import JsonBody
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.api.wire import names
-from meshagent.api.wire.content import JsonBody
 from meshagent.server.kernel.operations import AnswerThen, Served, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.documents.ports import Update

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
 from meshagent.api.errors import InvalidRequestError, UnavailableError
-from meshagent.api.wire import jsontext, names
+from meshagent.api.wire import names
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.services.agents.pending_calls import Chunk, ToolCall
 

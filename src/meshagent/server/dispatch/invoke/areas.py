@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import developer as developer_api
 from meshagent.api.contracts import documents as documents_api
 from meshagent.api.contracts import livekit as livekit_api
@@ -14,7 +15,6 @@ from meshagent.api.contracts import messaging as messaging_api
 from meshagent.api.contracts import queues as queues_api
 from meshagent.api.contracts import services as services_api
 from meshagent.api.contracts import storage as storage_api
-from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.dataset import database_area, dataset_area
 from meshagent.server.dispatch.invoke.dialect import Area
 from meshagent.server.dispatch.invoke.documents import SyncStreams

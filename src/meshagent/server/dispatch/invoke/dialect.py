@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import agents as agents_api
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError, RoomException, UnavailableError
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
-from meshagent.api.wire import envelope, jsontext
+from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
 from meshagent.server.dispatch.invoke.listing import describe_area, describe_hosted, registration
 from meshagent.server.dispatch.invoke.messages import (

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError, RoomException
-from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.messages import binary_chunk, close_chunk
 from meshagent.server.dispatch.invoke.output import CallerOutput
 from meshagent.server.dispatch.invoke.streams import Inbox, Item

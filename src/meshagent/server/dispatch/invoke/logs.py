@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.developer import LogEntry
-from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.messages import binary_chunk
 from meshagent.server.dispatch.invoke.streams import Inbox, Output
 from meshagent.server.kernel.participant import Participant

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.agents import RegisteredTool
 from meshagent.api.errors import ConnectionLostError, InvalidRequestError, NotFoundError, RoomException
-from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.messages import close_chunk, json_chunk
 from meshagent.server.dispatch.invoke.output import CallerOutput
 from meshagent.server.kernel.context import RoomContext

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meshagent.api.wire import jsontext
+from meshagent.api import jsontext
 from meshagent.server.services.agents.pending_calls import Chunk
 
 INVOKE_TOOL: Final = "room.invoke_tool"

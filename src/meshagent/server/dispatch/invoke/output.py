@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from meshagent.api import jsontext
 from meshagent.api.errors import RoomException
-from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.messages import RESPONSE_CHUNK, close_chunk, error_chunk
 from meshagent.server.kernel.dispatcher import Caller
 from meshagent.server.kernel.operations import PackedContent

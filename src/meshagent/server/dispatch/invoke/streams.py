@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, RoomException
-from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.messages import Content, binary_chunk, close_chunk, error_chunk
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.pending_calls import Chunk

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire import jsontext
 from meshagent.server.dispatch.invoke.messages import Content, InvokeTool
 from meshagent.server.dispatch.invoke.output import CallerOutput
 from meshagent.server.dispatch.invoke.streams import OpenCall, StreamWork, WorkingCall

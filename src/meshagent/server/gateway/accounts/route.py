@@ -10,8 +10,8 @@ from typing import Any, Final, Generic, TypeVar
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError, PermissionDeniedError
-from meshagent.api.wire import jsontext
 from meshagent.server.accounts.access import ApiAuthenticator, Caller, Role, UnauthenticatedError
 from meshagent.server.gateway.http_errors import error_response
 

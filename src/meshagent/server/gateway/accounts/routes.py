@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from meshagent.api.wire import jsontext
+from meshagent.api import jsontext
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.gateway.accounts.docs_page import PAGE, POLICY
 from meshagent.server.gateway.accounts.key_routes import KeyRoutes, SecretRoutes

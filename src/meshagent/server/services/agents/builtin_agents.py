@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.agents import AskRequest, AskResult, RegisteredTool
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import Body, JsonBody
+from meshagent.api.contracts.content import Body, JsonBody
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.registry import Registry
 

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from meshagent.api.contracts.agents import RegisteredTool
+from meshagent.api.contracts.content import Body, FileBody, JsonBody, LinkBody, TextBody
 from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.api.tokens.grants import StorageAction
-from meshagent.api.wire.content import Body, FileBody, JsonBody, LinkBody, TextBody
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.outgoing.client import OutgoingClient
 from meshagent.server.services.room_files import OpenedFile

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import ConnectionLostError, RoomException
-from meshagent.api.wire import jsontext
 from meshagent.server.kernel.operations import PackedContent
 from meshagent.server.kernel.participant import Participant
 

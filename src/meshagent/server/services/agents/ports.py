@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from meshagent.api.contracts.agents import RegisteredTool
-from meshagent.api.wire.content import Body
+from meshagent.api.contracts.content import Body
 from meshagent.server.kernel.participant import Participant
 
 

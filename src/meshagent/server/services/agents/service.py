@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import NotFoundError, PermissionDeniedError, RoomException
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire import envelope, jsontext, names
+from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import Message
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.dispatcher import OneWay

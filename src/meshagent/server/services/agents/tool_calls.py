@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
-from meshagent.api.wire import envelope, jsontext
+from meshagent.api.wire import envelope
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import PackedContent
 from meshagent.server.kernel.participant import Participant

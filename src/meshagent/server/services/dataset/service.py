@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from meshagent.api import jsontext
 from meshagent.api.contracts import dataset as api
+from meshagent.api.contracts.content import BinaryBody
 from meshagent.api.contracts.database import ListTablesResult
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, UnavailableError
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire import jsontext
-from meshagent.api.wire.content import BinaryBody
 from meshagent.server.kernel.operations import Served, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.database.service import DatabaseService, check_name

@@ -15,8 +15,8 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.wire import jsontext
 from meshagent.server.stores.tables.columns import infer_schema
 from meshagent.server.stores.tables.temporal import parse_date, parse_timestamp
 

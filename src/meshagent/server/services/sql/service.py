@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from meshagent.api.contracts import dataset as api
+from meshagent.api.contracts.content import BinaryBody
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire.content import BinaryBody
 from meshagent.server.kernel.operations import Served, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.database.service import check_name

@@ -9,9 +9,9 @@ from typing import Any
 from lancedb import AsyncTable
 from lancedb.index import FTS, Bitmap, BTree, Fm, HnswFlat, HnswPq, HnswSq, IvfFlat, IvfPq, IvfRq, IvfSq, LabelList
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.dataset import IndexDescription
 from meshagent.api.errors import InvalidRequestError, UnavailableError
-from meshagent.api.wire import jsontext
 
 __all__ = ["described_indexes", "index_by_config"]
 
