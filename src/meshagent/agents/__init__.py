@@ -34,7 +34,7 @@ _HOMES = {
     "llm_task_runner": ["DynamicLLMTaskRunner", "LLMTaskRunner"],
     "pydantic_agent": ["PydanticAgent"],
     "requirements": ["install_requirements"],
-    "staying": ["rejoin_forever"],
+    "rejoin": ["rejoin_forever"],
     "task_runner": ["TaskRunner"],
     "worker": ["Worker"],
 }

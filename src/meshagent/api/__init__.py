@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 from meshagent.api.version import __version__
 
 if TYPE_CHECKING:
-    from meshagent.api.accounts_client import AccountsClient, Meshagent
+    from meshagent.api.accounts.client import AccountsClient, Meshagent
+    from meshagent.api.contracts.content import (
+        EmptyResponse,
+        ErrorResponse,
+        FileResponse,
+        JsonResponse,
+        LinkResponse,
+        TextResponse,
+    )
+    from meshagent.api.documents.nodes import Element
+    from meshagent.api.documents.schema import ChildProperty, ElementType, MeshSchema, ValueProperty
     from meshagent.api.errors import RoomException
     from meshagent.api.helpers import (
         deploy_schema,
@@ -22,16 +32,8 @@ if TYPE_CHECKING:
         websocket_protocol,
         websocket_room_url,
     )
-    from meshagent.api.messaging import (
-        EmptyResponse,
-        ErrorResponse,
-        FileResponse,
-        JsonResponse,
-        LinkResponse,
-        TextResponse,
-    )
+    from meshagent.api.hosting.host import ServiceHost
     from meshagent.api.participant import Participant
-    from meshagent.api.participant_token import ApiScope, ParticipantGrant, ParticipantToken
     from meshagent.api.room.client import RoomClient
     from meshagent.api.room.descriptions import (
         AgentDescription,
@@ -46,15 +48,17 @@ if TYPE_CHECKING:
     from meshagent.api.room.participants import LocalParticipant, RemoteParticipant
     from meshagent.api.room.streams import MessageStreamChunk, MessageStreamReader, MessageStreamWriter
     from meshagent.api.room.sync import MeshDocument
-    from meshagent.api.schema import ChildProperty, ElementType, MeshSchema, ValueProperty
-    from meshagent.api.schema_document import Element
     from meshagent.api.schema_registry import SchemaRegistration, SchemaRegistry
-    from meshagent.api.services import ServiceHost
-    from meshagent.api.webhooks import CallEvent, RoomEndedEvent, RoomStartedEvent, WebhookServer
-    from meshagent.api.websocket_protocol import WebSocketClientProtocol
+    from meshagent.api.tokens.scope import ApiScope
+    from meshagent.api.tokens.token import ParticipantGrant, ParticipantToken
+    from meshagent.api.transport.websocket import WebSocketClientProtocol
+    from meshagent.api.webhook.events import CallEvent, RoomEndedEvent, RoomStartedEvent
+    from meshagent.api.webhook.server import WebhookServer
 
 _HOMES = {
-    "accounts_client": ["AccountsClient", "Meshagent"],
+    "accounts.client": ["AccountsClient", "Meshagent"],
+    "documents.nodes": ["Element"],
+    "documents.schema": ["ChildProperty", "ElementType", "MeshSchema", "ValueProperty"],
     "errors": ["RoomException"],
     "helpers": [
         "deploy_schema",
@@ -63,9 +67,8 @@ _HOMES = {
         "websocket_protocol",
         "websocket_room_url",
     ],
-    "messaging": ["EmptyResponse", "ErrorResponse", "FileResponse", "JsonResponse", "LinkResponse", "TextResponse"],
+    "hosting.host": ["ServiceHost"],
     "participant": ["Participant"],
-    "participant_token": ["ApiScope", "ParticipantGrant", "ParticipantToken"],
     "room.client": ["RoomClient"],
     "room.descriptions": [
         "AgentDescription",
@@ -80,13 +83,23 @@ _HOMES = {
     "room.participants": ["LocalParticipant", "RemoteParticipant"],
     "room.streams": ["MessageStreamChunk", "MessageStreamReader", "MessageStreamWriter"],
     "room.sync": ["MeshDocument"],
-    "schema": ["ChildProperty", "ElementType", "MeshSchema", "ValueProperty"],
-    "schema_document": ["Element"],
     "schema_registry": ["SchemaRegistration", "SchemaRegistry"],
-    "services": ["ServiceHost"],
-    "webhooks": ["CallEvent", "RoomEndedEvent", "RoomStartedEvent", "WebhookServer"],
-    "websocket_protocol": ["WebSocketClientProtocol"],
+    "tokens.scope": ["ApiScope"],
+    "tokens.token": ["ParticipantGrant", "ParticipantToken"],
+    "transport.websocket": ["WebSocketClientProtocol"],
+    "webhook.events": ["CallEvent", "RoomEndedEvent", "RoomStartedEvent"],
+    "webhook.server": ["WebhookServer"],
+    "contracts.content": [
+        "EmptyResponse",
+        "ErrorResponse",
+        "FileResponse",
+        "JsonResponse",
+        "LinkResponse",
+        "TextResponse",
+    ],
 }
+"""Where names are defined. Type checkers read the imports above; a test keeps the two equal."""
+
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 _SUBMODULES = frozenset(
@@ -98,6 +111,7 @@ _SUBMODULES = frozenset(
         "helpers",
         "messaging",
         "participant",
+        "profile",
         "protocol",
         "room_server_client",
         "runtime",

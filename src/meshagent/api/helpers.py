@@ -14,9 +14,9 @@ from meshagent.api.profile import Credentials, api_base_url, find_credentials
 from meshagent.api.tokens.token import ParticipantToken
 
 if TYPE_CHECKING:
-    from meshagent.api.room_server_client import RoomClient
-    from meshagent.api.schema import MeshSchema
-    from meshagent.api.websocket_protocol import WebSocketClientProtocol
+    from meshagent.api.documents.schema import MeshSchema
+    from meshagent.api.room.client import RoomClient
+    from meshagent.api.transport.websocket import WebSocketClientProtocol
 
 __all__ = [
     "deploy_schema",
@@ -86,7 +86,7 @@ def websocket_protocol(*, participant_name: str, room_name: str, role: str | Non
     Raises:
         NotFoundError: There is no key in the environment or the profile.
     """
-    from meshagent.api.websocket_protocol import WebSocketClientProtocol  # tokens alone need no HTTP client
+    from meshagent.api.transport.websocket import WebSocketClientProtocol  # tokens alone need no HTTP client
 
     credentials = find_credentials()
     token = _token(credentials, participant_name=participant_name, room_name=room_name, role=role)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from meshagent.api.documents.schema import MeshSchema
 from meshagent.api.helpers import deploy_schema, validate_schema_name
 from meshagent.api.hosting.calls import join
-from meshagent.api.schema import MeshSchema
 from meshagent.api.webhook.events import CallEvent
 from meshagent.api.webhook.server import WebhookServer
 

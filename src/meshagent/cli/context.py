@@ -15,7 +15,7 @@ from meshagent.cli.command import Options
 from meshagent.cli.output import CommandError, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from meshagent.api.accounts_client import AccountsClient
+    from meshagent.api.accounts.client import AccountsClient
     from meshagent.api.profile import Credentials
     from meshagent.api.room.client import RoomClient
     from meshagent.api.tokens.token import ParticipantToken
@@ -192,7 +192,7 @@ async def accounts_session(target: AccountTarget) -> AsyncIterator[tuple[Account
 @asynccontextmanager
 async def accounts_client(api_url: str | None = None, token: str | None = None) -> AsyncIterator[AccountsClient]:
     """The accounts REST API, with `token` or whatever is at hand to open it."""
-    from meshagent.api.accounts_client import AccountsClient
+    from meshagent.api.accounts.client import AccountsClient
     from meshagent.api.helpers import meshagent_base_url
 
     accounts = AccountsClient(base_url=meshagent_base_url(api_url), token=token or account_token())

@@ -14,7 +14,7 @@ from meshagent.cli.context import all_pages
 from meshagent.cli.output import CommandError, ExitCode, UsageError, note
 
 if TYPE_CHECKING:
-    from meshagent.api.accounts_client import AccountsClient
+    from meshagent.api.accounts.client import AccountsClient
     from meshagent.api.profile import Profile
 
 KEY_NAME = "cli"

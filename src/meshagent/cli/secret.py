@@ -13,7 +13,8 @@ from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_pairs, read_text
 
 if TYPE_CHECKING:
-    from meshagent.api.accounts_client import AccountsClient, SecretLike
+    from meshagent.api.accounts.client import AccountsClient
+    from meshagent.api.accounts.secrets import SecretLike
 
 app = typer.Typer(help="Secrets of a project, encrypted by the server.", no_args_is_help=True)
 keys = typer.Typer(help="Named values, such as the environment of a service.", no_args_is_help=True)
@@ -58,7 +59,7 @@ async def delete(target: AccountTarget, secret: SecretArgument) -> None:
 @command(keys, "create")
 async def create_keys(target: AccountTarget, name: Name, values: Pairs) -> None:
     """Keep named values, and print the secret's id."""
-    from meshagent.api.accounts_client import KeysSecret
+    from meshagent.api.accounts.secrets import KeysSecret
 
     secret = KeysSecret(name=name, data=parse_pairs(values, "value"))
     async with accounts_session(target) as (accounts, project_id):
@@ -68,7 +69,7 @@ async def create_keys(target: AccountTarget, name: Name, values: Pairs) -> None:
 @command(keys, "update")
 async def update_keys(target: AccountTarget, secret: SecretArgument, values: Pairs) -> None:
     """Replace the values of a secret."""
-    from meshagent.api.accounts_client import KeysSecret
+    from meshagent.api.accounts.secrets import KeysSecret
 
     data = parse_pairs(values, "value")
     async with accounts_session(target) as (accounts, project_id):
@@ -87,7 +88,7 @@ async def create_docker(
     email: Email = "none@example.com",
 ) -> None:
     """Keep the login of a registry, and print the secret's id."""
-    from meshagent.api.accounts_client import PullSecret
+    from meshagent.api.accounts.secrets import PullSecret
 
     secret = PullSecret(name=name, server=server, username=username, password=_password(password), email=email)
     async with accounts_session(target) as (accounts, project_id):
@@ -104,7 +105,7 @@ async def update_docker(
     email: Email = "none@example.com",
 ) -> None:
     """Replace the login of a registry."""
-    from meshagent.api.accounts_client import PullSecret
+    from meshagent.api.accounts.secrets import PullSecret
 
     word = _password(password)
     async with accounts_session(target) as (accounts, project_id):

@@ -14,7 +14,8 @@ from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_pairs, parse_yaml
 
 if TYPE_CHECKING:
-    from meshagent.api.accounts_client import AccountsClient, Service
+    from meshagent.api.accounts.client import AccountsClient
+    from meshagent.api.accounts.services import Service
 
 app = typer.Typer(help="Programs that a project calls into its rooms.", no_args_is_help=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from meshagent.cli.output import UsageError
 
 if TYPE_CHECKING:
-    from meshagent.api.accounts_client import Service
+    from meshagent.api.accounts.services import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from meshagent.agents.chat.protocol import ChatMessage
 from meshagent.agents.chat.streaming import StreamedAnswer
 from meshagent.agents.chat.thread import ThreadDocument, ThreadMessage
 from meshagent.agents.participants import name_of, own_name
+from meshagent.api.documents.nodes import Element
 from meshagent.api.errors import InvalidStateError, LimitExceededError, RoomException
 from meshagent.api.room.participants import RemoteParticipant
-from meshagent.api.schema_document import Element
 
 if TYPE_CHECKING:
     from meshagent.agents.chat.bot import ChatBot

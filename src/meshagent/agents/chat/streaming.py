@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from meshagent.agents.llm.events import LLMEvent, TextDelta, TextFinished, TextStarted
-from meshagent.api.schema_document import Element
+from meshagent.api.documents.nodes import Element
 
 __all__ = ["StreamedAnswer"]
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from meshagent.api.documents.document import Document
+from meshagent.api.documents.nodes import Element
 from meshagent.api.errors import InvalidStateError
-from meshagent.api.schema_document import Element
 
 __all__ = ["ThreadDocument", "ThreadMessage"]
 
