@@ -11,7 +11,7 @@ import msgspec
 
 from meshagent.api import jsontext
 from meshagent.api.contracts.content import Body
-from meshagent.api.contracts.operation import Operation
+from meshagent.api.contracts.operation import Event, Operation
 from meshagent.api.errors import RoomException
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.server.kernel.context import RoomContext, RoomService
@@ -19,6 +19,7 @@ from meshagent.server.kernel.operations import Served
 from meshagent.server.kernel.participant import Outbox, Participant
 
 Res = TypeVar("Res", bound="msgspec.Struct | Body")
+DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 
 class FakeOutbox(Outbox):
@@ -60,7 +61,7 @@ def fake_participant(
 
 @dataclass(frozen=True, slots=True)
 class PublishedEvent:
-    """One message that a service sent; `header` as its receivers decode it, `to` the receivers' ids."""
+    """One event that a service published; `header` as its receivers decode it, `to` the receivers' ids."""
 
     message_type: str
     header: Any
@@ -95,15 +96,15 @@ class FakeRoom(RoomContext):
 
     def publish(
         self,
-        message_type: str,
-        header: object,
+        event: Event[DataT],
+        data: DataT,
         payload: bytes = b"",
         *,
         to: Iterable[Participant] | None = None,
     ) -> int:
         receivers = list(self.participants.values()) if to is None else list(to)
-        decoded = jsontext.loads(jsontext.dumps(header))
-        self.events.append(PublishedEvent(message_type, decoded, payload, tuple(p.id for p in receivers)))
+        decoded = jsontext.loads(jsontext.dumps(data))
+        self.events.append(PublishedEvent(event.name, decoded, payload, tuple(p.id for p in receivers)))
         return len(self.events)
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer as AiohttpServer
 
+from meshagent.api.contracts.messaging import MESSAGE
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import Reassembler, iter_packets
 
@@ -43,7 +44,7 @@ class ScriptedRoom:
         """Send a messaging message to everybody."""
         header = {"from_participant_id": "someone", "type": message_type, "message": message or {}}
         for socket in list(self._sockets):
-            await _send(socket, 900, names.MESSAGE, header)
+            await _send(socket, 900, MESSAGE.name, header)
 
     async def hang_up(self) -> None:
         """Close all connections, as a room that ends."""

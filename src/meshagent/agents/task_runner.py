@@ -106,7 +106,7 @@ class TaskRunner(SingleRoomAgent, ABC):
         """Register in `room` and answer asks; errors as `SingleRoomAgent.start`, `RemoteToolkit.start`."""
         await super().start(room=room)
         try:
-            room.protocol.register_handler(names.AGENT_ASK, self._on_ask)
+            room.protocol.register_handler(api.ASKED.name, self._on_ask)
         except BaseException:
             await super().stop()
             raise
@@ -138,7 +138,7 @@ class TaskRunner(SingleRoomAgent, ABC):
 
     def _detach(self, room: RoomClient) -> None:
         room.off("reconnected", self._register_again)
-        room.protocol.unregister_handler(names.AGENT_ASK, self._on_ask)
+        room.protocol.unregister_handler(api.ASKED.name, self._on_ask)
 
     async def _register(self, room: RoomClient) -> None:
         request = api.RegisterAgentRequest(

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from meshagent.api.wire import names
+from meshagent.api.contracts.operation import Event
+from meshagent.api.contracts.storage import FILE_DELETED, FILE_UPDATED, FileEvent
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.outgoing.client import OutgoingClient
@@ -101,12 +102,12 @@ class RoomIntegrations:
         self._events.started(self._room)
         self._services.room_started(self._room)
 
-    def file_changed(self, message_type: str, path: str, participant_id: str | None) -> None:
+    def file_changed(self, event: Event[FileEvent], change: FileEvent) -> None:
         """A file event went to the participants; tell webhooks what they can subscribe to."""
-        if message_type == names.FILE_UPDATED:
-            self._events.file_updated(self._room, path, participant_id)
-        elif message_type == names.FILE_DELETED:
-            self._events.file_deleted(self._room, path, participant_id)
+        if event is FILE_UPDATED:
+            self._events.file_updated(self._room, change)
+        elif event is FILE_DELETED:
+            self._events.file_deleted(self._room, change)
 
     def ended(self) -> None:
         """The run is over: tell webhooks."""

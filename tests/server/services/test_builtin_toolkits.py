@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshagent.api import jsontext
-from meshagent.api.contracts.agents import InvokeToolRequest, ListToolkitsRequest, RegisterAgentRequest
+from meshagent.api.contracts.agents import ASKED, InvokeToolRequest, ListToolkitsRequest, RegisterAgentRequest
 from meshagent.api.contracts.content import FileBody, JsonBody, LinkBody, TextBody
 from meshagent.api.errors import (
     AlreadyExistsError,
@@ -212,7 +212,7 @@ async def test_invoking_such_a_tool_asks_the_agent() -> None:
     result = asyncio.ensure_future(agents.invoke("adder", {"a": 1}))
     await eventually(lambda: bool(agents.room.events))
     (asked,) = agents.room.take_events()
-    assert (asked.message_type, asked.header["arguments"], asked.to) == (names.AGENT_ASK, {"a": 1}, (agents.host.id,))
+    assert (asked.message_type, asked.header["arguments"], asked.to) == (ASKED.name, {"a": 1}, (agents.host.id,))
     answer = {"task_id": asked.header["task_id"], "answer": {"sum": 1}}
     agents.service.ask_response(agents.host, Message(7, names.AGENT_ASK_RESPONSE, envelope.pack(answer)))
     assert await result == JsonBody(json={"sum": 1})

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from meshagent.api.contracts.storage import FileEvent
 from meshagent.api.webhook.signature import EVENT_ID_HEADER, EVENT_TIME_HEADER, SIGNATURE_HEADER, verify
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.outgoing.client import OutgoingClient
@@ -137,8 +138,8 @@ async def test_webhooks_get_what_they_subscribed_to(receiver: WebhookReceiver, d
     async with delivering(deliveries, ended, files) as deliverer:
         events = RoomEvents(deliverer)
         events.started(room)
-        events.file_updated(room, "a.txt", "p1")
-        events.file_deleted(room, "a.txt", None)
+        events.file_updated(room, FileEvent(path="a.txt", participant_id="p1"))
+        events.file_deleted(room, FileEvent(path="a.txt", participant_id=None))
         events.ended(room)
         RoomEvents(deliverer).ended(FakeRoom(project_id="another"))
         await receiver.until_posts(3)

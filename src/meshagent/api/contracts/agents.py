@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from meshagent.api.contracts.content import Body
-from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.contracts.operation import Empty, Event, Operation
 from meshagent.api.jsontext import Json
 
 
@@ -148,3 +148,6 @@ LIST_TOOLKITS = Operation("agent.list_toolkits", ListToolkitsRequest, ListToolki
 ASK = Operation("agent.ask", AskRequest, AskResult)
 INVOKE_TOOL: Operation[InvokeToolRequest, Body] = Operation("agent.invoke_tool", InvokeToolRequest, Body)
 CALL = Operation("agent.call", CallRequest, Empty)
+
+ASKED = Event("agent.ask", ForwardedAsk)
+"""Somebody asks an agent that this participant hosts."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.contracts.operation import Empty, Event, Operation
 
 
 class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,3 +19,6 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
 LOG = Operation("developer.log", LogEntry, Empty)
 WATCH = Operation("developer.watch", Empty, Empty)
 UNWATCH = Operation("developer.unwatch", Empty, Empty)
+
+LOGGED = Event("developer.log", LogEntry)
+"""An entry of the log, for those who watch it."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from meshagent.api.contracts.content import JsonBody
-from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.contracts.operation import Empty, Event, Operation
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,3 +52,6 @@ CONNECT = Operation("room.connect", ConnectRequest, ConnectResult)
 DISCONNECT = Operation("room.disconnect", DisconnectRequest, Empty)
 SYNC = Operation("room.sync", SyncRequest, Empty)
 DESCRIBE = Operation("room.describe", DescribeRequest, JsonBody)
+
+UPDATED = Event("room.sync", SyncRequest)
+"""A document changed, or is sent whole to who has just subscribed; the payload is as in a `SyncRequest`."""

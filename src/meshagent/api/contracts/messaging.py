@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.contracts.operation import Empty, Event, Operation
 
 
 class SendRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class BroadcastRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """`messaging.send` as participants receive it."""
+    """A message as participants receive it. The server's own have one of `SERVER_OWNED_TYPES`."""
 
     from_participant_id: str
     type: str
@@ -50,6 +50,9 @@ ENABLE = Operation("messaging.enable", Empty, Empty)
 DISABLE = Operation("messaging.disable", Empty, Empty)
 SEND = Operation("messaging.send", SendRequest, Empty)
 BROADCAST = Operation("messaging.broadcast", BroadcastRequest, Empty)
+
+MESSAGE = Event("messaging.send", MessageEvent)
+"""A message for this participant, or for all; the payload is the attachment."""
 
 MESSAGING_ENABLED = "messaging.enabled"
 PARTICIPANT_ENABLED = "participant.enabled"

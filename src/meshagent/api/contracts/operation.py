@@ -1,4 +1,4 @@
-"""What an operation is: a name, a request type, a result type, and how data flows."""
+"""What an operation is (a name, a request type, a result type, how data flows), and what an event is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from meshagent.api.contracts.content import Body
 
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 ResultT = TypeVar("ResultT", bound="msgspec.Struct | Body")
+DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 
 class Kind(Enum):
@@ -50,3 +51,16 @@ class Operation(Generic[RequestT, ResultT]):
     def area(self) -> str:
         """The service that it belongs to, the name's first part."""
         return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Generic[DataT]):
+    """One thing that a room tells its participants without being asked.
+
+    Attributes:
+        name: In the flat dialect also the type of the message.
+        data: Its header. What bytes its payload holds, if any, stands with the event.
+    """
+
+    name: str
+    data: type[DataT]

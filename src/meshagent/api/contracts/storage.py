@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from meshagent.api.contracts.content import FileBody
-from meshagent.api.contracts.operation import Empty, Operation
+from meshagent.api.contracts.operation import Empty, Event, Operation
 
 
 class PathRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,3 +114,8 @@ DOWNLOAD = Operation("storage.download", PathRequest, FileBody)
 DOWNLOAD_URL = Operation("storage.download_url", DownloadUrlRequest, UrlResult)
 DELETE = Operation("storage.delete", DeleteRequest, Empty)
 MOVE = Operation("storage.move", MoveRequest, Empty)
+
+FILE_UPDATED = Event("storage.file.updated", FileEvent)
+"""A file was created or replaced."""
+FILE_DELETED = Event("storage.file.deleted", FileEvent)
+FILE_MOVED = Event("storage.file.moved", FileMovedEvent)

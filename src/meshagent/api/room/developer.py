@@ -12,7 +12,7 @@ from meshagent.api.room.events import EventSource
 from meshagent.api.room.requests import log_failure
 from meshagent.api.transport.chan import ChanClosed, ChanFull
 from meshagent.api.transport.protocol import MessageHandler, Protocol
-from meshagent.api.wire import envelope, names
+from meshagent.api.wire import envelope
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
@@ -54,7 +54,7 @@ class DeveloperClient(EventSource):
         await self._room.call(api.UNWATCH, EMPTY)
 
     def _message_handlers(self) -> list[tuple[str, MessageHandler]]:
-        return [(names.DEVELOPER_LOG, self._on_log)]
+        return [(api.LOGGED.name, self._on_log)]
 
     def _on_log(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
         entry, _ = envelope.unpack_as(data, api.LogEntry)

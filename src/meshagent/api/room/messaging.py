@@ -26,7 +26,7 @@ from meshagent.api.room.requests import log_failure
 from meshagent.api.room.streams import MessageStreamChunk, MessageStreamReader, MessageStreamWriter
 from meshagent.api.transport.chan import ChanClosed, ChanFull
 from meshagent.api.transport.protocol import MessageHandler, Protocol
-from meshagent.api.wire import envelope, names
+from meshagent.api.wire import envelope
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
@@ -233,7 +233,7 @@ class MessagingClient(EventSource):
     # -- receiving
 
     def _message_handlers(self) -> list[tuple[str, MessageHandler]]:
-        return [(names.MESSAGE, self._on_message)]
+        return [(api.MESSAGE.name, self._on_message)]
 
     def _on_message(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
         header, attachment = envelope.unpack(data)

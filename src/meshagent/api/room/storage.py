@@ -19,7 +19,7 @@ from meshagent.api.errors import ConnectionLostError
 from meshagent.api.room.events import EventSource
 from meshagent.api.room.files import FileHandle, Opening, StorageEntry
 from meshagent.api.transport.protocol import MessageHandler, Protocol
-from meshagent.api.wire import envelope, names
+from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import DATA_SIZE
 
 if TYPE_CHECKING:
@@ -147,9 +147,9 @@ class StorageClient(EventSource):
 
     def _message_handlers(self) -> builtins.list[tuple[str, MessageHandler]]:
         return [
-            (names.FILE_UPDATED, self._on_file_event),
-            (names.FILE_DELETED, self._on_file_event),
-            (names.FILE_MOVED, self._on_file_event),
+            (api.FILE_UPDATED.name, self._on_file_event),
+            (api.FILE_DELETED.name, self._on_file_event),
+            (api.FILE_MOVED.name, self._on_file_event),
         ]
 
     def _on_file_event(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:

@@ -13,7 +13,7 @@ from meshagent.api.errors import InvalidStateError, RoomException
 from meshagent.api.room._done import DONE, Done
 from meshagent.api.room.documents import MeshDocument, OpenDocument
 from meshagent.api.transport.protocol import MessageHandler, Protocol
-from meshagent.api.wire import envelope, names
+from meshagent.api.wire import envelope
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
@@ -136,7 +136,7 @@ class SyncClient:
     # -- the connection
 
     def _message_handlers(self) -> list[tuple[str, MessageHandler]]:
-        return [(names.DOCUMENT_UPDATE, self._on_update)]
+        return [(api.UPDATED.name, self._on_update)]
 
     def _on_update(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
         event, payload = envelope.unpack_as(data, api.SyncRequest)

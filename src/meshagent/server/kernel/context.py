@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import msgspec
+
+from meshagent.api.contracts.operation import Event
 from meshagent.server.kernel.participant import Participant
+
+DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 
 class RoomContext(Protocol):
@@ -38,13 +43,13 @@ class RoomContext(Protocol):
 
     def publish(
         self,
-        message_type: str,
-        header: object,
+        event: Event[DataT],
+        data: DataT,
         payload: bytes = b"",
         *,
         to: Iterable[Participant] | None = None,
     ) -> int:
-        """Send one message, encoded once, to the given participants, or to all. Returns its message id."""
+        """Send one event, encoded once, to the given participants, or to all. Returns its message id."""
         ...
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:

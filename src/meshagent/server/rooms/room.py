@@ -7,9 +7,13 @@ import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from meshagent.api.contracts.messaging import PARTICIPANT_ATTRIBUTES
+import msgspec
+
+from meshagent.api import jsontext
+from meshagent.api.contracts.messaging import MESSAGE, PARTICIPANT_ATTRIBUTES, MessageEvent
+from meshagent.api.contracts.operation import Event
 from meshagent.api.errors import InvalidRequestError
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.close_codes import CloseCode
@@ -24,6 +28,8 @@ from meshagent.server.rooms.connection import Connection, ConnectionLimits, Room
 from meshagent.server.websocket.encoding import encode_event
 
 log = logging.getLogger(__name__)
+
+DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 _LEAVE_SECONDS = 1.0
 
@@ -95,14 +101,14 @@ class Room(RoomMembership):
 
     def publish(
         self,
-        message_type: str,
-        header: object,
+        event: Event[DataT],
+        data: DataT,
         payload: bytes = b"",
         *,
         to: Iterable[Participant] | None = None,
     ) -> int:
         self._next_message_id += 1
-        frames = encode_event(self._next_message_id, message_type, header, payload)
+        frames = encode_event(self._next_message_id, event.name, data, payload)
         for participant in list(self._participants.values()) if to is None else to:
             participant.outbox.deliver(frames)
         return self._next_message_id
@@ -243,12 +249,12 @@ class Room(RoomMembership):
         if not participant.messaging_enabled:
             return
         others = [p for p in self._participants.values() if p.messaging_enabled and p is not participant]
-        event = {
-            "from_participant_id": participant.id,
-            "type": PARTICIPANT_ATTRIBUTES,
-            "message": {"attributes": changed},
-        }
-        self.publish(names.MESSAGE, event, to=others)
+        event = MessageEvent(
+            from_participant_id=participant.id,
+            type=PARTICIPANT_ATTRIBUTES,
+            message=jsontext.raw({"attributes": changed}),
+        )
+        self.publish(MESSAGE, event, to=others)
 
     def _operation_failed(self, participant: Participant, message_type: str, error: Exception) -> None:
         data = {"request": message_type, "error": type(error).__name__, **_who(participant)}

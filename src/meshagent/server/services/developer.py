@@ -8,7 +8,6 @@ from typing import Any
 
 from meshagent.api.contracts import developer as api
 from meshagent.api.contracts.operation import EMPTY, Empty
-from meshagent.api.wire import names
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import Served, serve
 from meshagent.server.kernel.participant import Participant
@@ -74,4 +73,4 @@ class DeveloperService:
         for show in list(self._followers):
             show(entry)
         if self._watchers:
-            self._room.publish(names.DEVELOPER_LOG, entry, to=list(self._watchers.values()))
+            self._room.publish(api.LOGGED, entry, to=list(self._watchers.values()))

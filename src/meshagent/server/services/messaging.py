@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from meshagent.api import jsontext
 from meshagent.api.contracts import messaging as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, NotFoundError
-from meshagent.api.wire import names
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import AnswerThen, Served, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
@@ -75,16 +77,16 @@ class MessagingService:
         """Nothing to release: messaging state belongs to connections."""
 
     def _forward(
-        self, caller: Participant, message_type: str, message: object, attachment: bytes, to: list[Participant]
+        self, caller: Participant, message_type: str, message: msgspec.Raw, attachment: bytes, to: list[Participant]
     ) -> None:
         if message_type in api.SERVER_OWNED_TYPES:
             raise InvalidRequestError(f"messages of type {message_type!r} come from the server only")
-        event = {"from_participant_id": caller.id, "type": message_type, "message": message}
-        self._room.publish(names.MESSAGE, event, attachment, to=to)
+        event = api.MessageEvent(from_participant_id=caller.id, type=message_type, message=message)
+        self._room.publish(api.MESSAGE, event, attachment, to=to)
 
     def _push(self, subject: Participant, message_type: str, message: object, *, to: list[Participant]) -> None:
-        event = {"from_participant_id": subject.id, "type": message_type, "message": message}
-        self._room.publish(names.MESSAGE, event, to=to)
+        event = api.MessageEvent(from_participant_id=subject.id, type=message_type, message=jsontext.raw(message))
+        self._room.publish(api.MESSAGE, event, to=to)
 
     def _enabled(self, *, besides: Participant) -> list[Participant]:
         return [p for p in self._room.participants.values() if p.messaging_enabled and p is not besides]

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from meshagent.api.contracts.storage import FileEvent, FileMovedEvent
+from meshagent.api.contracts.operation import Event
+from meshagent.api.contracts.storage import FILE_DELETED, FILE_MOVED, FILE_UPDATED, FileEvent, FileMovedEvent
 from meshagent.api.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -17,7 +18,6 @@ from meshagent.api.errors import (
     LimitExceededError,
     NotFoundError,
 )
-from meshagent.api.wire import names
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.services.media_types import media_type_of
 from meshagent.server.stores.files import DEFAULT_CHUNK_BYTES, FileInfo, FileReader, FileStore, FileWriter
@@ -33,8 +33,8 @@ MAX_READ_WHOLE_BYTES = 64 * 1024 * 1024
 _MAX_FORMER_FOLDERS = 10_000
 
 
-ChangeListener = Callable[[str, str, str | None], None]
-"""Takes the event's name, the path, and the id of the participant who did it."""
+ChangeListener = Callable[[Event[FileEvent], FileEvent], None]
+"""Takes the event that the participants got: `FILE_UPDATED` or `FILE_DELETED`, and its data."""
 
 
 class FileWatcher(Protocol):
@@ -131,7 +131,7 @@ class RoomFiles:
         self, room: RoomContext, files: FileStore, *, max_file_bytes: int, watcher: FileWatcher | None = None
     ) -> None:
         self.watcher: FileWatcher = watcher or _NobodyWatches()
-        self.on_change: ChangeListener = lambda event, path, participant_id: None
+        self.on_change: ChangeListener = lambda event, change: None
         self.max_file_bytes = max_file_bytes
         self._room = room
         self._files = files
@@ -256,7 +256,7 @@ class RoomFiles:
             try:
                 await self.watcher.replaced(path)
             finally:
-                self._announce_file(names.FILE_UPDATED, path, participant_id)
+                self._announce_file(FILE_UPDATED, path, participant_id)
         return info
 
     async def publish_document(self, path: str, state: bytes, *, participant_id: str | None) -> None:
@@ -324,7 +324,7 @@ class RoomFiles:
                 await self._files.discard(writer)
                 raise
             await self._files.publish(writer, path, overwrite=True)
-        self._announce_file(names.FILE_UPDATED, path, participant_id)
+        self._announce_file(FILE_UPDATED, path, participant_id)
 
     async def _delete(self, path: str, recursive: bool, participant_id: str | None) -> None:
         info = await self._files.stat(path)
@@ -344,7 +344,7 @@ class RoomFiles:
         for file in deleted:
             for folder in _folders_between(path, file):
                 self._remember_folder(folder)
-            self._announce_file(names.FILE_DELETED, file, participant_id)
+            self._announce_file(FILE_DELETED, file, participant_id)
 
     async def _move(self, source: str, destination: str, overwrite: bool, participant_id: str | None) -> None:
         replaces = await self._check_move(source, destination, overwrite)
@@ -361,7 +361,7 @@ class RoomFiles:
                 await self.watcher.before_move(destination, source)
                 raise
         event = FileMovedEvent(source_path=source, destination_path=destination, participant_id=participant_id)
-        self._room.publish(names.FILE_MOVED, event)
+        self._room.publish(FILE_MOVED, event)
 
     async def _check_move(self, source: str, destination: str, overwrite: bool) -> bool:
         """Refuse what the store would refuse, before documents move; whether a file is replaced."""
@@ -395,9 +395,10 @@ class RoomFiles:
             self._changing.subtract(paths)
             self._changing += Counter()  # drops the zeros
 
-    def _announce_file(self, message_type: str, path: str, participant_id: str | None) -> None:
-        self._room.publish(message_type, FileEvent(path=path, participant_id=participant_id))
-        self.on_change(message_type, path, participant_id)
+    def _announce_file(self, event: Event[FileEvent], path: str, participant_id: str | None) -> None:
+        change = FileEvent(path=path, participant_id=participant_id)
+        self._room.publish(event, change)
+        self.on_change(event, change)
 
     def _remember_folder(self, path: str) -> None:
         self._former_folders[path] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from meshagent.api.contracts.storage import FILE_DELETED, FILE_UPDATED, FileEvent
 from meshagent.server.kernel.context import RoomContext
 
 
@@ -30,13 +31,13 @@ class RoomEvents:
         """A room ended."""
         self._publish(room, "room.ended", session_id=room.session_id)
 
-    def file_updated(self, room: RoomContext, path: str, participant_id: str | None) -> None:
-        """A file was created or replaced; `participant_id` None is the server itself."""
-        self._publish(room, "storage.file.updated", path=path, participant_id=participant_id)
+    def file_updated(self, room: RoomContext, change: FileEvent) -> None:
+        """A file was created or replaced."""
+        self._publish(room, FILE_UPDATED.name, path=change.path, participant_id=change.participant_id)
 
-    def file_deleted(self, room: RoomContext, path: str, participant_id: str | None) -> None:
+    def file_deleted(self, room: RoomContext, change: FileEvent) -> None:
         """A file was deleted."""
-        self._publish(room, "storage.file.deleted", path=path, participant_id=participant_id)
+        self._publish(room, FILE_DELETED.name, path=change.path, participant_id=change.participant_id)
 
     def _publish(self, room: RoomContext, event: str, **data: Any) -> None:
         self._sink.publish(room.project_id, event, {"room_name": room.name, **data})

@@ -6,6 +6,7 @@ import msgspec
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
+from meshagent.api.contracts.operation import Event
 from meshagent.api.errors import InvalidRequestError, UnavailableError
 from meshagent.api.wire import names
 from meshagent.server.kernel.context import RoomContext
@@ -33,8 +34,8 @@ class FlatHostLink:
             on_behalf_of_id=call.on_behalf_of_id,
             caller_context=call.caller_context,
         )
-        message_type = names.TOOL_CALL_PREFIX + call.toolkit.name
-        return self._room.publish(message_type, forwarded, call.payload, to=(call.toolkit.host,))
+        event = Event(names.TOOL_CALL_PREFIX + call.toolkit.name, api.ForwardedToolCall)
+        return self._room.publish(event, forwarded, call.payload, to=(call.toolkit.host,))
 
     def forward_input(self, call: ToolCall, chunk: Chunk) -> None:
         """Never called: `forward` refuses calls with streams."""

@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 
 from meshagent.api.contracts.agents import RegisteredTool, RegisterToolkitRequest
+from meshagent.api.contracts.operation import Event
 from meshagent.server.dispatch.invoke.messages import (
     INPUT_CHUNK_PREFIX,
     TOOL_CALL_PREFIX,
     ForwardedCall,
     RegisterToolkit,
+    RequestChunk,
     ToolDescription,
 )
 from meshagent.server.dispatch.invoke.tools import AreaTool
@@ -36,13 +38,13 @@ class InvokeHostLink:
             tool_call_id=call.call_id,
             on_behalf_of_id=call.on_behalf_of_id,
         )
-        message_type = TOOL_CALL_PREFIX + call.toolkit.name
-        return self._room.publish(message_type, forwarded, call.payload, to=(call.toolkit.host,))
+        event = Event(TOOL_CALL_PREFIX + call.toolkit.name, ForwardedCall)
+        return self._room.publish(event, forwarded, call.payload, to=(call.toolkit.host,))
 
     def forward_input(self, call: ToolCall, chunk: Chunk) -> None:
-        header = {"tool_call_id": call.call_id, "chunk": msgspec.Raw(chunk.header)}
-        message_type = INPUT_CHUNK_PREFIX + call.toolkit.name
-        self._room.publish(message_type, header, chunk.payload, to=(call.toolkit.host,))
+        forwarded = RequestChunk(tool_call_id=call.call_id, chunk=msgspec.Raw(chunk.header))
+        event = Event(INPUT_CHUNK_PREFIX + call.toolkit.name, RequestChunk)
+        self._room.publish(event, forwarded, chunk.payload, to=(call.toolkit.host,))
 
 
 def registration(request: RegisterToolkit) -> RegisterToolkitRequest:

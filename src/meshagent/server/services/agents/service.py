@@ -178,7 +178,7 @@ class AgentsService:
             context={"messages": [], "system_role": "system"},
             **behalf,
         )
-        self._room.publish(names.AGENT_ASK, forwarded, to=(agent.host,))
+        self._room.publish(api.ASKED, forwarded, to=(agent.host,))
         self._room.record("agent.ask", {"caller_id": caller.id, "host_id": agent.host.id, "name": agent.name})
         return self._asks.add(task_id, caller, agent.host, f"the ask of {agent.name}")
 
