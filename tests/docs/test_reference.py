@@ -40,13 +40,13 @@ def flat_rows() -> dict[str, list[str]]:
 
 async def test_every_operation_has_its_row(server: AssembledServer) -> None:
     room = server.room
-    assert set(flat_rows()) == room.dispatcher.operations
+    assert set(flat_rows()) == set(room.dispatcher.operations.by_name)
 
 
 async def test_rows_name_the_members_of_requests(server: AssembledServer) -> None:
     room = server.room
     for name, (_, request, _, grant) in flat_rows().items():
-        served = room.dispatcher.find(name)
+        served = room.dispatcher.operations.find(name)
         assert served is not None
         members = {
             f"`{field.encode_name}`": field.required for field in msgspec.structs.fields(served.operation.request)
@@ -63,7 +63,7 @@ async def test_rows_name_the_members_of_requests(server: AssembledServer) -> Non
 async def test_results_have_the_members_that_rows_name(server: AssembledServer) -> None:
     room = server.room
     for name, (_, _, result, _) in flat_rows().items():
-        served = room.dispatcher.find(name)
+        served = room.dispatcher.operations.find(name)
         assert served is not None
         if issubclass(served.operation.result, msgspec.Struct):
             for field in msgspec.structs.fields(served.operation.result):

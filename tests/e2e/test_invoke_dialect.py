@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -10,6 +11,7 @@ from meshagent.api.wire import envelope
 from tests.support.documents import Copy
 from tests.support.invoke_client import CLOSE, OPEN, Stream, invoke
 from tests.support.server import TestServer
+from tests.support.websocket_peer import eventually
 from tests.support.wire_client import join
 
 
@@ -102,6 +104,28 @@ async def test_an_upload_that_ends_early_stores_nothing(server: TestServer) -> N
             await lost.binary(b"half", kind="data")
         await alice.settle()
         assert await alice.ok("storage.list", {"path": ""}) == {"files": []}
+
+
+async def test_the_streams_of_somebody_who_leaves_end(server: TestServer) -> None:
+    async with join(server, "alice"):
+        async with join(server, "bob") as bob:
+            logs = await Stream.open(bob, "developer", "logs", "call-1")
+            await logs.opened()
+            document = await Stream.open(bob, "sync", "open", "call-2")
+            start: dict[str, Any] = {"path": "a.document", "create": True, "vector": None, "schema": {}}
+            await document.binary(kind="start", **start, schema_path=None, initial_json=None)
+            await document.opened()
+            await document.next()
+            assert open_streams()
+        await eventually(lambda: not open_streams())
+        [room] = server.started.directory.rooms
+        async with room.services.documents.using("a.document") as opened:
+            assert not opened.subscribers
+
+
+def open_streams() -> list[str]:
+    """Names of the tasks that serve streams of a room's own toolkits."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "room room: stream"]
 
 
 async def test_one_document_two_generations(server: TestServer) -> None:

@@ -56,8 +56,8 @@ def _simplest(kind: Any) -> Any:
 
 async def test_every_operation_is_refused_in_the_flat_dialect(room: RoomWithServices, nobody: Asker) -> None:
     open_to_all = set()
-    for name in room.dispatcher.operations:
-        served = room.dispatcher.find(name)
+    for name in room.dispatcher.operations.by_name:
+        served = room.dispatcher.operations.find(name)
         assert served is not None
         if not isinstance(nobody.ask(room, name, smallest_request(served.operation)), PermissionDeniedError):
             open_to_all.add(name)
@@ -93,7 +93,7 @@ STREAMS = {
 
 def request_of(room: RoomWithServices, toolkit: str, tool: str) -> dict[str, Any]:
     """The request of the operation behind a tool, with the members in which the dialects differ."""
-    served = room.dispatcher.find(f"{'room' if toolkit == 'sync' else toolkit}.{tool}")
+    served = room.dispatcher.operations.find(f"{'room' if toolkit == 'sync' else toolkit}.{tool}")
     return {"message": "text"} if served is None else smallest_request(served.operation)
 
 

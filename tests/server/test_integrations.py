@@ -10,6 +10,7 @@ import pytest
 
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.integrations import BUILT_IN_TOOLKITS, Integrations, open_integrations
+from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.room_files import RoomFiles
 from meshagent.server.stores.memory_files import MemoryFileStore
 from meshagent.server.webhooks.deliveries import MemoryDeliveryLog
@@ -69,11 +70,12 @@ async def integrations(receiver: WebhookReceiver) -> AsyncIterator[Integrations]
 
 async def test_webhooks_and_services_hear_of_a_room(integrations: Integrations, receiver: WebhookReceiver) -> None:
     room = FakeRoom()
-    files = RoomFiles(room, MemoryFileStore(), max_file_bytes=1000)
+    observers = FileObservers()
+    files = RoomFiles(room, MemoryFileStore(), max_file_bytes=1000, observers=observers)
     part = integrations.for_room(room, files, lambda path: f"http://host/{path}")
     part.started()
     await room.settle()
-    files.on_change = part.file_changed
+    observers.listen(part.file_changed)
     await files.write_file("a.txt", b"", participant_id="p1")
     await files.move("a.txt", "b.txt")
     await files.delete("b.txt")

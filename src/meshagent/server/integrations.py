@@ -79,7 +79,7 @@ class RoomIntegrations:
 
     Attributes:
         call_router: Answers `agent.call`.
-        toolkits: Toolkits that the room has by itself, by name. The agents service adds `agents`.
+        toolkits: Toolkits that the room has by itself, by name, besides `agents`.
     """
 
     def __init__(

@@ -15,17 +15,19 @@ from meshagent.server.dispatch.invoke.dialect import InvokeDialect
 from meshagent.server.dispatch.invoke.listing import InvokeHostLink
 from meshagent.server.dispatch.invoke.message_streams import MessageStreams
 from meshagent.server.integrations import Integrations, RoomIntegrations
+from meshagent.server.kernel.dispatcher import OperationTable
 from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.kernel.room_log import RoomLog
 from meshagent.server.kernel.url_signing import UrlSigner
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomParts
-from meshagent.server.services.agents.builtin_agents import AgentsToolkit
 from meshagent.server.services.agents.service import AgentsService
 from meshagent.server.services.database.service import DatabaseService
 from meshagent.server.services.dataset.service import DatasetService
 from meshagent.server.services.developer import DeveloperService
 from meshagent.server.services.documents.service import DocumentService
 from meshagent.server.services.external_services import ExternalServicesService
+from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.livekit import LivekitServer, LivekitService
 from meshagent.server.services.messaging import MessagingService
 from meshagent.server.services.queues import QueuesService
@@ -130,7 +132,8 @@ class RoomFactory:
         )
         room.storage_name = await self._registry.storage_name(key.project_id, key.room_name)
         session = self._sessions.open(key.project_id, key.room_name, room.session_id)
-        developer = DeveloperService(room, session.record)
+        room_log = RoomLog(session.record)
+        developer = DeveloperService(room, room_log)
         messaging = MessagingService(room)
         folder = self._stores.tables.folder(key.project_id, room.storage_name)
         database = DatabaseService(self._stores.tables, folder)
@@ -138,19 +141,20 @@ class RoomFactory:
         sql = SqlService(dataset)
         queues = QueuesService(room, self._stores.queues, max_messages=limits.max_queue_messages)
         livekit = LivekitService(room, self._livekit)
+        observers = FileObservers()
         storage = StorageService(
             room,
             await self._stores.files.open(key.project_id, room.storage_name),
             sign_url=lambda path, download: self._download_url(key, path, download),
             max_file_bytes=limits.max_file_bytes,
+            observers=observers,
         )
         part = self._integrations.for_room(room, storage, lambda path: self._download_url(key, path, False))
-        storage.on_change = part.file_changed
+        observers.listen(part.file_changed)
         documents = DocumentService(room, self._stores.documents, storage, max_bytes=limits.max_document_bytes)
-        storage.watcher = documents
+        observers.watch(documents)
         flat_documents = FlatDocuments(documents)
         agents = AgentsService(room, part.call_router, part.toolkits, FlatHostLink(room))
-        part.toolkits["agents"] = AgentsToolkit(agents.registry, agents.ask)
         room.services = RoomServices(
             messaging=messaging,
             storage=storage,
@@ -159,21 +163,6 @@ class RoomFactory:
             agents=agents,
             database=database,
             developer=developer,
-        )
-        invoke_host = InvokeHostLink(room)
-        invoke = InvokeDialect(
-            room,
-            agents,
-            areas(
-                storage=storage,
-                documents=documents,
-                developer=developer,
-                messages=MessageStreams(room, agents.calls, invoke_host),
-                dataset=dataset,
-                sql=sql,
-            ),
-            invoke_host,
-            lambda: room.dispatcher,
         )
         called = ExternalServicesService(room, self._services)
         serving = (
@@ -189,9 +178,25 @@ class RoomFactory:
             called,
             developer,
         )
+        operations = OperationTable(operation for service in serving for operation in service.operations())
+        invoke_host = InvokeHostLink(room)
+        invoke = InvokeDialect(
+            room,
+            agents,
+            areas(
+                storage=storage,
+                documents=documents,
+                log=room_log,
+                messages=MessageStreams(room, agents.calls, invoke_host),
+                dataset=dataset,
+                sql=sql,
+            ),
+            invoke_host,
+            operations,
+        )
         room.furnish(
             RoomParts(
-                served=[operation for service in serving for operation in service.operations()],
+                operations=operations,
                 one_way={**agents.one_way(), **invoke.one_way()},
                 raw=invoke.raw(),
                 # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
@@ -199,6 +204,7 @@ class RoomFactory:
                     queues,
                     messaging,
                     agents,
+                    invoke,
                     storage,
                     flat_documents,
                     documents,
@@ -208,7 +214,7 @@ class RoomFactory:
                     developer,
                     session,
                 ),
-                record=developer.record,
+                record=room_log.record,
                 started=lambda: self._started(room, part),
                 ended=part.ended,
             )

@@ -25,7 +25,6 @@ from meshagent.api.wire.packets import Message
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.dispatch.flat.toolkits import FlatHostLink
 from meshagent.server.outgoing.client import HttpStatusError, OutgoingClient
-from meshagent.server.services.agents.builtin_agents import AgentsToolkit
 from meshagent.server.services.agents.builtin_storage import StorageToolkit
 from meshagent.server.services.agents.ports import BuiltInToolkit
 from meshagent.server.services.agents.service import AgentsService
@@ -177,9 +176,7 @@ class Agents:
 
     def __init__(self) -> None:
         self.room = FakeRoom()
-        built_in: dict[str, BuiltInToolkit] = {}
-        self.service = AgentsService(self.room, NobodyComes(), built_in, FlatHostLink(self.room))
-        built_in["agents"] = AgentsToolkit(self.service.registry, self.service.ask)
+        self.service = AgentsService(self.room, NobodyComes(), {}, FlatHostLink(self.room))
         self.alice = self.room.join(fake_participant("alice"))
         self.host = self.room.join(fake_participant("host", role="agent"))
 

@@ -28,7 +28,8 @@ from meshagent.api.tokens.grants import StorageFileGrant, StorageGrant, StorageP
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.operations import StreamedFile
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.storage import FileWatcher, StorageService
+from meshagent.server.services.file_observers import FileObservers, FileWatcher
+from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.files import FileInfo, FileWriter
 from meshagent.server.stores.memory_files import MemoryFileStore
 from tests.support.fake_room import FakeRoom, PublishedEvent, fake_participant, start_operation
@@ -98,11 +99,13 @@ class Storage:
         self.room = FakeRoom()
         self.files = HeldStore()
         self.watcher = RecordingWatcher()
+        observers = FileObservers()
+        observers.watch(self.watcher)
         self.service = StorageService(
             self.room,
             self.files,
             sign_url=lambda path, download: f"http://host/{path}?download={download}",
-            watcher=self.watcher,
+            observers=observers,
             **limits,
         )
         self.alice = self.room.join()

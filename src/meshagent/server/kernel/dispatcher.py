@@ -47,49 +47,21 @@ Raw = Callable[[Caller, Message], None]
 """Takes a message whole, and answers it itself; what it raises becomes the answer."""
 
 
-class Dispatcher:
-    """Routes the messages of one room's connections to its services.
+class OperationTable:
+    """The operations of one room, by name. Dialects and the dispatcher share it; it is built before both.
 
     Args:
-        served: The operations, each by its name, which is also its type in the flat dialect.
-        one_way: Handlers of messages that get no answer, by type. An answer to one of these could complete
-            an unrelated request of the client, so they never get one (spec room-protocol 3.4).
-        raw: Handlers of messages of a dialect that reaches the operations in its own way, by type.
-        failed: Told of failures that are the server's own fault.
+        served: The operations of all services.
     """
 
-    def __init__(
-        self,
-        served: Iterable[Served],
-        one_way: Mapping[str, OneWay],
-        raw: Mapping[str, Raw] | None = None,
-        failed: Callable[[Participant, str, Exception], None] | None = None,
-    ) -> None:
-        self._served = {entry.operation.name: entry for entry in served}
-        self._one_way = dict(one_way)
-        self._raw = dict(raw or {})
-        self._failed = failed
+    def __init__(self, served: Iterable[Served]) -> None:
+        self.by_name: Mapping[str, Served] = {entry.operation.name: entry for entry in served}
 
-    @property
-    def operations(self) -> frozenset[str]:
-        """Names of all operations that are served."""
-        return frozenset(self._served)
+    def find(self, operation: str) -> Served | None:
+        """Who serves an operation."""
+        return self.by_name.get(operation)
 
-    def dispatch(self, caller: Caller, message: Message) -> None:
-        """Handle one message. Never raises: every request gets exactly one answer."""
-        entry = self._served.get(message.type)
-        if entry is None:
-            self._dispatch_other(caller, message)
-            return
-        try:
-            text, payload = envelope.split(message.data)
-            self.call(caller, message.id, entry, text, payload)
-        except RoomException as error:
-            caller.fail(message.id, error)
-        except Exception as error:  # noqa: BLE001 - a service's fault must not end the connection
-            caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
-
-    def call(self, caller: Caller, message_id: int, entry: Served, text: bytes, payload: bytes) -> None:
+    def run(self, caller: Caller, message_id: int, entry: Served, text: bytes, payload: bytes) -> None:
         """Run one operation for a caller: decode, check the grant, serve, answer.
 
         Raises:
@@ -105,9 +77,45 @@ class Dispatcher:
         else:
             caller.answer(message_id, result)
 
-    def find(self, operation: str) -> Served | None:
-        """Who serves an operation."""
-        return self._served.get(operation)
+
+class Dispatcher:
+    """Routes the messages of one room's connections to its services.
+
+    Args:
+        operations: The operations; the name of each is also its message type in the flat dialect.
+        one_way: Handlers of messages that get no answer, by type. An answer to one of these could complete
+            an unrelated request of the client, so they never get one (spec room-protocol 3.4).
+        raw: Handlers of messages of a dialect that reaches the operations in its own way, by type.
+        failed: Told of failures that are the server's own fault.
+    """
+
+    def __init__(
+        self,
+        operations: OperationTable,
+        one_way: Mapping[str, OneWay],
+        raw: Mapping[str, Raw] | None = None,
+        failed: Callable[[Participant, str, Exception], None] | None = None,
+    ) -> None:
+        self.operations = operations
+        self._served = operations.by_name
+        self._run = operations.run
+        self._one_way = dict(one_way)
+        self._raw = dict(raw or {})
+        self._failed = failed
+
+    def dispatch(self, caller: Caller, message: Message) -> None:
+        """Handle one message. Never raises: every request gets exactly one answer."""
+        entry = self._served.get(message.type)
+        if entry is None:
+            self._dispatch_other(caller, message)
+            return
+        try:
+            text, payload = envelope.split(message.data)
+            self._run(caller, message.id, entry, text, payload)
+        except RoomException as error:
+            caller.fail(message.id, error)
+        except Exception as error:  # noqa: BLE001 - a service's fault must not end the connection
+            caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
 
     def _dispatch_other(self, caller: Caller, message: Message) -> None:
         raw = self._raw.get(message.type)

@@ -20,8 +20,7 @@ from meshagent.api.wire.close_codes import CloseCode
 from meshagent.api.wire.packets import Message
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.context import RoomService
-from meshagent.server.kernel.dispatcher import Dispatcher, OneWay, Raw
-from meshagent.server.kernel.operations import Served
+from meshagent.server.kernel.dispatcher import Dispatcher, OneWay, OperationTable, Raw
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.rooms.connection import Connection, ConnectionLimits, RoomMembership
@@ -39,7 +38,7 @@ class RoomParts:
     """What a room is made of, built by the composition root.
 
     Attributes:
-        served: The operations of all services.
+        operations: The operations of all services.
         one_way: Handlers of messages without an answer.
         raw: Handlers of messages of a dialect of its own.
         started: Told when the first participant has come.
@@ -47,7 +46,7 @@ class RoomParts:
         services: All services, in the order in which a leaving participant is cleaned up (spec 3.6).
     """
 
-    served: Sequence[Served] = ()
+    operations: OperationTable = field(default_factory=lambda: OperationTable(()))
     one_way: Mapping[str, OneWay] = field(default_factory=dict)
     raw: Mapping[str, Raw] = field(default_factory=dict)
     services: Sequence[RoomService] = ()
@@ -83,7 +82,7 @@ class Room(RoomMembership):
         """Give the room its services; once, before anybody enters."""
         self._parts = parts
         one_way: dict[str, OneWay] = {names.SET_ATTRIBUTES: self._set_attributes, **parts.one_way}
-        self.dispatcher = Dispatcher(parts.served, one_way, parts.raw, self._operation_failed)
+        self.dispatcher = Dispatcher(parts.operations, one_way, parts.raw, self._operation_failed)
 
     # --- what services see (RoomContext) -------------------------------------------------------------
 

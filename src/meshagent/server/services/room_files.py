@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from meshagent.api.contracts.operation import Event
@@ -19,11 +19,12 @@ from meshagent.api.errors import (
     NotFoundError,
 )
 from meshagent.server.kernel.context import RoomContext
+from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.media_types import media_type_of
 from meshagent.server.stores.files import DEFAULT_CHUNK_BYTES, FileInfo, FileReader, FileStore, FileWriter
 from meshagent.server.stores.paths import normalize_path
 
-__all__ = ["FileWatcher", "OpenedFile", "RoomFiles"]
+__all__ = ["OpenedFile", "RoomFiles"]
 
 T = TypeVar("T")
 
@@ -31,44 +32,6 @@ MAX_READ_WHOLE_BYTES = 64 * 1024 * 1024
 """Largest file that `read_file` takes into memory."""
 
 _MAX_FORMER_FOLDERS = 10_000
-
-
-ChangeListener = Callable[[Event[FileEvent], FileEvent], None]
-"""Takes the event that the participants got: `FILE_UPDATED` or `FILE_DELETED`, and its data."""
-
-
-class FileWatcher(Protocol):
-    """Told of what happens to files, before or after as the names say: a document may live at their path."""
-
-    async def before_read(self, path: str) -> None:
-        """Somebody is about to look at the file or folder."""
-        ...
-
-    async def before_delete(self, path: str) -> None:
-        """The file, or the folder with all that is in it, is about to go."""
-        ...
-
-    async def replaced(self, path: str) -> None:
-        """Somebody wrote a file, perhaps over one that was there."""
-        ...
-
-    async def before_move(self, source: str, destination: str) -> None:
-        """The file or folder is about to get another path. Told the other way round when that failed."""
-        ...
-
-
-class _NobodyWatches(FileWatcher):
-    async def before_read(self, path: str) -> None:
-        pass
-
-    async def before_delete(self, path: str) -> None:
-        pass
-
-    async def replaced(self, path: str) -> None:
-        pass
-
-    async def before_move(self, source: str, destination: str) -> None:
-        pass
 
 
 class OpenedFile:
@@ -120,21 +83,16 @@ class RoomFiles:
         room: Whose files they are.
         files: Where they are kept.
         max_file_bytes: Largest file; one more byte is refused.
-        watcher: Told of changes; may be set later.
-
-    Attributes:
-        watcher: As given.
-        on_change: Told of each file that was created, replaced or deleted; must neither wait nor raise.
+        observers: Told of what happens to files.
     """
 
     def __init__(
-        self, room: RoomContext, files: FileStore, *, max_file_bytes: int, watcher: FileWatcher | None = None
+        self, room: RoomContext, files: FileStore, *, max_file_bytes: int, observers: FileObservers | None = None
     ) -> None:
-        self.watcher: FileWatcher = watcher or _NobodyWatches()
-        self.on_change: ChangeListener = lambda event, change: None
         self.max_file_bytes = max_file_bytes
         self._room = room
         self._files = files
+        self._observers = observers or FileObservers()
         self._unfinished: set[asyncio.Task[Any]] = set()
         self._changing: Counter[str] = Counter()
         self._saving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -150,7 +108,7 @@ class RoomFiles:
         """The file or folder at `path`, or None."""
         normal = normalize_path(path)
         if normal:
-            await self.watcher.before_read(normal)
+            await self._observers.before_read(normal)
         return await self._files.stat(normal)
 
     async def list_folder(self, path: str) -> list[FileInfo]:
@@ -168,7 +126,7 @@ class RoomFiles:
             NotFoundError: There is no file at `path`; a folder is none.
         """
         normal = normalize_path(path)
-        await self.watcher.before_read(normal)
+        await self._observers.before_read(normal)
         return OpenedFile(normal, await self._files.open_read(normal))
 
     async def read_file(self, path: str) -> bytes | None:
@@ -254,13 +212,13 @@ class RoomFiles:
         async with self._holding_off_saves(path):
             info = await self._files.publish(writer, path, overwrite=overwrite)
             try:
-                await self.watcher.replaced(path)
+                await self._observers.replaced(path)
             finally:
                 self._announce_file(FILE_UPDATED, path, participant_id)
         return info
 
     async def publish_document(self, path: str, state: bytes, *, participant_id: str | None) -> None:
-        """Write a document's state as the file at its path and announce it; the watcher is not told.
+        """Write a document's state as the file at its path and announce it; watchers are not told.
 
         Raises:
             ConflictError: The path is being replaced, deleted or moved; or it is a folder.
@@ -337,7 +295,7 @@ class RoomFiles:
             self._remember_folder(path)
             return
         async with self._holding_off_saves(path):
-            await self.watcher.before_delete(path)
+            await self._observers.before_delete(path)
             deleted = await self._files.delete(path, recursive=recursive)
         if info.is_folder:
             self._remember_folder(path)
@@ -350,15 +308,15 @@ class RoomFiles:
         replaces = await self._check_move(source, destination, overwrite)
         if source == destination:
             return
-        await self.watcher.before_read(source)
+        await self._observers.before_read(source)
         async with self._holding_off_saves(source, destination):
             if replaces:
-                await self.watcher.before_delete(destination)
+                await self._observers.before_delete(destination)
             try:
-                await self.watcher.before_move(source, destination)
+                await self._observers.before_move(source, destination)
                 await self._files.move(source, destination, overwrite=overwrite)
             except BaseException:
-                await self.watcher.before_move(destination, source)
+                await self._observers.before_move(destination, source)
                 raise
         event = FileMovedEvent(source_path=source, destination_path=destination, participant_id=participant_id)
         self._room.publish(FILE_MOVED, event)
@@ -398,7 +356,7 @@ class RoomFiles:
     def _announce_file(self, event: Event[FileEvent], path: str, participant_id: str | None) -> None:
         change = FileEvent(path=path, participant_id=participant_id)
         self._room.publish(event, change)
-        self.on_change(event, change)
+        self._observers.changed(event, change)
 
     def _remember_folder(self, path: str) -> None:
         self._former_folders[path] = None

@@ -16,11 +16,12 @@ from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import Grant, Served, StreamedFile, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.room_files import FileWatcher, OpenedFile, RoomFiles
+from meshagent.server.services.file_observers import FileObservers
+from meshagent.server.services.room_files import OpenedFile, RoomFiles
 from meshagent.server.stores.files import FileInfo, FileStore, FileWriter
 from meshagent.server.stores.paths import normalize_path
 
-__all__ = ["FileWatcher", "OpenedFile", "SignUrl", "StorageService"]
+__all__ = ["OpenedFile", "SignUrl", "StorageService"]
 
 SignUrl = Callable[[str, bool], str]
 """Makes a URL for a path; the flag asks for an answer that a browser saves."""
@@ -86,7 +87,7 @@ class StorageService(RoomFiles):
         sign_url: Makes download URLs.
         max_file_bytes: Largest file.
         max_open_handles: Files that one connection may have open, large downloads included.
-        watcher: Told of changes; may be set later.
+        observers: Told of what happens to files.
     """
 
     def __init__(
@@ -97,9 +98,9 @@ class StorageService(RoomFiles):
         sign_url: SignUrl,
         max_file_bytes: int = 5 * 1024**3,
         max_open_handles: int = 256,
-        watcher: FileWatcher | None = None,
+        observers: FileObservers | None = None,
     ) -> None:
-        super().__init__(room, files, max_file_bytes=max_file_bytes, watcher=watcher)
+        super().__init__(room, files, max_file_bytes=max_file_bytes, observers=observers)
         self._sign_url = sign_url
         self._max_open_handles = max_open_handles
         self._holdings: dict[str, _Holdings] = {}

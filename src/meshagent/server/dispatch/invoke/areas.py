@@ -22,8 +22,8 @@ from meshagent.server.dispatch.invoke.files import DownloadWork, UploadWork
 from meshagent.server.dispatch.invoke.logs import LogWork
 from meshagent.server.dispatch.invoke.message_streams import MessageStreams
 from meshagent.server.dispatch.invoke.tools import Adapted, DirectTool, UnaryTool, WorkTool, attachment_of, text_of
+from meshagent.server.kernel.room_log import RoomLog
 from meshagent.server.services.dataset.service import DatasetService
-from meshagent.server.services.developer import DeveloperService
 from meshagent.server.services.documents.service import DocumentService
 from meshagent.server.services.sql.service import SqlService
 from meshagent.server.services.storage import StorageService
@@ -51,7 +51,7 @@ def areas(
     *,
     storage: StorageService,
     documents: DocumentService,
-    developer: DeveloperService,
+    log: RoomLog,
     messages: MessageStreams,
     dataset: DatasetService,
     sql: SqlService,
@@ -92,7 +92,7 @@ def areas(
         "developer": {
             "log": UnaryTool(developer_api.LOG),
             **{level: UnaryTool(developer_api.LOG, _level(level)) for level in ("info", "warning", "error")},
-            "logs": WorkTool(LogWork(developer), "developer"),
+            "logs": WorkTool(LogWork(log), "developer"),
         },
         "dataset": dataset_area(dataset, sql),
         "database": database_area(),

@@ -37,7 +37,7 @@ from meshagent.server.dispatch.invoke.output import CallerOutput
 from meshagent.server.dispatch.invoke.streams import OpenCall
 from meshagent.server.dispatch.invoke.tools import AreaTool, StreamTool
 from meshagent.server.kernel.context import RoomContext
-from meshagent.server.kernel.dispatcher import Caller, Dispatcher, OneWay, Raw
+from meshagent.server.kernel.dispatcher import Caller, OneWay, OperationTable, Raw
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.pending_calls import Chunk, HostLink, ToolCall
 from meshagent.server.services.agents.service import AgentsService
@@ -77,7 +77,7 @@ class InvokeDialect:
         agents: Hosted toolkits.
         areas: The room's own parts, by toolkit name.
         host: How calls reach hosts that register by `room.register_toolkit`.
-        dispatcher: Runs operations; asked for when a message comes, since it is made of this, too.
+        operations: Runs the operations behind the areas' tools.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class InvokeDialect:
         agents: AgentsService,
         areas: Mapping[str, Area],
         host: HostLink,
-        dispatcher: Callable[[], Dispatcher],
+        operations: OperationTable,
     ) -> None:
         self._room = room
         self._agents = agents
         self._areas = areas
         self._host = host
-        self._dispatcher = dispatcher
+        self._operations = operations
         self._calls: dict[tuple[str, str], OpenCall] = {}
 
     def raw(self) -> dict[str, Raw]:
@@ -134,10 +134,10 @@ class InvokeDialect:
             self._register(caller.participant, request, output, lambda: stream.open(caller, output, self._room.spawn))
             return
         operation, arguments, data = tool.unary(content, payload)
-        entry = self._dispatcher().find(operation)
+        entry = self._operations.find(operation)
         if entry is None:
             raise UnavailableError(f"{operation} is not part of this server")
-        self._dispatcher().call(caller, message_id, entry, arguments, data)
+        self._operations.run(caller, message_id, entry, arguments, data)
 
     def _check_grant(self, caller: Caller, stream: StreamTool) -> None:
         scope = caller.participant.scope

@@ -7,14 +7,14 @@ from meshagent.api.contracts.developer import LogEntry
 from meshagent.server.dispatch.invoke.messages import binary_chunk
 from meshagent.server.dispatch.invoke.streams import Inbox, Output
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.developer import DeveloperService
+from meshagent.server.kernel.room_log import RoomLog
 
 
 class LogWork:
     """Serves `developer.logs` until the client closes."""
 
-    def __init__(self, developer: DeveloperService) -> None:
-        self._developer = developer
+    def __init__(self, log: RoomLog) -> None:
+        self._log = log
 
     async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
         caller.scope.require_developer_logs()
@@ -22,6 +22,6 @@ class LogWork:
         def show(entry: LogEntry) -> None:
             output.send(binary_chunk({"type": entry.type}, jsontext.dumps(entry.data)))
 
-        with self._developer.following(show):
+        with self._log.following(show):
             while not (await items.next()).is_close:
                 pass

@@ -18,6 +18,7 @@ from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.dispatcher import OneWay
 from meshagent.server.kernel.operations import Served, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.agents.builtin_agents import AgentsToolkit
 from meshagent.server.services.agents.pending_calls import FutureLink, HostLink, PendingAsks
 from meshagent.server.services.agents.ports import BuiltInToolkit, CallRouter
 from meshagent.server.services.agents.registry import (
@@ -39,7 +40,8 @@ class AgentsService:
     Args:
         room: Whose agents they are.
         call_router: Answers `agent.call`.
-        built_in: Toolkits of the room itself, by name; a participant's toolkit of that name comes first.
+        built_in: Toolkits of the room itself, by name, besides `agents`, which this service adds. A participant's
+            toolkit of that name comes first.
         flat_host: How calls reach hosts that register by `agent.register_toolkit`.
     """
 
@@ -48,8 +50,8 @@ class AgentsService:
     ) -> None:
         self._room = room
         self._call_router = call_router
-        self._built_in = built_in
         self._registry = Registry()
+        self._built_in: Mapping[str, BuiltInToolkit] = {**built_in, "agents": AgentsToolkit(self._registry, self.ask)}
         self._flat_host = flat_host
         self.calls = ToolCalls(room)
         self._asks: PendingAsks[api.AskResult] = PendingAsks()
