@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from meshagent.api import errors
-from meshagent.api.contracts.dataset import Place
+from meshagent.api.contracts.dataset import DatasetRef
 from meshagent.api.room.reconnect import RECONNECT_CLOSE_CODES
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.server.config import ServerConfig
@@ -23,7 +23,7 @@ from tests.support.docs import section, table_rows, text_of
 
 PROTOCOL = text_of("reference/protocol.md")
 NO_GRANT = "\N{EN DASH}"
-PLACE = {f"`{field.encode_name}`" for field in msgspec.structs.fields(Place)}
+PLACE = {f"`{field.encode_name}`" for field in msgspec.structs.fields(DatasetRef)}
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
 from meshagent.server.kernel.participant import Outbox, Participant
-from meshagent.server.services.database.service import DatabaseService
+from meshagent.server.services.database import DatabaseService
 from meshagent.server.stores.disk import Disk
 from meshagent.server.stores.health import HealthMonitor
-from meshagent.server.stores.tables.settings import Upkeep
+from meshagent.server.stores.tables.settings import MaintenanceSettings
 from meshagent.server.stores.tables.table_engine import TableEngine
 
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
@@ -62,14 +62,14 @@ async def open_database(
     *,
     disk: Disk | None = None,
     health: HealthMonitor | None = None,
-    upkeep: Upkeep | None = None,
+    maintenance: MaintenanceSettings | None = None,
     **limits: Any,
 ) -> AsyncIterator[RoomDatabase]:
     """The database of one room below `folder`, closed at the end. Without a `disk` nothing is synced."""
     from meshagent.server.stores.tables.settings import DatabaseLimits
 
     engine = TableEngine(
-        folder, durability="process", disk=disk, health=health, upkeep=upkeep, limits=DatabaseLimits(**limits)
+        folder, durability="process", disk=disk, health=health, maintenance=maintenance, limits=DatabaseLimits(**limits)
     )
     service = DatabaseService(engine, engine.folder("project", "room"))
     try:

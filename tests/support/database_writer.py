@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from meshagent.api.contracts import database as api
-from meshagent.server.stores.tables.settings import Upkeep
+from meshagent.server.stores.tables.settings import MaintenanceSettings
 from tests.support.database import open_database
 
 
 async def write(folder: Path) -> None:
     numbers = itertools.count()
-    async with open_database(folder, upkeep=Upkeep(every=20)) as database:
+    async with open_database(folder, maintenance=MaintenanceSettings(after_writes=20)) as database:
         await database.ask(api.CREATE_TABLE, name="t", schema={"id": {"type": "int"}, "text": {"type": "text"}})
 
         async def insert() -> None:

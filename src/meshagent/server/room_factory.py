@@ -22,10 +22,10 @@ from meshagent.server.kernel.url_signing import UrlSigner
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomParts
 from meshagent.server.services.agents.service import AgentsService
-from meshagent.server.services.database.service import DatabaseService
+from meshagent.server.services.database import DatabaseService
 from meshagent.server.services.dataset.service import DatasetService
 from meshagent.server.services.developer import DeveloperService
-from meshagent.server.services.documents.service import DocumentService
+from meshagent.server.services.documents.service import DocumentsService
 from meshagent.server.services.external_services import ExternalServicesService
 from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.livekit import LivekitServer, LivekitService
@@ -46,7 +46,7 @@ class RoomServices:
 
     messaging: MessagingService
     storage: StorageService
-    documents: DocumentService
+    documents: DocumentsService
     queues: QueuesService
     agents: AgentsService
     database: DatabaseService
@@ -151,7 +151,7 @@ class RoomFactory:
         )
         part = self._integrations.for_room(room, storage, lambda path: self._download_url(key, path, False))
         observers.listen(part.file_changed)
-        documents = DocumentService(room, self._stores.documents, storage, max_bytes=limits.max_document_bytes)
+        documents = DocumentsService(room, self._stores.documents, storage, max_bytes=limits.max_document_bytes)
         observers.watch(documents)
         flat_documents = FlatDocuments(documents)
         agents = AgentsService(room, part.call_router, part.toolkits, FlatHostLink(room))

@@ -20,7 +20,7 @@ from meshagent.api.errors import (
     LimitExceededError,
     NotFoundError,
 )
-from meshagent.server.services.database.service import DatabaseService
+from meshagent.server.services.database import DatabaseService
 from meshagent.server.stores.tables.table_engine import TableEngine
 from tests.support.database import RoomDatabase, open_database
 
@@ -576,7 +576,7 @@ async def test_deleting_a_room(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_importing_the_service_loads_no_engine() -> None:
     program = (
-        "import sys, meshagent.server.services.database.service\n"
+        "import sys, meshagent.server.services.database\n"
         "assert not {'lancedb', 'pyarrow', 'numpy'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,7 +9,7 @@ import pytest
 
 from meshagent.api.errors import LimitExceededError, NotFoundError
 from meshagent.server.services.documents.ports import Update
-from meshagent.server.services.documents.service import DocumentService, DocumentSession
+from meshagent.server.services.documents.service import DocumentSession, DocumentsService
 from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.memory_documents import MemoryDocumentLog
 from tests.support.documents import Copy
@@ -70,7 +70,7 @@ class Scene:
         self.room = FakeRoom()
         self.log = FailingLog()
         self.files = Files()
-        self.service = DocumentService(self.room, self.log, self.files, max_bytes=max_bytes, save_delay=0.0)
+        self.service = DocumentsService(self.room, self.log, self.files, max_bytes=max_bytes, save_delay=0.0)
 
     async def watch(self, path: str = PATH) -> tuple[DocumentSession, Watcher, Copy]:
         watcher = Watcher()

@@ -240,7 +240,7 @@ class TestHandles:
         await storage.open("b.txt", by=storage.bob)
         await storage.start_write(handle, b"x")
         storage.room.leave(storage.alice, storage.service)
-        await storage.service.finish()
+        await storage.service.wait_for_changes()
         assert await storage.get("a.txt") is None
         assert storage.room.events == []
         assert len(storage.files.unended) == 1  # bob's
@@ -255,7 +255,7 @@ class TestHandles:
         closing.cancel()
         storage.room.leave(storage.alice, storage.service)
         storage.files.gate.set()
-        await storage.service.finish()
+        await storage.service.wait_for_changes()
         assert await storage.get("a.txt") == b""
         assert [event.message_type for event in storage.room.events] == ["storage.file.updated"]
 

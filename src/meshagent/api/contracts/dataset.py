@@ -14,7 +14,7 @@ from meshagent.api.contracts.database import CreateMode, ListTablesResult
 from meshagent.api.contracts.operation import Empty, Operation
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetRef(msgspec.Struct, frozen=True, kw_only=True):
     """Where tables are."""
 
     namespace: list[str] | None = None
@@ -22,7 +22,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     version: int | str | None = None
 
 
-class TablePlace(Place, frozen=True, kw_only=True):
+class TableRef(DatasetRef, frozen=True, kw_only=True):
     table: str
 
 
@@ -31,7 +31,7 @@ class KeyValue(msgspec.Struct, frozen=True, kw_only=True):
     value: str
 
 
-class CreateTableStart(Place, frozen=True, kw_only=True):
+class CreateTableStart(DatasetRef, frozen=True, kw_only=True):
     """Begins an upload of a new table; its data is the schema, or nothing where the rows tell it."""
 
     name: str
@@ -39,18 +39,18 @@ class CreateTableStart(Place, frozen=True, kw_only=True):
     metadata: list[KeyValue] | None = None
 
 
-class MergeStart(TablePlace, frozen=True, kw_only=True):
+class MergeStart(TableRef, frozen=True, kw_only=True):
     """Begins an upload of rows that update those with the same value in `on`, or are inserted."""
 
     on: str | list[str]
 
 
-class DropTableRequest(Place, frozen=True, kw_only=True):
+class DropTableRequest(DatasetRef, frozen=True, kw_only=True):
     name: str
     ignore_missing: bool = False
 
 
-class RenameTableRequest(Place, frozen=True, kw_only=True):
+class RenameTableRequest(DatasetRef, frozen=True, kw_only=True):
     name: str
     new_name: str
 
@@ -62,13 +62,13 @@ class NewColumn(msgspec.Struct, frozen=True, kw_only=True):
     value_sql: str
 
 
-class AddColumnsRequest(TablePlace, frozen=True, kw_only=True):
+class AddColumnsRequest(TableRef, frozen=True, kw_only=True):
     """Columns by expression; or, with an Arrow schema as the data, empty columns of those types."""
 
     columns: list[NewColumn] = msgspec.field(default_factory=list)
 
 
-class DropColumnsRequest(TablePlace, frozen=True, kw_only=True):
+class DropColumnsRequest(TableRef, frozen=True, kw_only=True):
     columns: list[str]
 
 
@@ -79,16 +79,16 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     value_json: str
 
 
-class UpdateRequest(TablePlace, frozen=True, kw_only=True):
+class UpdateRequest(TableRef, frozen=True, kw_only=True):
     where: str
     values: list[Assignment]
 
 
-class DeleteRequest(TablePlace, frozen=True, kw_only=True):
+class DeleteRequest(TableRef, frozen=True, kw_only=True):
     where: str
 
 
-class SearchRequest(TablePlace, frozen=True, kw_only=True):
+class SearchRequest(TableRef, frozen=True, kw_only=True):
     """As `database.SearchRequest`; `text_columns` narrows a search for text to some of the indexed columns."""
 
     text: str | None = None
@@ -104,13 +104,13 @@ class CountResult(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
-class CreateIndexRequest(TablePlace, frozen=True, kw_only=True):
+class CreateIndexRequest(TableRef, frozen=True, kw_only=True):
     """`config` has a `column`, an `index_type` and what tunes an index of that type."""
 
     config: dict[str, Any]
 
 
-class DropIndexRequest(TablePlace, frozen=True, kw_only=True):
+class DropIndexRequest(TableRef, frozen=True, kw_only=True):
     name: str
 
 
@@ -133,7 +133,7 @@ class ListIndexesResult(msgspec.Struct, frozen=True, kw_only=True):
     indexes: list[IndexDescription]
 
 
-class OptimizeRequest(TablePlace, frozen=True, kw_only=True):
+class OptimizeRequest(TableRef, frozen=True, kw_only=True):
     """`config` is accepted and not needed: the room knows how to tidy up."""
 
     config: Any = None
@@ -145,14 +145,14 @@ class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
     cleanup: dict[str, int]
 
 
-class SqlTable(Place, frozen=True, kw_only=True):
+class SqlTable(DatasetRef, frozen=True, kw_only=True):
     """A table that a query may name, by its alias if it has one."""
 
     name: str
     alias: str | None = None
 
 
-class SqlRequest(Place, frozen=True, kw_only=True):
+class SqlRequest(DatasetRef, frozen=True, kw_only=True):
     """SQL text over tables; the data is an Arrow table whose only row has the parameters, or nothing."""
 
     query: str
@@ -177,8 +177,8 @@ class CancelResult(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
-LIST_TABLES = Operation("dataset.list_tables", Place, ListTablesResult)
-INSPECT = Operation("dataset.inspect", TablePlace, BinaryBody)
+LIST_TABLES = Operation("dataset.list_tables", DatasetRef, ListTablesResult)
+INSPECT = Operation("dataset.inspect", TableRef, BinaryBody)
 DROP_TABLE = Operation("dataset.drop_table", DropTableRequest, Empty)
 RENAME_TABLE = Operation("dataset.rename_table", RenameTableRequest, Empty)
 ADD_COLUMNS = Operation("dataset.add_columns", AddColumnsRequest, Empty)
@@ -188,7 +188,7 @@ DELETE = Operation("dataset.delete", DeleteRequest, Empty)
 COUNT = Operation("dataset.count", SearchRequest, CountResult)
 CREATE_INDEX = Operation("dataset.create_index", CreateIndexRequest, Empty)
 DROP_INDEX = Operation("dataset.drop_index", DropIndexRequest, Empty)
-LIST_INDEXES = Operation("dataset.list_indexes", TablePlace, ListIndexesResult)
+LIST_INDEXES = Operation("dataset.list_indexes", TableRef, ListIndexesResult)
 OPTIMIZE = Operation("dataset.optimize", OptimizeRequest, OptimizeResult)
 OPEN_SQL_QUERY = Operation("dataset.open_sql_query", SqlRequest, BinaryBody)
 EXECUTE_SQL = Operation("dataset.execute_sql", SqlRequest, BinaryBody)

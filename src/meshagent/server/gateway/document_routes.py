@@ -18,7 +18,7 @@ from aiohttp import web
 from meshagent.api import jsontext
 from meshagent.api.errors import ConflictError, InvalidRequestError
 from meshagent.server.gateway.room_gateway import RoomGateway
-from meshagent.server.services.documents.service import DocumentService
+from meshagent.server.services.documents.service import DocumentsService
 
 MAX_PATCH_BYTES = 8 * 1024 * 1024
 
@@ -52,7 +52,7 @@ class DocumentRoutes:
         return _json(content)
 
 
-async def _patched(documents: DocumentService, path: str, change: Any, content_type: str) -> dict[str, Any]:
+async def _patched(documents: DocumentsService, path: str, change: Any, content_type: str) -> dict[str, Any]:
     async with documents.using(path):  # so that reading and writing see the same document
         if isinstance(change, list):
             current = await documents.describe(path, include_ids=True)

@@ -23,22 +23,22 @@ MAX_NAME_LENGTH = 255
 _Waiter = tuple[Participant, "asyncio.Future[PackedContent | Empty]"]
 
 
-_Act = Callable[["_OpenQueue"], Awaitable[Any]]
-_Held = tuple[bool, _Act, "asyncio.Future[Any]"]
+_Action = Callable[["_OpenQueue"], Awaitable[Any]]
+_DeferredCall = tuple[bool, _Action, "asyncio.Future[Any]"]
 """A call that waits for its queue to open: whether it may make the queue, what it does, and its answer."""
 
 
 class _OpenQueue:
-    """A queue whose front is in memory."""
+    """A queue whose head is in memory."""
 
-    __slots__ = ("appending", "front", "name", "queue_id", "refilling", "stored", "waiters")
+    __slots__ = ("appending", "head", "name", "queue_id", "refilling", "stored", "waiters")
 
     def __init__(self, name: str, stored: StoredQueue) -> None:
         self.name = name
         self.queue_id = stored.queue_id
-        self.front: deque[StoredMessage] = deque(stored.head)
+        self.head: deque[StoredMessage] = deque(stored.head)
         self.stored = stored.size
-        """Messages in the store that nobody was promised, those of `front` included."""
+        """Messages in the store that nobody was promised, those of `head` included."""
         self.appending = 0
         """Messages on their way to the disk."""
         self.refilling = False
@@ -53,9 +53,9 @@ class _OpenQueue:
         return None
 
     @property
-    def holds_all(self) -> bool:
-        """Whether `front` is all there is in the store."""
-        return len(self.front) == self.stored
+    def head_is_complete(self) -> bool:
+        """Whether `head` is all there is in the store."""
+        return len(self.head) == self.stored
 
 
 class QueuesService:
@@ -63,7 +63,7 @@ class QueuesService:
 
     A sender is answered when its message is on disk, or is on its way to a receiver that was waiting for it.
     A receiver gets a message when its removal is on disk: a message never goes to two receivers, and one that
-    could not be handed over goes back to the front. `size` counts what nobody was promised.
+    could not be handed over goes back to the head. `size` counts what nobody was promised.
 
     Args:
         room: Whose queues they are.
@@ -78,7 +78,7 @@ class QueuesService:
         self._max_messages = max_messages
         self._queues: dict[str, _OpenQueue] = {}
         self._opening: dict[str, asyncio.Task[_OpenQueue | None]] = {}
-        self._backlogs: dict[str, deque[_Held]] = {}
+        self._deferred: dict[str, deque[_DeferredCall]] = {}
         self._closed = False
 
     def operations(self) -> list[Served]:
@@ -130,7 +130,7 @@ class QueuesService:
     async def drain(self, caller: Participant, request: api.QueueRequest) -> Empty:
         """Remove all messages; receivers go on waiting."""
         queue = await self._opened(request.name, create=False)
-        queue.front.clear()
+        queue.head.clear()
         queue.stored = 0
         await self._store.drain(queue.queue_id)
         return EMPTY
@@ -158,35 +158,35 @@ class QueuesService:
 
     # --- opening -------------------------------------------------------------------------------------
 
-    def _in_order(self, name: str, create: bool, act: _Act) -> Awaitable[Any]:
-        """Run `act` on the queue, in the order of the calls: at once if it is open, else when it is."""
+    def _in_order(self, name: str, create: bool, action: _Action) -> Awaitable[Any]:
+        """Run `action` on the queue, in the order of the calls: at once if it is open, else when it is."""
         queue = self._queues.get(name)
-        backlog = self._backlogs.get(name)
-        if queue is not None and backlog is None:
-            return act(queue)
+        deferred = self._deferred.get(name)
+        if queue is not None and deferred is None:
+            return action(queue)
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if backlog is None:
-            backlog = self._backlogs[name] = deque()
-            self._room.spawn(self._open_for(name, backlog), name=f"open the queue {name}")
-        backlog.append((create, act, result))
+        if deferred is None:
+            deferred = self._deferred[name] = deque()
+            self._room.spawn(self._open_for(name, deferred), name=f"open the queue {name}")
+        deferred.append((create, action, result))
         return result
 
-    async def _open_for(self, name: str, backlog: deque[_Held]) -> None:
+    async def _open_for(self, name: str, deferred: deque[_DeferredCall]) -> None:
         """Open a queue for those who came first, and serve all of them without anybody coming in between."""
         try:
-            while backlog:
+            while deferred:
                 try:
-                    queue = await self._opened(name, create=backlog[0][0])
+                    queue = await self._opened(name, create=deferred[0][0])
                 except RoomException as error:
-                    _fail(backlog.popleft()[2], error)
+                    _fail(deferred.popleft()[2], error)
                     continue
-                while backlog:
-                    _, act, result = backlog.popleft()
+                while deferred:
+                    _, action, result = deferred.popleft()
                     if not result.done():
-                        _follow(result, act, queue)
+                        _run_deferred(result, action, queue)
         finally:
-            del self._backlogs[name]
-            for _, _, result in backlog:
+            del self._deferred[name]
+            for _, _, result in deferred:
                 _fail(result, InvalidStateError("the room has ended"))
 
     async def _opened(self, name: str, *, create: bool) -> _OpenQueue:
@@ -236,8 +236,8 @@ class QueuesService:
                 if not answer.done():
                     answer.set_exception(error)
                 return
-            if queue.holds_all and len(queue.front) < DEFAULT_WINDOW:
-                queue.front.append(StoredMessage(done.result(), message))
+            if queue.head_is_complete and len(queue.head) < DEFAULT_WINDOW:
+                queue.head.append(StoredMessage(done.result(), message))
             queue.stored += 1
             if not answer.done():
                 answer.set_result(EMPTY)
@@ -274,13 +274,13 @@ class QueuesService:
 
     def _serve_waiters(self, queue: _OpenQueue) -> None:
         while queue.stored and queue.waiters:
-            if not queue.front:
+            if not queue.head:
                 self._refill(queue)
                 return
             waiter = queue.next_waiter()
             if waiter is None:
                 return
-            message = queue.front.popleft()
+            message = queue.head.popleft()
             queue.stored -= 1
             self._room.spawn(self._take(queue, waiter, message), name=f"receive from {queue.name}")
 
@@ -289,7 +289,7 @@ class QueuesService:
         try:
             removed = await self._store.remove(queue.queue_id, [message.message_id])
         except RoomException as error:
-            queue.front.appendleft(message)
+            queue.head.appendleft(message)
             queue.stored += 1
             if not future.done():
                 future.set_exception(error)
@@ -310,14 +310,14 @@ class QueuesService:
             await self._store.restore(queue.queue_id, message)
         except NotFoundError:
             return  # the queue was closed meanwhile
-        if not queue.front or message.message_id < queue.front[0].message_id:
-            queue.front.appendleft(message)
+        if not queue.head or message.message_id < queue.head[0].message_id:
+            queue.head.appendleft(message)
         else:
             position = next(
-                (index for index, held in enumerate(queue.front) if held.message_id > message.message_id),
-                len(queue.front),
+                (index for index, held in enumerate(queue.head) if held.message_id > message.message_id),
+                len(queue.head),
             )
-            queue.front.insert(position, message)
+            queue.head.insert(position, message)
         queue.stored += 1
         self._serve_waiters(queue)
 
@@ -329,7 +329,7 @@ class QueuesService:
     async def _load_more(self, queue: _OpenQueue) -> None:
         try:
             loaded = await self._store.load(queue.queue_id)
-            queue.front.extend(loaded)
+            queue.head.extend(loaded)
             if not loaded:
                 queue.stored = 0
         finally:
@@ -350,10 +350,10 @@ def _content(message: bytes) -> PackedContent:
     return PackedContent(len(header).to_bytes(8, "big") + header)
 
 
-def _follow(result: asyncio.Future[Any], act: _Act, queue: _OpenQueue) -> None:
+def _run_deferred(result: asyncio.Future[Any], action: _Action, queue: _OpenQueue) -> None:
     """Begin a held call, and let its answer become `result`; who no longer waits for it takes nothing."""
     try:
-        acting = asyncio.ensure_future(act(queue))
+        acting = asyncio.ensure_future(action(queue))
     except RoomException as error:
         _fail(result, error)
         return

@@ -182,9 +182,9 @@ class RoomFiles:
                 async for piece in content:
                     await writer.write(piece)
         except BaseException:
-            await self.run_to_end(self._files.discard(writer))
+            await self.run_shielded(self._files.discard(writer))
             raise
-        return await self.run_to_end(self.publish(writer, normal, overwrite=overwrite, participant_id=participant_id))
+        return await self.run_shielded(self.publish(writer, normal, overwrite=overwrite, participant_id=participant_id))
 
     async def check_target(self, path: str, *, overwrite: bool) -> str:
         """The one spelling of a path that can be written to; errors as in `write_file`.
@@ -208,7 +208,7 @@ class RoomFiles:
         await self._files.discard(writer)
 
     async def publish(self, writer: FileWriter, path: str, *, overwrite: bool, participant_id: str | None) -> FileInfo:
-        """Make the written content the file at `path`, durably, and announce it. Run it with `run_to_end`."""
+        """Make the written content the file at `path`, durably, and announce it. Run it with `run_shielded`."""
         async with self._holding_off_saves(path):
             info = await self._files.publish(writer, path, overwrite=overwrite)
             try:
@@ -224,7 +224,7 @@ class RoomFiles:
             ConflictError: The path is being replaced, deleted or moved; or it is a folder.
             StoreFailedError: The disk refused.
         """
-        await self.run_to_end(self._publish_document(normalize_path(path), state, participant_id))
+        await self.run_shielded(self._publish_document(normalize_path(path), state, participant_id))
 
     # --- deleting and moving -------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class RoomFiles:
             ConflictError: The folder is not empty, and `recursive` is false.
             InvalidRequestError: `path` is the root.
         """
-        await self.run_to_end(self._delete(_below_root(path), recursive, participant_id))
+        await self.run_shielded(self._delete(_below_root(path), recursive, participant_id))
 
     async def move(
         self, source: str, destination: str, *, overwrite: bool = False, participant_id: str | None = None
@@ -252,16 +252,16 @@ class RoomFiles:
             ConflictError: A folder would be replaced or moved into itself, or a part of the path is a file.
             InvalidRequestError: One of the paths is the root.
         """
-        await self.run_to_end(self._move(_below_root(source), _below_root(destination), overwrite, participant_id))
+        await self.run_shielded(self._move(_below_root(source), _below_root(destination), overwrite, participant_id))
 
-    def run_to_end(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Start `work` now; cancelling who waits for it does not cancel it, and `finish` waits for it."""
+    def run_shielded(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Start `work` now; cancelling who waits for it does not cancel it, and `wait_for_changes` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._unfinished.add(task)
         task.add_done_callback(self._unfinished.discard)
         return asyncio.shield(task)
 
-    async def finish(self) -> None:
+    async def wait_for_changes(self) -> None:
         """Wait for all changes that have begun."""
         while self._unfinished:
             await asyncio.gather(*self._unfinished, return_exceptions=True)

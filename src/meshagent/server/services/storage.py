@@ -61,7 +61,7 @@ class _Upload:
                 raise InvalidStateError("a write to the file failed, so nothing was stored")
 
 
-class _Holdings:
+class _OpenFiles:
     """What one connection has open."""
 
     __slots__ = ("downloads", "uploads")
@@ -103,7 +103,7 @@ class StorageService(RoomFiles):
         super().__init__(room, files, max_file_bytes=max_file_bytes, observers=observers)
         self._sign_url = sign_url
         self._max_open_handles = max_open_handles
-        self._holdings: dict[str, _Holdings] = {}
+        self._open_files: dict[str, _OpenFiles] = {}
         self._handles = itertools.count(1)
 
     def operations(self) -> list[Served]:
@@ -121,16 +121,16 @@ class StorageService(RoomFiles):
         ]
 
     def left(self, participant: Participant) -> None:
-        holdings = self._holdings.pop(participant.id, None)
-        if holdings is not None:
-            self.run_to_end(self._release(holdings))
+        open_files = self._open_files.pop(participant.id, None)
+        if open_files is not None:
+            self.run_shielded(self._release(open_files))
 
     async def close(self) -> None:
         """Discard what is open and wait for changes that have begun; documents may still be saved afterwards."""
-        for holdings in self._holdings.values():
-            self.run_to_end(self._release(holdings))
-        self._holdings.clear()
-        await self.finish()
+        for open_files in self._open_files.values():
+            self.run_shielded(self._release(open_files))
+        self._open_files.clear()
+        await self.wait_for_changes()
 
     async def require_below(self, scope: ApiScope, path: str, *actions: StorageAction) -> None:
         """Check that a token allows `actions` on everything in a folder, where rules may differ further down.
@@ -174,12 +174,12 @@ class StorageService(RoomFiles):
             async with file:
                 return FileBody(data=await file.read(), name=file.name, mime_type=file.media_type)
         try:
-            holdings = self._room_for_one_more(caller)
+            open_files = self._open_files_below_limit(caller)
         except BaseException:
             await file.close()
             raise
-        holdings.downloads.add(file)
-        return StreamedFile(file.name, file.media_type, file.size, _chunks_then_close(file, holdings))
+        open_files.downloads.add(file)
+        return StreamedFile(file.name, file.media_type, file.size, _chunks_then_close(file, open_files))
 
     async def _download_url(self, caller: Participant, request: api.DownloadUrlRequest) -> api.UrlResult:
         info = await self._files.stat(request.path)
@@ -193,7 +193,7 @@ class StorageService(RoomFiles):
         path = await self.check_target(request.path, overwrite=request.overwrite)
         writer = await self.start_write()
         handle = next(self._handles)
-        self._room_for_one_more(caller).uploads[handle] = _Upload(path, request.overwrite, writer)
+        self._open_files_below_limit(caller).uploads[handle] = _Upload(path, request.overwrite, writer)
         return api.HandleResult(handle=handle)
 
     def _write(self, caller: Participant, request: api.HandleRequest, payload: bytes) -> Awaitable[Empty]:
@@ -209,8 +209,8 @@ class StorageService(RoomFiles):
         if upload is None:
             raise _no_handle(request.handle)
         if request.discard:
-            return self.run_to_end(self._discard(upload))
-        return self.run_to_end(self._finish_upload(upload, caller.id))
+            return self.run_shielded(self._discard(upload))
+        return self.run_shielded(self._finish_upload(upload, caller.id))
 
     async def _discard(self, upload: _Upload) -> Empty:
         await self._files.discard(upload.writer)
@@ -246,25 +246,25 @@ class StorageService(RoomFiles):
     # --- what a connection has open ------------------------------------------------------------------
 
     def _uploads(self, caller: Participant) -> dict[int, _Upload]:
-        holdings = self._holdings.get(caller.id)
-        return {} if holdings is None else holdings.uploads
+        open_files = self._open_files.get(caller.id)
+        return {} if open_files is None else open_files.uploads
 
-    def _room_for_one_more(self, caller: Participant) -> _Holdings:
+    def _open_files_below_limit(self, caller: Participant) -> _OpenFiles:
         if caller.id not in self._room.participants:
             raise InvalidStateError("the connection has ended")  # nobody would release the file
-        holdings = self._holdings.get(caller.id)
-        if holdings is None:
-            holdings = self._holdings[caller.id] = _Holdings()
-        if holdings.size >= self._max_open_handles:
+        open_files = self._open_files.get(caller.id)
+        if open_files is None:
+            open_files = self._open_files[caller.id] = _OpenFiles()
+        if open_files.size >= self._max_open_handles:
             raise LimitExceededError(
                 f"{self._max_open_handles} files are open on this connection already", limit=self._max_open_handles
             )
-        return holdings
+        return open_files
 
-    async def _release(self, holdings: _Holdings) -> None:
-        for upload in holdings.uploads.values():
+    async def _release(self, open_files: _OpenFiles) -> None:
+        for upload in open_files.uploads.values():
             await self._files.discard(upload.writer)
-        for download in list(holdings.downloads):
+        for download in list(open_files.downloads):
             await download.close()
 
 
@@ -279,12 +279,12 @@ def entry_fields(info: FileInfo) -> dict[str, Any]:
     }
 
 
-async def _chunks_then_close(file: OpenedFile, holdings: _Holdings) -> AsyncIterator[bytes]:
+async def _chunks_then_close(file: OpenedFile, open_files: _OpenFiles) -> AsyncIterator[bytes]:
     try:
         async for chunk in file.chunks():
             yield chunk
     finally:
-        holdings.downloads.discard(file)
+        open_files.downloads.discard(file)
         await file.close()
 
 

@@ -215,7 +215,7 @@ class CommitLog:
                 raise UnavailableError("the store is closed")
             idle = not self._busy and not self._pending
         if not idle:
-            await self.submit(_nothing)
+            await self.submit(_no_op)
         return await self._reads.run(read)
 
     async def probe(self) -> None:
@@ -224,7 +224,7 @@ class CommitLog:
         Raises:
             StoreFailedError: The disk refuses.
         """
-        await self.submit(_mark)
+        await self.submit(_write_probe)
 
     async def close(self) -> None:
         """Commit what waits, then stop; closing twice is harmless. Writes submitted from now on are refused."""
@@ -409,10 +409,10 @@ def _finish_open(opened: asyncio.Future[None], error: Exception | None) -> None:
         opened.set_exception(error)
 
 
-def _nothing(connection: sqlite3.Connection) -> None:
+def _no_op(connection: sqlite3.Connection) -> None:
     """A write of nothing: its future is done when everything submitted before it is."""
 
 
-def _mark(connection: sqlite3.Connection) -> None:
+def _write_probe(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE IF NOT EXISTS disk_probe (id INTEGER PRIMARY KEY, mark INTEGER NOT NULL)")
     connection.execute("INSERT OR REPLACE INTO disk_probe VALUES (1, random())")

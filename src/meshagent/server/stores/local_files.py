@@ -77,7 +77,7 @@ class LocalFileStores(FileStores):
         self._health = health or HealthMonitor()
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="files")
         self._stores: WeakValueDictionary[tuple[str, str], LocalFileStore] = WeakValueDictionary()
-        self._rooms = threading.Lock()
+        self._folder_lock = threading.Lock()
         self._lock_descriptor: int | None = None
 
     async def start(self) -> None:
@@ -135,7 +135,7 @@ class LocalFileStores(FileStores):
 
     def make_room_folder(self, folder: Path) -> None:
         """Make a room's folder and everything above it durable. Runs in a thread."""
-        with self._rooms:  # nobody may build on a folder that another thread has made and not synced yet
+        with self._folder_lock:  # nobody may build on a folder that another thread has made and not synced yet
             self._disk.make_folder(folder)
 
     def _settle_abandoned(self, call: asyncio.Future[T], release: Callable[[T], None] | None) -> None:
@@ -179,8 +179,8 @@ class LocalFileStore(FileStore):
         self._temp = temp
         self._disk = disk
         self._owner = owner
-        self._names = threading.Lock()
-        self._made = False  # this process knows the folder to be there, durably
+        self._rename_lock = threading.Lock()
+        self._folder_exists = False  # this process knows the folder to be there, durably
 
     async def stat(self, path: str) -> FileInfo | None:
         path = normalize_path(path)
@@ -222,11 +222,11 @@ class LocalFileStore(FileStore):
 
     def delete_everything(self) -> None:
         """Remove the whole room."""
-        with self._names:
+        with self._rename_lock:
             if not self._folder.is_dir():
                 return
             trash = self._trash_name()
-            self._made = False
+            self._folder_exists = False
             os.rename(self._folder, trash)
             self._disk.sync_folder(self._folder.parent)
         shutil.rmtree(trash, ignore_errors=True)
@@ -287,7 +287,7 @@ class LocalFileStore(FileStore):
                     if replaced is not None:
                         os.close(replaced)
                 self._disk.sync(descriptor)
-                with self._names, made_folder(root, parents, self._disk) as folder:
+                with self._rename_lock, made_folder(root, parents, self._disk) as folder:
                     _check_target(path, find(name, folder), overwrite)
                     os.rename(temp, name, dst_dir_fd=folder)
                     published = os.dup(folder)
@@ -302,7 +302,7 @@ class LocalFileStore(FileStore):
     def _delete(self, path: str, recursive: bool) -> tuple[str, ...]:
         parents, name = _split(path)
         trash: Path | None = None
-        with self._names, self._opened_root() as root, opened_folder(root, parents) as folder:
+        with self._rename_lock, self._opened_root() as root, opened_folder(root, parents) as folder:
             status = None if folder is None else find(name, folder)
             if folder is None or status is None:
                 raise NotFoundError(f"there is no file or folder at {path!r}")
@@ -323,7 +323,7 @@ class LocalFileStore(FileStore):
 
     def _move(self, source: str, destination: str, overwrite: bool) -> FileInfo:
         (from_parents, from_name), (to_parents, to_name) = _split(source), _split(destination)
-        with self._names, self._opened_root() as root, opened_folder(root, from_parents) as from_folder:
+        with self._rename_lock, self._opened_root() as root, opened_folder(root, from_parents) as from_folder:
             moved = None if from_folder is None else find(from_name, from_folder)
             if from_folder is None or moved is None:
                 raise NotFoundError(f"there is no file or folder at {source!r}")
@@ -348,9 +348,9 @@ class LocalFileStore(FileStore):
 
     @contextmanager
     def _opened_root(self) -> Iterator[int]:
-        if not self._made:
+        if not self._folder_exists:
             self._owner.make_room_folder(self._folder)
-            self._made = True
+            self._folder_exists = True
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield descriptor

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
-from meshagent.server.stores.tables.arrow_data import fit_batch, ipc_stream, pieces_of, read_schema, read_stream
+from meshagent.server.stores.tables.arrow_data import batch_slices, fit_batch, ipc_stream, read_schema, read_stream
 from meshagent.server.stores.tables.arrow_messages import unpacked_bytes
 
 TABLE = pa.table(
@@ -68,7 +68,7 @@ def test_a_few_bytes_that_say_gigabytes_take_none() -> None:
 @given(st.integers(0, 3000), st.integers(0, 200))
 def test_pieces_are_the_batch(rows: int, width: int) -> None:
     batch = pa.record_batch({"text": ["x" * width] * rows, "id": pa.array(range(rows), pa.int64())})
-    pieces = list(pieces_of(batch))
+    pieces = list(batch_slices(batch))
     assert sum(piece.num_rows for piece in pieces) == rows
     if pieces:
         assert pa.Table.from_batches(pieces).combine_chunks().equals(pa.Table.from_batches([batch]))

@@ -21,7 +21,7 @@ from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.tables.durable_files import DurableFiles, table_names
 from meshagent.server.stores.tables.errors import engine_errors, readable
-from meshagent.server.stores.tables.settings import Upkeep
+from meshagent.server.stores.tables.settings import MaintenanceSettings
 from tests.support.database import RoomDatabase, open_database
 from tests.support.stores import FaultyDisk, disk_full
 
@@ -142,11 +142,11 @@ async def test_columns_that_an_interrupted_update_left_go_away(tmp_path: Path) -
         assert len(await database.rows("t")) == 2
 
 
-# --- upkeep --------------------------------------------------------------------------------------------
+# --- maintenance ---------------------------------------------------------------------------------------
 
 
-async def test_upkeep_keeps_a_table_small(tmp_path: Path) -> None:
-    async with open_database(tmp_path, upkeep=Upkeep(every=10)) as database:
+async def test_maintenance_keeps_a_table_small(tmp_path: Path) -> None:
+    async with open_database(tmp_path, maintenance=MaintenanceSettings(after_writes=10)) as database:
         await make_table(database)
         for n in range(1, 35):
             await database.ask(api.INSERT, table="t", records={"id": n, "text": "y"})
@@ -154,9 +154,9 @@ async def test_upkeep_keeps_a_table_small(tmp_path: Path) -> None:
         assert [row["id"] for row in await database.rows("t")] == list(range(35))
 
 
-async def test_upkeep_counts_versions_of_earlier_runs(tmp_path: Path) -> None:
+async def test_maintenance_counts_versions_of_earlier_runs(tmp_path: Path) -> None:
     for _ in range(6):
-        async with open_database(tmp_path, upkeep=Upkeep(every=10)) as database:
+        async with open_database(tmp_path, maintenance=MaintenanceSettings(after_writes=10)) as database:
             await database.ask(api.CREATE_TABLE, name="t", data=[{"id": 0}], mode="create_if_not_exists")
             for n in range(3):
                 await database.ask(api.INSERT, table="t", records={"id": n})
@@ -165,7 +165,7 @@ async def test_upkeep_counts_versions_of_earlier_runs(tmp_path: Path) -> None:
 
 
 async def test_readers_keep_the_files_of_their_version(tmp_path: Path) -> None:
-    async with open_database(tmp_path, upkeep=Upkeep(reader_timeout=0.02)) as database:
+    async with open_database(tmp_path, maintenance=MaintenanceSettings(reader_timeout=0.02)) as database:
         await make_table(database, rows=3)
         await database.ask(api.INSERT, table="t", records={"id": 3})
         tables = database.service._tables
@@ -180,8 +180,8 @@ async def test_readers_keep_the_files_of_their_version(tmp_path: Path) -> None:
         assert len(await database.rows("t")) == 4
 
 
-async def test_searches_during_writes_and_upkeep_see_whole_versions(tmp_path: Path) -> None:
-    async with open_database(tmp_path, upkeep=Upkeep(every=3, share=1.0)) as database:
+async def test_searches_during_writes_and_maintenance_see_whole_versions(tmp_path: Path) -> None:
+    async with open_database(tmp_path, maintenance=MaintenanceSettings(after_writes=3, max_time_share=1.0)) as database:
         await make_table(database)
         writing = True
 

@@ -86,7 +86,7 @@ async def test_work_that_fails_does_not_stop_the_line(raised: Exception, expecte
 
 
 @pytest.mark.parametrize("failure", [ConflictError("x"), ZeroDivisionError()])
-async def test_upkeep_that_fails_does_not_stop_the_line(failure: Exception) -> None:
+async def test_failing_maintenance_does_not_stop_the_queue(failure: Exception) -> None:
     recorder = Recorder()
     recorder.failure = failure
     line = make_line(recorder)

@@ -15,7 +15,7 @@ from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.server.kernel.operations import AnswerThen, Served, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.documents.ports import Update
-from meshagent.server.services.documents.service import DocumentService, DocumentSession
+from meshagent.server.services.documents.service import DocumentSession, DocumentsService
 from meshagent.server.stores.paths import normalize_path
 from meshagent.server.websocket.encoding import encode_event
 
@@ -57,7 +57,7 @@ _EVENT_ID = 1
 class FlatDocuments:
     """Serves the `room.*` operations of one room's connections."""
 
-    def __init__(self, documents: DocumentService) -> None:
+    def __init__(self, documents: DocumentsService) -> None:
         self._documents = documents
         self._sessions: dict[tuple[str, str], DocumentSession] = {}
 

@@ -24,7 +24,7 @@ from meshagent.server.dispatch.invoke.message_streams import MessageStreams
 from meshagent.server.dispatch.invoke.tools import Adapted, DirectTool, UnaryTool, WorkTool, attachment_of, text_of
 from meshagent.server.kernel.room_log import RoomLog
 from meshagent.server.services.dataset.service import DatasetService
-from meshagent.server.services.documents.service import DocumentService
+from meshagent.server.services.documents.service import DocumentsService
 from meshagent.server.services.sql.service import SqlService
 from meshagent.server.services.storage import StorageService
 
@@ -50,7 +50,7 @@ class _LogMessage(msgspec.Struct, frozen=True, kw_only=True):
 def areas(
     *,
     storage: StorageService,
-    documents: DocumentService,
+    documents: DocumentsService,
     log: RoomLog,
     messages: MessageStreams,
     dataset: DatasetService,

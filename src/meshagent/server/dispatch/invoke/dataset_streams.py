@@ -18,7 +18,7 @@ from meshagent.server.dispatch.invoke.messages import binary_chunk
 from meshagent.server.dispatch.invoke.streams import PULL, Inbox, Item, Output, send_download
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.pending_calls import Chunk
-from meshagent.server.services.database.service import check_name
+from meshagent.server.services.database import check_name
 from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, check_columns
 from meshagent.server.services.sql.service import SqlService
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _DATA_HEADERS = {"kind": "data", "content_type": ARROW_STREAM}
 
 
-class _TableStart(api.TablePlace, frozen=True, kw_only=True):
+class _TableStart(api.TableRef, frozen=True, kw_only=True):
     kind: str = "start"
 
 
@@ -49,9 +49,9 @@ class CreateWork:
         check_name(start.name)
         tables = await self._dataset.tables(start)
 
-        from meshagent.server.services.dataset.streams import creation
+        from meshagent.server.services.dataset.streams import start_create
 
-        await _receive(items, output, creation(tables, start, schema_data))
+        await _receive(items, output, start_create(tables, start, schema_data))
 
 
 class InsertWork:
@@ -65,9 +65,9 @@ class InsertWork:
         caller.scope.require_table(start.table, "write")
         tables = await self._dataset.tables_with(start, start.table)
 
-        from meshagent.server.services.dataset.streams import insertion
+        from meshagent.server.services.dataset.streams import start_insert
 
-        await _receive(items, output, await insertion(tables, start.table), first)
+        await _receive(items, output, await start_insert(tables, start.table), first)
 
 
 class MergeWork:
@@ -82,9 +82,9 @@ class MergeWork:
         columns = check_columns(start.on)
         tables = await self._dataset.tables_with(start, start.table)
 
-        from meshagent.server.services.dataset.streams import merging
+        from meshagent.server.services.dataset.streams import start_merge
 
-        await _receive(items, output, await merging(tables, start.table, columns), first)
+        await _receive(items, output, await start_merge(tables, start.table, columns), first)
 
 
 class SearchWork:
@@ -99,10 +99,10 @@ class SearchWork:
         caller.scope.require_table(start.table, "read")
         tables = await self._dataset.tables_with(start, start.table)
 
-        from meshagent.server.services.dataset.streams import found_pieces, search_of
+        from meshagent.server.services.dataset.streams import search_chunks, search_from_request
 
         with self._counted(caller, tables.tables.limits.max_open_reads):
-            await _send(items, output, found_pieces(tables, start.table, search_of(start)))
+            await _send(items, output, search_chunks(tables, start.table, search_from_request(start)))
 
     @contextmanager
     def _counted(self, caller: Participant, limit: int) -> Iterator[None]:

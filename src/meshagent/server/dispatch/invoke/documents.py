@@ -20,7 +20,7 @@ from meshagent.server.kernel.dispatcher import Caller
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.pending_calls import Chunk
 from meshagent.server.services.documents.ports import Update
-from meshagent.server.services.documents.service import DocumentService, DocumentSession
+from meshagent.server.services.documents.service import DocumentSession, DocumentsService
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class SyncCall:
     __slots__ = ("_documents", "_participant", "_session", "_sync_header", "_task", "_waiting", "output")
 
     def __init__(
-        self, documents: DocumentService, participant: Participant, output: CallerOutput, spawn: Callable[..., Any]
+        self, documents: DocumentsService, participant: Participant, output: CallerOutput, spawn: Callable[..., Any]
     ) -> None:
         self._documents = documents
         self._participant = participant
@@ -116,7 +116,7 @@ class SyncCall:
 class SyncStreams:
     """Begins `sync.open` calls."""
 
-    def __init__(self, documents: DocumentService) -> None:
+    def __init__(self, documents: DocumentsService) -> None:
         self._documents = documents
 
     def begin(self, caller: Caller, output: CallerOutput, spawn: Callable[..., Any]) -> SyncCall:

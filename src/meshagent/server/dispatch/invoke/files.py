@@ -52,7 +52,7 @@ class _FileUpload:
         publishing = self._storage.publish(
             self._writer, self._path, overwrite=self._overwrite, participant_id=self._author
         )
-        await self._storage.run_to_end(publishing)
+        await self._storage.run_shielded(publishing)
 
     async def discard(self) -> None:
         if not self._finished:

@@ -14,13 +14,13 @@ from meshagent.api.errors import InvalidRequestError, UnavailableError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.operations import Served, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.database.service import DatabaseService, check_name
+from meshagent.server.services.database import DatabaseService, check_name
 from meshagent.server.stores.tables.errors import no_such_table
 
 if TYPE_CHECKING:
-    from meshagent.server.stores.tables.arrow_room_tables import ArrowTables
+    from meshagent.server.stores.tables.arrow_tables import ArrowTables
 
-__all__ = ["ARROW_STREAM", "DatasetService", "check_columns", "check_place"]
+__all__ = ["ARROW_STREAM", "DatasetService", "check_columns", "check_dataset_ref"]
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
@@ -60,12 +60,12 @@ class DatasetService:
 
     # --- tables and columns ----------------------------------------------------------------------------
 
-    async def list_tables(self, caller: Participant, request: api.Place) -> ListTablesResult:
+    async def list_tables(self, caller: Participant, request: api.DatasetRef) -> ListTablesResult:
         """The names of the room's tables."""
-        check_place(request)
+        check_dataset_ref(request)
         return await self._database.list_tables(caller, EMPTY)
 
-    async def inspect(self, caller: Participant, request: api.TablePlace) -> BinaryBody:
+    async def inspect(self, caller: Participant, request: api.TableRef) -> BinaryBody:
         """The columns of a table, as an Arrow stream without rows."""
         tables = await self.tables_with(request, request.table)
 
@@ -76,7 +76,7 @@ class DatasetService:
 
     async def drop_table(self, caller: Participant, request: api.DropTableRequest) -> Empty:
         """Remove a table with its rows."""
-        check_place(request)
+        check_dataset_ref(request)
         check_name(request.name)
         tables = await self._database.opened(make=False)
         existed = tables is not None and await tables.drop(request.name)
@@ -116,15 +116,15 @@ class DatasetService:
         """Assign typed values and expressions to the rows that a filter selects."""
         tables = await self.tables_with(request, request.table)
 
-        from meshagent.server.services.dataset.typed_values import Expression, json_value, value_of
+        from meshagent.server.services.dataset.typed_values import Expression, decode_value, to_json_value
 
         values, expressions = {}, {}
         for assignment in request.values:
-            value = value_of(jsontext.loads(assignment.value_json))
+            value = decode_value(jsontext.loads(assignment.value_json))
             if isinstance(value, Expression):
                 expressions[assignment.column] = value.sql
             else:
-                values[assignment.column] = json_value(value)
+                values[assignment.column] = to_json_value(value)
         await tables.tables.update(
             request.table, request.where, values=values, expressions=expressions, quoted_names=True
         )
@@ -140,9 +140,9 @@ class DatasetService:
         """How many rows a search would find, paging aside."""
         tables = await self.tables_with(request, request.table)
 
-        from meshagent.server.services.dataset.streams import search_of
+        from meshagent.server.services.dataset.streams import search_from_request
 
-        return api.CountResult(count=await tables.count(request.table, search_of(request)))
+        return api.CountResult(count=await tables.count(request.table, search_from_request(request)))
 
     # --- indexes ---------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class DatasetService:
         await tables.drop_index(request.table, request.name)
         return EMPTY
 
-    async def list_indexes(self, caller: Participant, request: api.TablePlace) -> api.ListIndexesResult:
+    async def list_indexes(self, caller: Participant, request: api.TableRef) -> api.ListIndexesResult:
         """The indexes of a table, with what the engine knows of them."""
         tables = await self.tables_with(request, request.table)
         return api.ListIndexesResult(indexes=await tables.list_indexes(request.table))
@@ -169,30 +169,30 @@ class DatasetService:
     async def optimize(self, caller: Participant, request: api.OptimizeRequest) -> api.OptimizeResult:
         """Put small files together, bring indexes up to date, remove old versions."""
         tables = await self.tables_with(request, request.table)
-        tidied = await tables.tables.optimize(request.table)
+        stats = await tables.tables.optimize(request.table)
         indexes = await tables.list_indexes(request.table)
         return api.OptimizeResult(
-            compaction={"fragments_removed": tidied.fragments_removed, "fragments_added": tidied.fragments_added},
+            compaction={"fragments_removed": stats.fragments_removed, "fragments_added": stats.fragments_added},
             optimized_indices=[index.name for index in indexes],
-            cleanup={"bytes_removed": tidied.bytes_removed, "old_versions": tidied.versions_removed},
+            cleanup={"bytes_removed": stats.bytes_removed, "old_versions": stats.versions_removed},
         )
 
     # --- opening ---------------------------------------------------------------------------------------
 
-    async def tables_with(self, place: api.Place, table: str) -> ArrowTables:
+    async def tables_with(self, place: api.DatasetRef, table: str) -> ArrowTables:
         """The tables of the room, for an operation on one of them.
 
         Raises:
             NotFoundError: The room never had a table.
             UnavailableError: `place` is not where tables of rooms are.
         """
-        check_place(place)
+        check_dataset_ref(place)
         tables = await self._database.tables_with(table)
         return (await _arrow_tables())(tables)
 
-    async def tables(self, place: api.Place) -> ArrowTables:
+    async def tables(self, place: api.DatasetRef) -> ArrowTables:
         """The tables of the room, made if need be."""
-        check_place(place)
+        check_dataset_ref(place)
         tables = await self._database.opened(make=True)
         assert tables is not None
         return (await _arrow_tables())(tables)
@@ -202,14 +202,14 @@ async def _arrow_tables() -> type[ArrowTables]:
     """Imported in a thread: the engine itself is loaded by now, but Arrow's parts take their time too."""
 
     def load() -> type[ArrowTables]:
-        from meshagent.server.stores.tables.arrow_room_tables import ArrowTables
+        from meshagent.server.stores.tables.arrow_tables import ArrowTables
 
         return ArrowTables
 
     return await asyncio.to_thread(load)
 
 
-def check_place(place: api.Place) -> None:
+def check_dataset_ref(place: api.DatasetRef) -> None:
     """Raise UnavailableError unless `place` is where tables of rooms are."""
     if place.namespace:
         raise UnavailableError("this server keeps no namespaces of tables: leave the namespace out")
@@ -227,15 +227,15 @@ def check_columns(on: str | list[str]) -> list[str]:
     return columns
 
 
-def _read(scope: ApiScope, request: api.TablePlace) -> None:
+def _read(scope: ApiScope, request: api.TableRef) -> None:
     scope.require_table(request.table, "read")
 
 
-def _write(scope: ApiScope, request: api.TablePlace) -> None:
+def _write(scope: ApiScope, request: api.TableRef) -> None:
     scope.require_table(request.table, "write")
 
 
-def _alter(scope: ApiScope, request: api.TablePlace) -> None:
+def _alter(scope: ApiScope, request: api.TableRef) -> None:
     scope.require_table(request.table, "alter")
 
 

@@ -10,20 +10,20 @@ import pyarrow as pa
 
 from meshagent.api.contracts import dataset as api
 from meshagent.api.errors import InvalidRequestError
-from meshagent.server.services.dataset.typed_values import table_of_typed_rows
+from meshagent.server.services.dataset.typed_values import table_from_typed_rows
 from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.tables.arrow_data import (
+    batch_slices,
     check_schema,
     ipc_stream,
-    pieces_of,
     read_schema,
     read_stream,
 )
-from meshagent.server.stores.tables.arrow_room_tables import ArrowTables
 from meshagent.server.stores.tables.arrow_spool import ArrowSpool
+from meshagent.server.stores.tables.arrow_tables import ArrowTables
 from meshagent.server.stores.tables.search import Search
 
-__all__ = ["ArrowUpload", "creation", "found_pieces", "insertion", "merging", "search_of"]
+__all__ = ["ArrowUpload", "start_create", "search_chunks", "start_insert", "start_merge", "search_from_request"]
 
 Commit = Callable[[ArrowSpool], Awaitable[None]]
 
@@ -58,7 +58,7 @@ class ArrowUpload:
         """Take rows of typed JSON values."""
 
         def read() -> tuple[pa.Schema, list[pa.RecordBatch]]:
-            table = table_of_typed_rows(rows)
+            table = table_from_typed_rows(rows)
             return table.schema, table.to_batches()
 
         await self._add(read)
@@ -101,7 +101,7 @@ class ArrowUpload:
             spool.close()
 
 
-def creation(tables: ArrowTables, start: api.CreateTableStart, schema_data: bytes) -> ArrowUpload:
+def start_create(tables: ArrowTables, start: api.CreateTableStart, schema_data: bytes) -> ArrowUpload:
     """An upload that becomes a new table."""
     schema = read_schema(schema_data) if schema_data else None
     metadata = {item.key: item.value for item in start.metadata or ()}
@@ -113,12 +113,12 @@ def creation(tables: ArrowTables, start: api.CreateTableStart, schema_data: byte
     return upload
 
 
-async def insertion(tables: ArrowTables, table: str) -> ArrowUpload:
+async def start_insert(tables: ArrowTables, table: str) -> ArrowUpload:
     """An upload whose rows are added to a table."""
     return ArrowUpload(tables, await tables.schema(table), lambda spool: tables.insert(table, spool))
 
 
-async def merging(tables: ArrowTables, table: str, on: list[str]) -> ArrowUpload:
+async def start_merge(tables: ArrowTables, table: str, on: list[str]) -> ArrowUpload:
     """An upload whose rows update those with the same values in `on`, or are added; columns not sent stay."""
     schema = await tables.schema(table)
     for column in on:
@@ -127,21 +127,21 @@ async def merging(tables: ArrowTables, table: str, on: list[str]) -> ArrowUpload
     return ArrowUpload(tables, schema, lambda spool: tables.merge(table, on, spool), fill=False)
 
 
-async def found_pieces(tables: ArrowTables, table: str, search: Search) -> AsyncGenerator[bytes, None]:
+async def search_chunks(tables: ArrowTables, table: str, search: Search) -> AsyncGenerator[bytes, None]:
     """The rows of a search as IPC streams, at least one, in pieces of moderate size."""
     nothing_wanted = search.limit == 0
     async with tables.searching(table, search) as found:
         sent = False
         if not nothing_wanted:
             async for batch in found:
-                for piece in pieces_of(batch):
+                for piece in batch_slices(batch):
                     yield ipc_stream(found.schema, piece)
                     sent = True
         if not sent:
             yield ipc_stream(found.schema, pa.RecordBatch.from_pylist([], found.schema))
 
 
-def search_of(request: api.SearchRequest) -> Search:
+def search_from_request(request: api.SearchRequest) -> Search:
     """What a request asks to find."""
     return Search(
         where=request.where,

@@ -20,7 +20,7 @@ from meshagent.api.errors import InvalidRequestError
 from meshagent.server.stores.tables.columns import infer_schema
 from meshagent.server.stores.tables.temporal import parse_date, parse_timestamp
 
-__all__ = ["Expression", "json_value", "table_of_typed_rows", "value_of"]
+__all__ = ["Expression", "to_json_value", "table_from_typed_rows", "decode_value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Expression:
     sql: str
 
 
-def value_of(given: Any) -> Any:
+def decode_value(given: Any) -> Any:
     """The value that `given` stands for: None, bool, int, float, str, bytes, date, datetime, list, dict, Expression.
 
     Raises:
@@ -52,12 +52,12 @@ def value_of(given: Any) -> Any:
         raise InvalidRequestError(f"this is not a value of type {kind}: {str(content)[:50]!r}") from None
 
 
-def json_value(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """A value as columns take it of JSON rows: dates and times as text."""
     return value.isoformat() if isinstance(value, date) else value
 
 
-def table_of_typed_rows(rows: Sequence[Any]) -> pa.Table:
+def table_from_typed_rows(rows: Sequence[Any]) -> pa.Table:
     """Rows of the form `{"columns": [{"name", "value"}]}` as Arrow data, with types that fit all of them.
 
     Raises:
@@ -81,7 +81,7 @@ def _row(row: Any) -> dict[str, Any]:
     cells = row.get("columns") if isinstance(row, dict) else None
     if not isinstance(cells, list) or not all(isinstance(cell, dict) and "name" in cell for cell in cells):
         raise InvalidRequestError("a row is an object with 'columns', a list of objects with 'name' and 'value'")
-    values = {str(cell["name"]): value_of(cell.get("value")) for cell in cells}
+    values = {str(cell["name"]): decode_value(cell.get("value")) for cell in cells}
     if any(isinstance(value, Expression) for value in values.values()):
         raise InvalidRequestError("the rows of a new table cannot be expressions")
     return values
@@ -104,11 +104,11 @@ def _field(field: pa.Field, values: Sequence[Any]) -> pa.Field:
 def _read_list(content: Any) -> list[Any]:
     if not isinstance(content, list):
         raise TypeError
-    return [value_of(item) for item in content]
+    return [decode_value(item) for item in content]
 
 
 def _read_struct(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(key): value_of(item) for key, item in content.items()}
+    return {str(key): decode_value(item) for key, item in content.items()}
 
 
 def _read_text(content: Any) -> str:

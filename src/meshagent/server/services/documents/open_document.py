@@ -128,11 +128,11 @@ class OpenDocument:
             durable = self._record(author, applied.update)
         if applied.pending:
             # It shows nothing until what it depends on arrives, but it is acknowledged, so it must not be lost.
-            durable = _unwatched(asyncio.get_running_loop().create_future())
+            durable = _ignore_exception(asyncio.get_running_loop().create_future())
             self._append(update, durable)
         return durable
 
-    def record_own_change(self, update: bytes, author_id: str | None) -> asyncio.Future[None]:
+    def record_server_change(self, update: bytes, author_id: str | None) -> asyncio.Future[None]:
         """Store and send on a change that the server made to the document itself."""
         self.last_author = author_id
         return self._record(None, update)
@@ -141,7 +141,7 @@ class OpenDocument:
         turn = self._turn
         if turn is None:
             loop = asyncio.get_running_loop()
-            turn = self._turn = _Turn(_unwatched(loop.create_future()))
+            turn = self._turn = _Turn(_ignore_exception(loop.create_future()))
             loop.call_soon(self._end_turn)
         turn.changes.append((author, update))
         self._size += len(update)
@@ -156,11 +156,11 @@ class OpenDocument:
             return
         update = _merged([change for _, change in turn.changes])
         self._append(update, turn.durable)
-        self._send_on(turn.changes, update)
+        self._send_to_subscribers(turn.changes, update)
         self.file_is_stale = True
         self._changed(self)
 
-    def _send_on(self, changes: list[tuple[Subscriber | None, bytes]], merged: bytes) -> None:
+    def _send_to_subscribers(self, changes: list[tuple[Subscriber | None, bytes]], merged: bytes) -> None:
         """Give every subscriber what others changed, never its own changes back."""
         authors = {author for author, _ in changes if author is not None}
         for_all = Update(merged)
@@ -281,7 +281,7 @@ class OpenDocument:
         self.document.close()
 
 
-def _unwatched(future: asyncio.Future[None]) -> asyncio.Future[None]:
+def _ignore_exception(future: asyncio.Future[None]) -> asyncio.Future[None]:
     """A future whose failure is no error of the program when nobody waits for it any more."""
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
     return future

@@ -31,7 +31,7 @@ class DocumentSession:
 
     __slots__ = ("_service", "document", "subscriber")
 
-    def __init__(self, service: DocumentService, document: OpenDocument, subscriber: Subscriber) -> None:
+    def __init__(self, service: DocumentsService, document: OpenDocument, subscriber: Subscriber) -> None:
         self._service = service
         self.document = document
         self.subscriber = subscriber
@@ -45,7 +45,7 @@ class DocumentSession:
         self._service.unsubscribe(self.document, self.subscriber)
 
 
-class DocumentService:
+class DocumentsService:
     """Keeps the room's documents.
 
     The log is the truth; the file at a document's path is a view of it, written a moment after changes and
@@ -152,7 +152,7 @@ class DocumentService:
         async with self.using(path) as document:
             update = document.document.patch_json(content)
             if update is not None:
-                await document.record_own_change(update, author_id)
+                await document.record_server_change(update, author_id)
             return document.document.to_json()
 
     # --- what the file service tells -----------------------------------------------------------------
@@ -316,9 +316,9 @@ class DocumentService:
 
     def _release(self, document: OpenDocument) -> None:
         if not document.subscribers and not document.pins and not document.ended:
-            self._room.spawn(self._retire(document), name=f"retire {document.path}")
+            self._room.spawn(self._unload(document), name=f"unload {document.path}")
 
-    async def _retire(self, document: OpenDocument) -> None:
+    async def _unload(self, document: OpenDocument) -> None:
         """Unload a document that nobody uses, once everything of it is on disk."""
         await document.snapshot()
         await self._save_file(document)

@@ -132,16 +132,16 @@ class SqlEngine:
         except (duckdb.OutOfMemoryException, MemoryError):
             raise LimitExceededError("the query needs more memory than it may have", limit=self._memory_bytes) from None
         except (duckdb.InternalException, duckdb.FatalException) as error:
-            raise InternalError(f"the query engine failed: {_said(error)}") from error
+            raise InternalError(f"the query engine failed: {_engine_message(error)}") from error
         except (duckdb.Error, pa.ArrowException, OSError, ValueError, TypeError) as error:
             text = str(error)
             if "Out of Memory" in text:
                 raise LimitExceededError(
                     "the query needs more memory than it may have", limit=self._memory_bytes
                 ) from None
-            raise InvalidRequestError(_said(error)) from None
+            raise InvalidRequestError(_engine_message(error)) from None
 
 
-def _said(error: Exception) -> str:
+def _engine_message(error: Exception) -> str:
     """What the engine said, without the excerpt of the query and without paths of this machine."""
     return readable(_LABEL.sub("", _POSITION.sub("", str(error)))).partition("\n")[0] or "the query failed"

@@ -11,7 +11,7 @@ import pyarrow as pa
 from meshagent.api.errors import InvalidRequestError
 from meshagent.server.services.sql.queries import Resolve, SqlQueries
 from meshagent.server.services.sql.statements import Insert
-from meshagent.server.stores.tables.arrow_room_tables import ArrowTables
+from meshagent.server.stores.tables.arrow_tables import ArrowTables
 
 __all__ = ["insert_rows"]
 

@@ -14,11 +14,11 @@ from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFou
 from meshagent.server.services.sql.engine import Cursor, SqlEngine
 from meshagent.server.services.sql.source import TableSource
 from meshagent.server.services.sql.statements import Query, Statement, parse
-from meshagent.server.stores.tables.arrow_data import ipc_stream, pieces_of, read_stream
-from meshagent.server.stores.tables.arrow_room_tables import ArrowTables
+from meshagent.server.stores.tables.arrow_data import batch_slices, ipc_stream, read_stream
+from meshagent.server.stores.tables.arrow_tables import ArrowTables
 from meshagent.server.stores.tables.settings import DatabaseLimits
 
-__all__ = ["OpenQuery", "SqlQueries", "parameters_of"]
+__all__ = ["OpenQuery", "SqlQueries", "decode_parameters"]
 
 _ROWS_PER_STEP = 4096
 
@@ -43,7 +43,7 @@ class OpenQuery:
         self.idle_timer: asyncio.TimerHandle | None = None
         self._engine = engine
         self._cursor: Cursor = engine.cursor()
-        self._held = AsyncExitStack()
+        self._resources = AsyncExitStack()
         self._reader: pa.RecordBatchReader | None = None
         self._step = asyncio.Lock()
         self._closed = False
@@ -67,9 +67,9 @@ class OpenQuery:
             self._reader, self.schema = reader, reader.schema
 
     async def _source(self, tables: ArrowTables, name: str) -> TableSource:
-        table = self._held.enter_context(tables.tables.using(name))
+        table = self._resources.enter_context(tables.tables.using(name))
         schema = (await table.reader()).schema
-        handle = await self._held.enter_async_context(table.reading())
+        handle = await self._resources.enter_async_context(table.reading())
         return TableSource(handle, schema, asyncio.get_running_loop())
 
     def _check_open(self) -> None:
@@ -101,13 +101,13 @@ class OpenQuery:
             self.idle_timer.cancel()
         self._cursor.interrupt()
         async with self._step:
-            cursor, self._cursor = self._cursor, _Closed()
+            cursor, self._cursor = self._cursor, _ClosedCursor()
             reader, self._reader = self._reader, None
             await self._engine.release(*(() if reader is None else (reader,)), cursor)
-            await self._held.aclose()
+            await self._resources.aclose()
 
 
-class _Closed:
+class _ClosedCursor:
     """In place of a cursor that is closed."""
 
     def interrupt(self) -> None:
@@ -175,7 +175,7 @@ class SqlQueries:
         opened = self.find(owner, query_id)
         yielded = False
         async for batch in opened.batches():
-            for piece in pieces_of(batch):
+            for piece in batch_slices(batch):
                 self._set_timer(opened)
                 yield ipc_stream(opened.schema, piece)
                 yielded = True
@@ -235,7 +235,7 @@ class SqlQueries:
         return asyncio.shield(task)
 
 
-def parameters_of(data: bytes) -> dict[str, Any]:
+def decode_parameters(data: bytes) -> dict[str, Any]:
     """The parameters in an Arrow table of one row: by name, and by position counted from 1; none in no data.
 
     Raises:

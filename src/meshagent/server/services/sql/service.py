@@ -14,13 +14,13 @@ from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.operations import Served, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.database.service import check_name
-from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, check_place
+from meshagent.server.services.database import check_name
+from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, check_dataset_ref
 
 if TYPE_CHECKING:
     from meshagent.server.services.sql.queries import SqlQueries
     from meshagent.server.services.sql.statements import Delete, Insert, Update
-    from meshagent.server.stores.tables.arrow_room_tables import ArrowTables
+    from meshagent.server.stores.tables.arrow_tables import ArrowTables
 
 __all__ = ["SqlService"]
 
@@ -114,14 +114,14 @@ class SqlService:
     # --- inside ----------------------------------------------------------------------------------------
 
     async def _run(self, caller: Participant, request: api.SqlRequest, data: bytes, only: str | None = None) -> Any:
-        check_place(request)
+        check_dataset_ref(request)
         tables, queries = await self._loaded(request)
 
-        from meshagent.server.services.sql.queries import parameters_of
+        from meshagent.server.services.sql.queries import decode_parameters
         from meshagent.server.services.sql.statements import Query
         from meshagent.server.stores.tables.arrow_data import ipc_stream
 
-        parameters = parameters_of(data)
+        parameters = decode_parameters(data)
         names = _names(request)
         statement = await queries.parse(request.query, parameters)
         if isinstance(statement, Query):
@@ -187,7 +187,7 @@ def _names(request: api.SqlRequest) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for table in request.tables or ():
-        check_place(table)
+        check_dataset_ref(table)
         check_name(table.name)
         alias = table.alias or table.name
         if names.setdefault(alias, table.name) != table.name:

@@ -90,11 +90,11 @@ def parse(cursor: Any, text: str, parameters: Mapping[str, Any]) -> Statement:
         case kinds.SELECT:
             return _query(cursor, text, statements[0])
         case kinds.INSERT:
-            return _Reader(tokens, parameters).insert(cursor)
+            return _ChangeParser(tokens, parameters).insert(cursor)
         case kinds.UPDATE:
-            return _Reader(tokens, parameters).update()
+            return _ChangeParser(tokens, parameters).update()
         case kinds.DELETE:
-            return _Reader(tokens, parameters).delete()
+            return _ChangeParser(tokens, parameters).delete()
     raise UnavailableError("this server runs SELECT, INSERT, UPDATE and DELETE only")
 
 
@@ -136,7 +136,7 @@ def _check_functions(tokens: Sequence[Token]) -> None:
                 raise InvalidRequestError(f"the function {name!r} is not for queries of rooms")
 
 
-class _Reader:
+class _ChangeParser:
     """Reads a change from its tokens, which DuckDB has found to be in order."""
 
     def __init__(self, tokens: Sequence[Token], parameters: Mapping[str, Any]) -> None:

@@ -11,9 +11,9 @@ from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.server.stores.tables.arrow_messages import unpacked_bytes
 from meshagent.server.stores.tables.columns import MAX_COLUMNS, check_column_name
 
-__all__ = ["check_schema", "fit_batch", "ipc_stream", "pieces_of", "read_schema", "read_stream"]
+__all__ = ["check_schema", "fit_batch", "ipc_stream", "batch_slices", "read_schema", "read_stream"]
 
-PIECE_BYTES = 256 * 1024
+SLICE_BYTES = 256 * 1024
 """Rows that are sent together take about so much."""
 
 _MAX_UNPACKED_BYTES = 256 * 1024 * 1024
@@ -78,9 +78,9 @@ def ipc_stream(schema: pa.Schema, *batches: pa.RecordBatch) -> bytes:
     return bytes(sink.getvalue())
 
 
-def pieces_of(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """A batch in slices of about `PIECE_BYTES`, none of them empty."""
-    rows = max(1, batch.num_rows * PIECE_BYTES // max(batch.nbytes, 1))
+def batch_slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in slices of about `SLICE_BYTES`, none of them empty."""
+    rows = max(1, batch.num_rows * SLICE_BYTES // max(batch.nbytes, 1))
     for start in range(0, batch.num_rows, rows):
         yield batch.slice(start, rows)
 

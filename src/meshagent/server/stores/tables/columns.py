@@ -27,7 +27,7 @@ from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.server.stores.tables.filters import Temporal
 from meshagent.server.stores.tables.temporal import parse_date, parse_timestamp
 
-__all__ = ["MAX_COLUMNS", "column_reader", "infer_schema", "schema_of", "temporal_columns", "vector_columns"]
+__all__ = ["MAX_COLUMNS", "column_reader", "infer_schema", "schema_from_types", "temporal_columns", "vector_columns"]
 
 MAX_COLUMNS = 1_000
 MAX_NAME_LENGTH = 255
@@ -50,7 +50,7 @@ Reader = Callable[[Any], Any]
 """Makes of a JSON value, not null, what Arrow takes for the column; raises ValueError with what it wants."""
 
 
-def schema_of(types: Mapping[str, Mapping[str, Any]]) -> pa.Schema:
+def schema_from_types(types: Mapping[str, Mapping[str, Any]]) -> pa.Schema:
     """The Arrow schema for a request's `schema`; all columns may hold null.
 
     Raises:

@@ -35,14 +35,14 @@ def sql_literal(value: Any) -> str:
         case list() if not value:
             return "make_array()"
         case list():
-            return "[" + ", ".join(sql_literal(item) for item in _alike(value)) + "]"
+            return "[" + ", ".join(sql_literal(item) for item in _with_one_number_type(value)) + "]"
         case dict() if value:
             members = ", ".join(f"{quote_text(key)}, {sql_literal(item)}" for key, item in value.items())
             return f"named_struct({members})"
     raise InvalidRequestError(f"a value of type {type(value).__name__} cannot be assigned in an update")
 
 
-def _alike(items: list[Any]) -> list[Any]:
+def _with_one_number_type(items: list[Any]) -> list[Any]:
     """Numbers of one kind: the engine's arrays do not mix whole numbers with others."""
     kinds = set(map(type, items))
     return [float(item) for item in items] if kinds == {int, float} else items

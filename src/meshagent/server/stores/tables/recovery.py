@@ -39,7 +39,7 @@ def recover(folder: Path, disk: Disk | None) -> int:
     """
     versions = folder / "_versions"
     manifests = _newest_first(versions)
-    torn = {path: _mark(path) for path in _torn_files(folder)}
+    torn = {path: _reference_bytes(path) for path in _torn_files(folder)}
     broken = list(takewhile(lambda manifest: _is_broken(manifest, torn, folder / "data"), manifests))
     if manifests and len(broken) == len(manifests):
         raise CorruptDataError(f"no version of the table {folder.stem!r} is whole")
@@ -79,7 +79,7 @@ def _ends_with(path: Path, ending: bytes) -> bool:
         return size > 0 and file.read().endswith(ending)
 
 
-def _mark(path: Path) -> bytes | None:
+def _reference_bytes(path: Path) -> bytes | None:
     """The bytes by which a manifest refers to a file; None if that cannot be told."""
     match path.parent.name:
         case "data" | "_versions":
@@ -106,7 +106,7 @@ def _is_broken(manifest: Path, torn: dict[Path, bytes | None], data: Path) -> bo
     if manifest in torn:
         return True
     content = manifest.read_bytes()
-    if any(mark is not None and mark in content for mark in torn.values()):
+    if any(reference is not None and reference in content for reference in torn.values()):
         return True
     # Before the list of files there may be the transaction, which names files that it has replaced.
     (start,) = _LIST_POSITION.unpack_from(content, len(content) - _FOOTER_BYTES)

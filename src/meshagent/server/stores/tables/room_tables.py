@@ -23,17 +23,17 @@ from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.tables.columns import (
     check_column_name,
     infer_schema,
-    schema_of,
+    schema_from_types,
     temporal_columns,
 )
 from meshagent.server.stores.tables.errors import engine_errors
 from meshagent.server.stores.tables.filters import Temporal, translate_expression, translate_filter
 from meshagent.server.stores.tables.indexes import IndexKind, index_creation, list_indexes
 from meshagent.server.stores.tables.literals import sql_literal
-from meshagent.server.stores.tables.rows import RowReader, fold_by_key, rows_of, table_of
+from meshagent.server.stores.tables.rows import RowReader, fold_by_key, rows_from_table, table_from_rows
 from meshagent.server.stores.tables.search import Search, run_search
-from meshagent.server.stores.tables.settings import DatabaseLimits, Upkeep
-from meshagent.server.stores.tables.table import Table, Tidied
+from meshagent.server.stores.tables.settings import DatabaseLimits, MaintenanceSettings
+from meshagent.server.stores.tables.table import OptimizeStats, Table
 from meshagent.server.stores.tables.updates import apply_update
 
 __all__ = ["RoomTables"]
@@ -57,14 +57,14 @@ class RoomTables:
         *,
         disk: Disk | None,
         health: HealthMonitor,
-        upkeep: Upkeep,
+        maintenance: MaintenanceSettings,
         limits: DatabaseLimits,
     ) -> None:
         self._root = root
         self._connection = connection
         self._disk = disk
         self._health = health
-        self._upkeep = upkeep
+        self._maintenance = maintenance
         self.limits = limits
         self._renaming = asyncio.Lock()
         self._tables: dict[str, Table] = {}
@@ -84,13 +84,13 @@ class RoomTables:
         *,
         disk: Disk | None,
         health: HealthMonitor,
-        upkeep: Upkeep,
+        maintenance: MaintenanceSettings,
         limits: DatabaseLimits,
     ) -> RoomTables:
         """Connect to the tables below `root`."""
         with engine_errors(""):
             connection = await lancedb.connect_async(str(root), session=session)
-        return cls(root, connection, disk=disk, health=health, upkeep=upkeep, limits=limits)
+        return cls(root, connection, disk=disk, health=health, maintenance=maintenance, limits=limits)
 
     # --- tables and columns ----------------------------------------------------------------------------
 
@@ -111,8 +111,8 @@ class RoomTables:
             raise InvalidRequestError("a table needs a schema, or rows to infer it from")
 
         def content() -> pa.Table:
-            schema = infer_schema(rows or ()) if types is None else schema_of(types)
-            return table_of(RowReader(schema).read(rows or ()), schema)
+            schema = infer_schema(rows or ()) if types is None else schema_from_types(types)
+            return table_from_rows(RowReader(schema).read(rows or ()), schema)
 
         first = await asyncio.to_thread(content) if rows and len(rows) > _MANY_ROWS else content()
         with self.using(name) as table:
@@ -228,7 +228,7 @@ class RoomTables:
             for columns, group in groups.items():
                 schema = pa.schema([field for field in reader.schema if field.name in columns])
                 upsert = table.merge_insert(on).when_matched_update_all().when_not_matched_insert_all()
-                await upsert.execute(table_of(group, schema))
+                await upsert.execute(table_from_rows(group, schema))
 
         await self.change(name, merge)
 
@@ -256,11 +256,13 @@ class RoomTables:
             )
             async with table.reading() as handle:
                 found = await run_search(handle, schema, search, max_bytes=self.limits.max_result_bytes)
-        return await asyncio.to_thread(rows_of, found) if found.num_rows > _MANY_ROWS else rows_of(found)
+        return (
+            await asyncio.to_thread(rows_from_table, found) if found.num_rows > _MANY_ROWS else rows_from_table(found)
+        )
 
-    # --- upkeep ----------------------------------------------------------------------------------------
+    # --- maintenance -----------------------------------------------------------------------------------
 
-    async def optimize(self, name: str) -> Tidied:
+    async def optimize(self, name: str) -> OptimizeStats:
         """Put small files together, bring indexes up to date, remove old versions."""
         with self.using(name) as table:
             return await table.optimize()
@@ -300,7 +302,7 @@ class RoomTables:
                 self._connection,
                 disk=self._disk,
                 health=self._health,
-                upkeep=self._upkeep,
+                maintenance=self._maintenance,
                 max_tables=self.limits.max_tables,
             )
         self._users[name] = self._users.get(name, 0) + 1

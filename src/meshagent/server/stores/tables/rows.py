@@ -12,7 +12,7 @@ from meshagent.api.contracts.database import Row
 from meshagent.api.errors import InvalidRequestError
 from meshagent.server.stores.tables.columns import column_reader
 
-__all__ = ["RowReader", "fold_by_key", "rows_of", "table_of"]
+__all__ = ["RowReader", "fold_by_key", "rows_from_table", "table_from_rows"]
 
 
 class RowReader:
@@ -48,7 +48,7 @@ class RowReader:
             ) from None
 
 
-def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+def table_from_rows(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """Rows that a `RowReader` has read as Arrow data; what a row lacks is null."""
     arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -71,7 +71,7 @@ def fold_by_key(rows: Iterable[Row], key: str) -> list[Row]:
     return list(folded.values())
 
 
-def rows_of(table: pa.Table) -> list[Row]:
+def rows_from_table(table: pa.Table) -> list[Row]:
     """Arrow data as JSON rows: dates and times in ISO 8601, vectors as lists, bytes in base64."""
     columns = {name: _values(table.column(index)) for index, name in enumerate(table.column_names)}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

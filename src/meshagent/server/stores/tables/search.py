@@ -12,7 +12,7 @@ from lancedb import AsyncTable
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, LimitExceededError
 from meshagent.server.stores.tables.columns import vector_columns
 
-__all__ = ["MAX_RANKED_LIMIT", "Found", "Search", "open_search", "run_search"]
+__all__ = ["MAX_RANKED_LIMIT", "SearchStream", "Search", "open_search", "run_search"]
 
 DEFAULT_RANKED_LIMIT = 10
 MAX_RANKED_LIMIT = 10_000
@@ -39,7 +39,7 @@ class Search:
         return self.text is not None or self.vector is not None
 
 
-class Found:
+class SearchStream:
     """The rows of a search as they are found: columns in the table's order, in ranked searches followed by the rank."""
 
     def __init__(self, batches: Any, columns: list[str]) -> None:
@@ -52,7 +52,7 @@ class Found:
             yield batch.select(self._columns)
 
 
-async def open_search(table: AsyncTable, schema: pa.Schema, search: Search) -> Found:
+async def open_search(table: AsyncTable, schema: pa.Schema, search: Search) -> SearchStream:
     """Begin a search.
 
     A filter applies before the ranking. Vectors are compared by L2 distance; text and vector together are ranked
@@ -70,7 +70,7 @@ async def open_search(table: AsyncTable, schema: pa.Schema, search: Search) -> F
     if search.text is not None:
         query = query.nearest_to_text(search.text, columns=await _text_columns(table, search.text_columns))
     batches = await query.to_batches()
-    return Found(batches, _columns_in_order(batches.schema.names, schema, search))
+    return SearchStream(batches, _columns_in_order(batches.schema.names, schema, search))
 
 
 async def run_search(table: AsyncTable, schema: pa.Schema, search: Search, *, max_bytes: int) -> pa.Table:
@@ -139,7 +139,7 @@ async def _text_columns(table: AsyncTable, wanted: list[str] | None) -> list[str
     return wanted or columns
 
 
-async def _collected(found: Found, max_bytes: int) -> pa.Table:
+async def _collected(found: SearchStream, max_bytes: int) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     size = 0
     async for batch in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DROPPED_PREFIX", "TABLE_SUFFIX", "DatabaseLimits", "Upkeep"]
+__all__ = ["DROPPED_PREFIX", "TABLE_SUFFIX", "DatabaseLimits", "MaintenanceSettings"]
 
 MIB = 1024 * 1024
 
@@ -43,18 +43,18 @@ class DatabaseLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upkeep:
+class MaintenanceSettings:
     """When a table's small files are put together and its old versions removed.
 
     Attributes:
-        every: Writes after which it is done: right away if nothing waits, else as `share` allows.
-        at_most: Writes after which it is done in any case.
-        share: Largest share of the time of a busy table that goes into it.
+        after_writes: Writes after which it is done: right away if nothing waits, else as `max_time_share` allows.
+        at_latest_after_writes: Writes after which it is done in any case.
+        max_time_share: Largest share of the time of a busy table that goes into it.
         reader_timeout: Seconds that it waits for readers of old versions; if they take longer, these stay until
             the next time.
     """
 
-    every: int = 100
-    at_most: int = 1_000
-    share: float = 0.1
+    after_writes: int = 100
+    at_latest_after_writes: int = 1_000
+    max_time_share: float = 0.1
     reader_timeout: float = 5.0

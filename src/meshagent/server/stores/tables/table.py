@@ -1,4 +1,4 @@
-"""One table: its writes in line, its readers, and the upkeep of its files."""
+"""One table: ordered writes, readers, and maintenance of its files."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from meshagent.server.stores.tables.columns import SCRATCH_PREFIX
 from meshagent.server.stores.tables.durable_files import DurableFiles, table_names
 from meshagent.server.stores.tables.errors import engine_errors, no_such_table, table_exists
 from meshagent.server.stores.tables.recovery import recover
-from meshagent.server.stores.tables.rows import RowReader, table_of
-from meshagent.server.stores.tables.settings import DROPPED_PREFIX, TABLE_SUFFIX, Upkeep
+from meshagent.server.stores.tables.rows import RowReader, table_from_rows
+from meshagent.server.stores.tables.settings import DROPPED_PREFIX, TABLE_SUFFIX, MaintenanceSettings
 from meshagent.server.stores.tables.updates import remove_scratch_columns
 from meshagent.server.stores.tables.write_queue import WriteQueue
 
-__all__ = ["Table", "Tidied"]
+__all__ = ["Table", "OptimizeStats"]
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ _KEEP_LATEST = timedelta(milliseconds=1)  # the engine warns of zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tidied:
-    """What upkeep did: data files put together, old versions and their bytes removed."""
+class OptimizeStats:
+    """What an optimization did: data files merged, old versions and their bytes removed."""
 
     fragments_removed: int
     fragments_added: int
@@ -70,7 +70,7 @@ class Table:
         *,
         disk: Disk | None,
         health: HealthMonitor,
-        upkeep: Upkeep,
+        maintenance: MaintenanceSettings,
         max_tables: int,
     ) -> None:
         self.name = name
@@ -79,9 +79,9 @@ class Table:
         self._files = DurableFiles(self._folder, disk)
         self._disk = disk
         self._health = health
-        self._upkeep = upkeep
+        self._maintenance = maintenance
         self._max_tables = max_tables
-        self._line = WriteQueue(insert=self._insert_group, after=self._look_after)
+        self._writes_in_order = WriteQueue(insert=self._insert_group, after=self._maintain_if_due)
         self._opening = asyncio.Lock()
         self._handle: AsyncTable | None = None
         self._row_reader: RowReader | None = None
@@ -89,13 +89,13 @@ class Table:
         """How often the schema may have changed."""
         self._readers: set[asyncio.Future[None]] = set()
         self._writes = 0
-        """Versions since the last upkeep."""
-        self._next_upkeep = 0.0
+        """Versions since the last maintenance."""
+        self._next_maintenance = 0.0
 
     @property
     def in_use(self) -> bool:
         """Whether it is open or something waits for it."""
-        return self._handle is not None or not self._line.idle
+        return self._handle is not None or not self._writes_in_order.idle
 
     # --- reading ---------------------------------------------------------------------------------------
 
@@ -157,10 +157,10 @@ class Table:
                     self.name, content, mode="overwrite" if exists else "create"
                 )
             self._adopt(handle)
-            self._writes += self._upkeep.every if exists else 1
+            self._writes += self._maintenance.after_writes if exists else 1
             await self._sync()
 
-        await self._line.run(create)
+        await self._writes_in_order.run(create)
 
     async def drop(self) -> bool:
         """Remove the table, in one step that lasts; whether there was one."""
@@ -171,7 +171,7 @@ class Table:
                 self._files.forget()
                 return await self._on_disk(self._remove_folder)
 
-        return await self._line.run(drop)
+        return await self._writes_in_order.run(drop)
 
     async def insert(self, rows: Sequence[Row]) -> None:
         """Add rows, all or none, together with those of other requests that wait.
@@ -181,7 +181,7 @@ class Table:
             InvalidRequestError: A row does not fit.
             StoreFailedError: The rows are not known to be stored.
         """
-        await self._line.insert(rows)
+        await self._writes_in_order.insert(rows)
 
     async def change(self, work: Callable[[AsyncTable], Awaitable[T]]) -> T:
         """Write in any other way: `work` is called when all writes before are done. Errors as `insert`."""
@@ -197,7 +197,7 @@ class Table:
             await self._sync()
             return result
 
-        return await self._line.run(change)
+        return await self._writes_in_order.run(change)
 
     async def rename(self, target: Table) -> None:
         """Become `target`, a table that does not exist; readers of this one are cut short."""
@@ -209,16 +209,16 @@ class Table:
                 target._adopt(None)
                 await self._on_disk(lambda: self._move_folder(target))
 
-        await target._line.run(lambda: self._line.run(rename))
+        await target._writes_in_order.run(lambda: self._writes_in_order.run(rename))
 
-    async def optimize(self) -> Tidied:
+    async def optimize(self) -> OptimizeStats:
         """Put small files together, bring indexes up to date, remove old versions."""
         await self._opened()
-        return await self._line.run(self._optimize)
+        return await self._writes_in_order.run(self._optimize)
 
     async def close(self) -> None:
         """Finish what was taken in."""
-        await self._line.close()
+        await self._writes_in_order.close()
         self._adopt(None)
 
     # --- inside the line -------------------------------------------------------------------------------
@@ -249,19 +249,19 @@ class Table:
     async def _add(self, handle: AsyncTable, schema: pa.Schema, rows: Sequence[Row]) -> None:
         if not rows:
             return
-        content = await _off_loop_if_many(lambda some: table_of(some, schema), rows)
+        content = await _off_loop_if_many(lambda some: table_from_rows(some, schema), rows)
         with engine_errors(self.name):
             await handle.add(content)
         self._writes += 1
 
-    async def _look_after(self, idle: bool) -> None:
-        """Upkeep, when it is time for it."""
+    async def _maintain_if_due(self, idle: bool) -> None:
+        """MaintenanceSettings, when it is time for it."""
         now = asyncio.get_running_loop().time()
-        due = self._writes >= self._upkeep.every and (idle or now >= self._next_upkeep)
-        if self._handle is not None and (due or self._writes >= self._upkeep.at_most):
+        due = self._writes >= self._maintenance.after_writes and (idle or now >= self._next_maintenance)
+        if self._handle is not None and (due or self._writes >= self._maintenance.at_latest_after_writes):
             await self._optimize()
 
-    async def _optimize(self) -> Tidied:
+    async def _optimize(self) -> OptimizeStats:
         """In two steps, because the old files may go only when the new ones are durable and no reader needs them."""
         handle = await self._opened()
         clock = asyncio.get_running_loop().time
@@ -275,20 +275,20 @@ class Table:
             if await self._readers_of_old_versions_end():
                 with engine_errors(self.name):
                     removed = (await handle.optimize(cleanup_older_than=_KEEP_LATEST)).prune
-            return Tidied(
+            return OptimizeStats(
                 fragments_removed=compaction.fragments_removed,
                 fragments_added=compaction.fragments_added,
                 bytes_removed=0 if removed is None else removed.bytes_removed,
                 versions_removed=0 if removed is None else removed.old_versions_removed,
             )
         finally:
-            self._next_upkeep = clock() + (clock() - started) * (1 / self._upkeep.share - 1)
+            self._next_maintenance = clock() + (clock() - started) * (1 / self._maintenance.max_time_share - 1)
 
     async def _readers_of_old_versions_end(self) -> bool:
         """Wait for the readers of this moment; those that come later read the newest version, which stays."""
         if not self._readers:
             return True
-        _, reading = await asyncio.wait(self._readers, timeout=self._upkeep.reader_timeout)
+        _, reading = await asyncio.wait(self._readers, timeout=self._maintenance.reader_timeout)
         return not reading
 
     async def _opened(self) -> AsyncTable:

@@ -16,7 +16,7 @@ from meshagent.server.stores.disk import Disk, Durability
 from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.paths import room_folder
-from meshagent.server.stores.tables.settings import DROPPED_PREFIX, DatabaseLimits, Upkeep
+from meshagent.server.stores.tables.settings import DROPPED_PREFIX, DatabaseLimits, MaintenanceSettings
 
 if TYPE_CHECKING:
     from lancedb import Session
@@ -36,7 +36,7 @@ class TableEngine:
         durability: What an acknowledged write survives.
         health: Where failures of the disk are shown.
         limits: Bounds.
-        upkeep: When tables are tidied up.
+        maintenance: When tables are stats up.
         disk: The seam where tests make the disk fail.
     """
 
@@ -47,7 +47,7 @@ class TableEngine:
         durability: Durability = "fsync",
         health: HealthMonitor | None = None,
         limits: DatabaseLimits | None = None,
-        upkeep: Upkeep | None = None,
+        maintenance: MaintenanceSettings | None = None,
         disk: Disk | None = None,
     ) -> None:
         self._root = root
@@ -55,7 +55,7 @@ class TableEngine:
         self._syncs = disk is not None or durability == "fsync"
         self._health = health if health is not None else HealthMonitor()
         self._limits = limits if limits is not None else DatabaseLimits()
-        self._upkeep = upkeep if upkeep is not None else Upkeep()
+        self._maintenance = maintenance if maintenance is not None else MaintenanceSettings()
         self._session: Session | None = None
         self._loading = asyncio.Lock()
 
@@ -85,7 +85,7 @@ class TableEngine:
             self._session,
             disk=self._disk if self._syncs else None,
             health=self._health,
-            upkeep=self._upkeep,
+            maintenance=self._maintenance,
             limits=self._limits,
         )
 

@@ -20,11 +20,11 @@ __all__ = ["apply_update", "remove_scratch_columns"]
 
 async def apply_update(table: AsyncTable, where: str, assigned: Mapping[str, str]) -> int:
     """Assign to columns expressions over the old row, in how many rows. They change in one step, or not at all."""
-    entangled = _entangled(assigned)
-    if not entangled:
+    interdependent = _interdependent(assigned)
+    if not interdependent:
         return (await table.update(where=where, updates_sql=dict(assigned))).rows_updated
-    scratch = {column: SCRATCH_PREFIX + secrets.token_hex(8) for column in entangled}
-    await table.add_columns({scratch[column]: assigned[column] for column in entangled})
+    scratch = {column: SCRATCH_PREFIX + secrets.token_hex(8) for column in interdependent}
+    await table.add_columns({scratch[column]: assigned[column] for column in interdependent})
     try:
         return (await table.update(where=where, updates_sql={**assigned, **scratch})).rows_updated
     finally:
@@ -38,7 +38,7 @@ async def remove_scratch_columns(table: AsyncTable) -> None:
         await table.drop_columns(left)
 
 
-def _entangled(assigned: Mapping[str, str]) -> list[str]:
+def _interdependent(assigned: Mapping[str, str]) -> list[str]:
     """The columns whose expression reads another column that is assigned too; the engine ignores case in names."""
     changed = {column.lower() for column in assigned}
     return [column for column, expression in assigned.items() if names_in(expression) & (changed - {column.lower()})]

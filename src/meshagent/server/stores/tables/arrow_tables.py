@@ -19,7 +19,7 @@ from meshagent.server.stores.tables.columns import temporal_columns
 from meshagent.server.stores.tables.filters import translate_filter
 from meshagent.server.stores.tables.index_configs import described_indexes
 from meshagent.server.stores.tables.room_tables import RoomTables
-from meshagent.server.stores.tables.search import MAX_RANKED_LIMIT, Found, Search, open_search
+from meshagent.server.stores.tables.search import MAX_RANKED_LIMIT, Search, SearchStream, open_search
 
 __all__ = ["ArrowTables"]
 
@@ -82,7 +82,7 @@ class ArrowTables:
         await self.tables.change(name, add)
 
     @asynccontextmanager
-    async def searching(self, name: str, search: Search) -> AsyncIterator[Found]:
+    async def searching(self, name: str, search: Search) -> AsyncIterator[SearchStream]:
         """The rows of a search, as they are found; the version they are of stays until the block ends."""
         with self.tables.using(name) as table:
             schema = (await table.reader()).schema

@@ -1,1 +1,0 @@
-"""The `database.*` operations of a room: tables with rows as JSON."""
