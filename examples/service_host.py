@@ -3,7 +3,7 @@
 python service_host.py 8091
 meshagent call tool --room examples --url http://127.0.0.1:8091/clock
 
-A project can have its services in every room: see docs/reference/webhooks.md.
+A project can have its services in every room: see docs/reference/protocol/15-webhooks.md.
 """
 
 import asyncio

@@ -54,10 +54,15 @@ def test_python_in_pages_is_python(page: Path) -> None:
 
 
 def test_every_page_is_listed() -> None:
-    overview = (DOCS / "README.md").read_text(encoding="utf-8")
+    """A folder with an overview of its own lists its pages there, and is itself listed in the one above."""
     for page in DOCS.rglob("*.md"):
-        if page.parent.name != "decisions" and page.name != "README.md":
-            assert f"({page.relative_to(DOCS)})" in overview, f"docs/README.md does not list {page.name}"
+        if page.parent.name == "decisions" or page == DOCS / "README.md":
+            continue
+        folder = next(
+            above for above in page.parents if (above / "README.md").is_file() and above / "README.md" != page
+        )
+        overview = (folder / "README.md").read_text(encoding="utf-8")
+        assert f"({page.relative_to(folder)})" in overview, f"{folder / 'README.md'} does not list {page.name}"
 
 
 def test_decisions_have_numbers_of_their_own() -> None:

@@ -23,7 +23,11 @@ def text_of(name: str) -> str:
 def table_rows(text: str) -> list[list[str]]:
     """The cells of all rows of all tables, heads and rules left out."""
     lines = [line for line in text.splitlines() if line.startswith("|") and not re.fullmatch(r"[|\s:-]+", line)]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [[_visible(cell) for cell in line.strip("|").split("|")] for line in lines]
+
+
+def _visible(cell: str) -> str:
+    return re.sub(r" *<a id=[^>]*></a>", "", cell).strip()
 
 
 def section(text: str, heading: str) -> str:
@@ -35,7 +39,13 @@ def section(text: str, heading: str) -> str:
 
 
 def anchors_of(text: str) -> set[str]:
-    """The fragments that a page's headings can be linked by, as GitHub makes them."""
+    """The fragments that a page can be linked by: ids that it gives, and headings as GitHub turns them into ids."""
     without_code = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    headings = re.findall(r"^#+ (.+)$", without_code, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    headings = [re.sub(r" *<[^>]*>", "", heading) for heading in re.findall(r"^#+ (.+)$", without_code, re.MULTILINE)]
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(ids_of(without_code))
+
+
+def ids_of(text: str) -> list[str]:
+    """The ids that a page gives to its parts: numbers of sections (`7.4`) and names of promises (`queues.fifo`)."""
+    return re.findall(r'<a id="([^"]+)"></a>', text)
