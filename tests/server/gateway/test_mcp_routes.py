@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -182,3 +183,42 @@ async def test_only_tokens_for_the_room_and_its_tools_are_let_in(site: Site, ref
     async with aiohttp.ClientSession() as session, session.post(site.url(jwt), json={}) as answer:
         assert answer.status == 403
     assert site.server.started.directory.rooms == [] or refused == "scope"
+
+
+class FailingManager:
+    """A session manager that fails: at its first start, or while a request waits for its answer."""
+
+    def __init__(self, *, at_start: bool) -> None:
+        self._fails_at_start = at_start
+        self._asked = asyncio.Event()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        if self._fails_at_start:
+            raise RuntimeError("no sessions today")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fail_when_asked())
+            yield
+
+    async def _fail_when_asked(self) -> None:
+        await self._asked.wait()
+        raise RuntimeError("no answers today")
+
+    async def handle_request(self, scope: Any, receive: Any, send: Any) -> None:
+        self._asked.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+async def test_a_failing_session_manager_is_an_error_and_the_next_request_starts_another(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, at_start: bool
+) -> None:
+    with monkeypatch.context() as patched:
+        manager = FailingManager(at_start=at_start)
+        patched.setattr("mcp.server.streamable_http_manager.StreamableHTTPSessionManager", lambda *_, **__: manager)
+        async with asyncio.timeout(5), aiohttp.ClientSession() as session, session.post(site.url(), json={}) as answer:
+            assert answer.status == 503
+            assert "MCP server" in await answer.text()
+    assert "today" in caplog.text
+    async with hosted(site), site.client("&toolkit=math-kit") as client:
+        assert (await client.call_tool("math-kit_add", {"a": 1, "b": 2})).structured_content == {"result": 3}

@@ -19,15 +19,16 @@ class Pair:
     """A server's transport, its client's reader, and a file to send."""
 
     def __init__(
-        self, transport: asyncio.Transport, reader: asyncio.StreamReader, client: asyncio.StreamWriter
+        self, served: asyncio.StreamWriter, reader: asyncio.StreamReader, client: asyncio.StreamWriter
     ) -> None:
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, served.transport)  # uvloop's is none by its type
+        self.drain = served.drain
         self.reader = reader
         self.client = client
         self.descriptor = -1
 
     def send(self, start: int = 0, stop: int = len(CONTENT), *, stall_timeout: float = 10.0) -> asyncio.Task[None]:
-        work = sendfile(self.transport, self.descriptor, start, stop, stall_timeout=stall_timeout)
+        work = sendfile(self.transport, self.drain, self.descriptor, start, stop, stall_timeout=stall_timeout)
         return asyncio.get_running_loop().create_task(work)
 
 
@@ -42,7 +43,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     port = server.sockets[0].getsockname()[1]
     reader, client = await asyncio.open_connection("127.0.0.1", port)
     served = await accepted
-    connected = Pair(cast(asyncio.Transport, served.transport), reader, client)  # uvloop's is none by its type
+    connected = Pair(served, reader, client)
     (tmp_path / "file").write_bytes(CONTENT)
     connected.descriptor = os.open(tmp_path / "file", os.O_RDONLY)
     yield connected

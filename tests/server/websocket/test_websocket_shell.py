@@ -84,6 +84,43 @@ async def test_a_bulk_sender_paced_by_writable_finishes() -> None:
     assert left == 0
 
 
+@pytest.mark.parametrize("size", [10, 70_000, 1_000_000])
+async def test_a_write_is_drained_when_the_system_has_taken_it(size: int) -> None:
+    async with shell_server() as server:
+        peer, handler = await server.join()
+        async with peer, asyncio.timeout(5):
+            assert await handler.socket.drained()  # nothing waits
+            for _ in range(3):
+                handler.socket.write(server_frame(bytes(size)))
+                first, second = (asyncio.ensure_future(handler.socket.drained()) for _ in range(2))
+                await asyncio.sleep(0)
+                handler.socket.write(server_frame(b"later"))
+                assert await peer.frame() == (BINARY, bytes(size))
+                assert await first
+                assert await second
+                assert await peer.frame() == (BINARY, b"later")
+            handler.socket.write(server_frame(bytes(60_000)))
+            assert await handler.socket.drained()
+            assert not handler.socket.congested
+
+
+async def test_draining_waits_for_the_peer_and_ends_with_the_connection() -> None:
+    async with shell_server() as server, asyncio.timeout(5):
+        raw = await stalled_peer(server)
+        handler = await server.joined()
+        while not handler.socket.congested:
+            handler.socket.write(server_frame(bytes(100_000)))
+            await asyncio.sleep(0)
+        cancelled, waiting = (asyncio.ensure_future(handler.socket.drained()) for _ in range(2))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        assert not waiting.done()
+        handler.socket.drop()
+        assert not await handler.socket.drained()
+        assert not await waiting
+        raw.close()
+
+
 @pytest.mark.parametrize("size", [100_000, 10_000])
 async def test_a_stalled_peer_is_cut_while_others_keep_receiving(size: int) -> None:
     async with shell_server(WebSocketLimits(max_buffered_bytes=MEBIBYTE)) as server:

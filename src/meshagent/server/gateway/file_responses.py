@@ -93,7 +93,7 @@ async def _stream(
     try:
         if descriptor is not None and can_sendfile(transport):
             writer.send_headers()
-            await sendfile(transport, descriptor, part.start, part.stop, stall_timeout=_STALL_TIMEOUT)
+            await sendfile(transport, writer.drain, descriptor, part.start, part.stop, stall_timeout=_STALL_TIMEOUT)
         else:
             async for chunk in file.chunks(part.start, part.stop, chunk_bytes=_CHUNK_BYTES):
                 async with asyncio.timeout(_STALL_TIMEOUT):

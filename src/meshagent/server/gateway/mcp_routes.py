@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import re
 import uuid
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,8 +49,11 @@ from meshagent.server.room_factory import RoomWithServices
 
 if TYPE_CHECKING:
     from mcp import types
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 __all__ = ["McpRoutes"]
+
+log = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 MAX_NAME_LENGTH: Final = 64
@@ -90,7 +94,7 @@ class McpRoutes:
         Raises:
             PermissionDeniedError: A bad token, or one without the grant to use tools.
             LimitExceededError: Too many requests are under way, or this one is too large.
-            UnavailableError: The package `mcp` is not installed, or the server is stopping.
+            UnavailableError: The package `mcp` is not installed or cannot be started, or the server is stopping.
         """
         if self._under_way >= self._max_requests:
             limit = self._max_requests
@@ -108,40 +112,63 @@ class McpRoutes:
             app = await self._application()
             visit = _Visit(room, admission, frozenset(request.query.getall("toolkit", ())), self._call_timeout)
             try:
-                return await serve_asgi(app, request, body, extensions={_VISIT: visit})
+                return await self._while_running(serve_asgi(app, request, body, extensions={_VISIT: visit}))
             finally:
                 room.services.agents.left(visit.participant)
 
     async def _application(self) -> AsgiApp:
-        """The MCP server, which starts with the first request."""
+        """The MCP server, which starts with the first request, and again with the first one after a failure."""
         if self._stop.is_set():
             raise UnavailableError("the server is shutting down")
-        if self._app is None:
+        if self._app is None or self._runner is None or self._runner.done():
             self._app = asyncio.get_running_loop().create_future()
             self._runner = asyncio.create_task(self._run(self._app), name="MCP server")
         return await asyncio.shield(self._app)
 
+    async def _while_running(self, serving: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
+        """Give a request up when the MCP server ends, which would leave it without an answer."""
+        assert self._runner is not None
+        work = asyncio.create_task(serving, name="MCP request")
+        try:
+            await asyncio.wait({work, self._runner}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise UnavailableError("the MCP server ended before it answered")
+            return work.result()
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+
     async def _run(self, started: asyncio.Future[AsgiApp]) -> None:
         """Hold the MCP server: what enters and leaves it must be one task."""
+        failure = UnavailableError("the MCP server could not be started")
         try:
-            from mcp.server.lowlevel import Server
-            from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+            manager = _session_manager()
+            async with manager.run():
+                started.set_result(manager.handle_request)
+                await self._stop.wait()
         except ImportError:
-            started.set_exception(UnavailableError("this server lacks the package `mcp`"))
-            return
-        server: Server[Any] = Server(
-            "meshagent",
-            version=__version__,
-            instructions="Tools that are hosted in a room.",
-            on_list_tools=_list_tools,
-            on_call_tool=_call_tool,
-        )
-        manager = StreamableHTTPSessionManager(
-            server, stateless=True, json_response=True, max_request_body_size=MAX_REQUEST_BYTES
-        )
-        async with manager.run():
-            started.set_result(manager.handle_request)
-            await self._stop.wait()
+            failure = UnavailableError("this server lacks the package `mcp`")
+        except Exception:
+            log.exception("the MCP server failed; the next request starts another one")
+        finally:
+            if not started.done():
+                started.set_exception(failure)
+
+
+def _session_manager() -> StreamableHTTPSessionManager:
+    from mcp.server.lowlevel import Server
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    server: Server[Any] = Server(
+        "meshagent",
+        version=__version__,
+        instructions="Tools that are hosted in a room.",
+        on_list_tools=_list_tools,
+        on_call_tool=_call_tool,
+    )
+    return StreamableHTTPSessionManager(
+        server, stateless=True, json_response=True, max_request_body_size=MAX_REQUEST_BYTES
+    )
 
 
 class _NoOutbox:

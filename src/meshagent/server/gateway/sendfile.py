@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 __all__ = ["can_sendfile", "sendfile"]
 
 _CALL_BYTES: Final = 8 * 1024 * 1024  # one call ends earlier when the socket is full, as it is soon
-_FLUSH_POLL: Final = 0.02
 
 
 def can_sendfile(transport: asyncio.Transport) -> bool:
@@ -26,19 +26,33 @@ def can_sendfile(transport: asyncio.Transport) -> bool:
 
 
 async def sendfile(
-    transport: asyncio.Transport, descriptor: int, start: int, stop: int, *, stall_timeout: float
+    transport: asyncio.Transport,
+    drain: Callable[[], Awaitable[None]],
+    descriptor: int,
+    start: int,
+    stop: int,
+    *,
+    stall_timeout: float,
 ) -> None:
     """Send bytes `start … stop` of an open file after what the transport has buffered.
 
     Nobody else may write to the transport meanwhile. If this raises, some bytes may have left: abort the
     transport.
 
+    Args:
+        transport: The connection.
+        drain: Waits while the transport's protocol is paused, as `drain` of asyncio's and aiohttp's stream writers.
+        descriptor: The file.
+        start: First byte.
+        stop: The byte after the last one.
+        stall_timeout: Longest time in seconds in which the peer takes nothing.
+
     Raises:
         ConnectionError: The peer is gone, or the file is shorter than `stop`.
         TimeoutError: The peer took nothing for `stall_timeout` seconds.
     """
     async with asyncio.timeout(stall_timeout):
-        await _flushed(transport)
+        await _flushed(transport, drain)
     loop = asyncio.get_running_loop()
     output = os.dup(transport.get_extra_info("socket").fileno())
     sending: asyncio.Future[int] | None = None
@@ -83,11 +97,11 @@ async def _writable(loop: asyncio.AbstractEventLoop, output: int) -> None:
         loop.remove_writer(output)
 
 
-async def _flushed(transport: asyncio.Transport) -> None:
+async def _flushed(transport: asyncio.Transport, drain: Callable[[], Awaitable[None]]) -> None:
     """Wait until the transport has handed everything to the system."""
-    pause = 0.0
-    while transport.get_write_buffer_size():
-        if transport.is_closing():
-            raise ConnectionResetError("the connection ended before a download")
-        await asyncio.sleep(pause)
-        pause = min(pause + 0.001, _FLUSH_POLL)
+    if transport.get_write_buffer_size() and not transport.is_closing():
+        transport.set_write_buffer_limits(high=0)  # pauses its protocol until nothing is left
+        await drain()
+    if transport.is_closing():
+        raise ConnectionResetError("the connection ended before a download")
+    transport.set_write_buffer_limits()

@@ -94,7 +94,7 @@ class Dispatcher:
         operations: OperationTable,
         one_way: Mapping[str, OneWay],
         raw: Mapping[str, Raw] | None = None,
-        failed: Callable[[Participant, str, Exception], None] | None = None,
+        failed: Callable[[Participant, str, BaseException], None] | None = None,
     ) -> None:
         self.operations = operations
         self._served = operations.by_name
@@ -141,7 +141,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - as in dispatch
             caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
 
-    def unexpected(self, participant: Participant, message_type: str, error: Exception) -> RoomException:
+    def unexpected(self, participant: Participant, message_type: str, error: BaseException) -> RoomException:
         """Log a failure nobody foresaw, and make the error that its caller gets."""
         log.error("%s of %r failed", message_type, participant, exc_info=error)
         if self._failed is not None:

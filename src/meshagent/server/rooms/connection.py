@@ -163,13 +163,9 @@ class Connection(WebSocketHandler):
 
     async def sent(self) -> bool:
         await asyncio.sleep(0)  # answers of this turn are written in the next one
-        pause = 0.0
-        while self.socket is not None:
-            if not self.socket.buffered and not self._behind:
-                return True
-            await asyncio.sleep(pause)
-            pause = min(pause + 0.0005, 0.02)
-        return False
+        while self._behind and self._stream is not None:
+            await asyncio.wait([self._stream])
+        return self.socket is not None and await self.socket.drained()
 
     def disconnect(self, code: int, reason: str) -> None:
         if self.socket is not None:
@@ -229,10 +225,8 @@ class Connection(WebSocketHandler):
             self.answer(message_id, done.result())
         elif isinstance(error, RoomException):
             self.fail(message_id, error)
-        elif isinstance(error, Exception):
+        else:  # also what is no Exception, such as a panic in a library that is written in Rust
             self.fail(message_id, self._room.dispatcher.unexpected(self.participant, "a request", error))
-        else:
-            self.fail(message_id, InternalError("the request was interrupted"))
 
     # --- streamed files ------------------------------------------------------------------------------
 

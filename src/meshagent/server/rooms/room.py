@@ -255,7 +255,7 @@ class Room(RoomMembership):
         )
         self.publish(MESSAGE, event, to=others)
 
-    def _operation_failed(self, participant: Participant, message_type: str, error: Exception) -> None:
+    def _operation_failed(self, participant: Participant, message_type: str, error: BaseException) -> None:
         data = {"request": message_type, "error": type(error).__name__, **_who(participant)}
         self.record("room.error", data)
 

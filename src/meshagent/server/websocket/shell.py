@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -114,6 +115,7 @@ class WebSocket(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_corked_bytes",
+        "_drain_waiters",
         "_end_code",
         "_end_reason",
         "_handler",
@@ -148,6 +150,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._corked_bytes = 0
         self._slow_path_bytes = _CONGESTED_BYTES
         self._transport_paused = False
+        self._drain_waiters: deque[tuple[int, asyncio.Future[bool]]] | None = None
         self._late_pong = b""
         self.congested = False
         """Whether more than 64 KiB wait. Bulk senders stop while it is true and go on in `writable`."""
@@ -195,6 +198,20 @@ class WebSocket(asyncio.BufferedProtocol):
         self._corked_bytes += len(frames)
         if self._corked_bytes > self._slow_path_bytes:
             self._check_bound()
+
+    async def drained(self) -> bool:
+        """Wait until the system has taken everything written so far; False if the connection ends before that."""
+        if self._state == _ENDING:
+            return False
+        if not self.buffered:
+            return True
+        if self._drain_waiters is None:
+            self._drain_waiters = deque()
+            if not self._transport.is_closing():  # by default a transport reports only that 64 KiB have shrunk to 16
+                self._transport.set_write_buffer_limits(high=0)
+        waiter: asyncio.Future[bool] = self._shell.loop.create_future()
+        self._drain_waiters.append((self.bytes_out + self._corked_bytes, waiter))
+        return await waiter
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send what waits, then a close frame; wait up to `close_timeout` for the peer's.
@@ -260,7 +277,10 @@ class WebSocket(asyncio.BufferedProtocol):
         return False
 
     def pause_writing(self) -> None:
-        """The transport holds more than 64 KiB: from here on every write is checked against the bound."""
+        """The transport holds more than 64 KiB: from here on every write is checked against the bound.
+
+        While somebody waits for it to drain, any byte that it holds has the same effect.
+        """
         self._transport_paused = self.congested = True
         self._slow_path_bytes = 0
 
@@ -272,6 +292,8 @@ class WebSocket(asyncio.BufferedProtocol):
             pong, self._late_pong = self._late_pong, b""
             self.write(pong)
         self._relieve()
+        if self._drain_waiters is not None:
+            self._wake_drained()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The TCP connection is gone."""
@@ -342,6 +364,8 @@ class WebSocket(asyncio.BufferedProtocol):
         self._corked_bytes = 0
         if self.congested:
             self._relieve()
+        if self._drain_waiters is not None:
+            self._wake_drained()
 
     def _send_now(self, frame: bytes) -> None:
         self._pending.append(frame)
@@ -361,6 +385,26 @@ class WebSocket(asyncio.BufferedProtocol):
             self.congested = False
             if self._handler is not None and not self._state:
                 self._handler.writable()
+
+    def _wake_drained(self) -> None:
+        waiters = self._drain_waiters
+        if waiters is None:
+            return
+        taken = self.bytes_out - self._transport.get_write_buffer_size()
+        while waiters and waiters[0][0] <= taken:
+            waiter = waiters.popleft()[1]
+            if not waiter.done():
+                waiter.set_result(True)
+        if not waiters:
+            self._drain_waiters = None
+            if not self._transport.is_closing():
+                self._transport.set_write_buffer_limits()
+
+    def _give_up_draining(self) -> None:
+        waiters, self._drain_waiters = self._drain_waiters, None
+        for _, waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(False)
 
     def _forget_pending(self) -> None:
         self._pending.clear()
@@ -402,6 +446,7 @@ class WebSocket(asyncio.BufferedProtocol):
             self._timer = self._shell.loop.call_later(seconds, self._transport.abort)
 
     def _report(self, code: int, reason: str) -> None:
+        self._give_up_draining()
         handler, self._handler = self._handler, None
         if handler is None:
             return

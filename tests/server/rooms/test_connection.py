@@ -1,0 +1,131 @@
+"""A connection over a scripted socket: requests that fail, and waiting for what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from meshagent.server.kernel.dispatcher import Dispatcher, OperationTable
+from meshagent.server.kernel.operations import StreamedFile
+from meshagent.server.kernel.participant import Participant
+from meshagent.server.rooms.connection import Connection, ConnectionLimits, RoomMembership
+from tests.support.fake_room import fake_participant
+
+
+class Panic(BaseException):
+    """Stands for a panic of a library in Rust, which is no `Exception`."""
+
+
+class Room(RoomMembership):
+    """Notes the failures that its dispatcher reports."""
+
+    def __init__(self) -> None:
+        self.failures: list[tuple[str, str]] = []
+        self.dispatcher = Dispatcher(OperationTable(()), {}, failed=self._failed)
+
+    def entered(self, connection: Connection) -> None:
+        return None
+
+    def welcome(self, connection: Connection) -> None:
+        return None
+
+    def departed(self, connection: Connection, code: int, reason: str) -> None:
+        return None
+
+    def _failed(self, participant: Participant, message_type: str, error: BaseException) -> None:
+        self.failures.append((message_type, type(error).__name__))
+
+
+class Socket:
+    """Keeps what is written; its buffer drains when a test says so."""
+
+    congested = False
+    buffered = 0
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.emptied: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def write(self, frames: bytes) -> None:
+        self.written.append(frames)
+
+    async def drained(self) -> bool:
+        return await self.emptied
+
+
+class Joined:
+    """A connection that is in a room."""
+
+    def __init__(self) -> None:
+        self.room = Room()
+        self.socket = Socket()
+        self.connection = Connection(self.room, ConnectionLimits())
+        self.connection.participant = fake_participant()
+        self.connection.connected(cast(Any, self.socket))
+
+    def text(self) -> str:
+        return b"".join(self.socket.written).decode("latin-1")
+
+
+@pytest.fixture
+async def joined() -> AsyncIterator[Joined]:
+    made = Joined()
+    yield made
+    made.connection.lost(1006, "the test is over")
+
+
+@pytest.mark.parametrize("error", [Panic("index out of range"), ValueError("not foreseen")])
+async def test_a_request_that_fails_in_an_unforeseen_way_is_answered_and_logged(
+    joined: Joined, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    request: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    joined.connection.answer_when_done(7, request, 0)
+    request.set_exception(error)
+    await asyncio.sleep(0)
+    assert "failed inside the server" in joined.text()
+    assert str(error) not in joined.text()
+    assert str(error) in caplog.text
+    assert joined.room.failures == [("a request", type(error).__name__)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_sent_waits_until_the_socket_is_drained(joined: Joined, whole: bool) -> None:
+    joined.connection.deliver(b"message")
+    sent = asyncio.ensure_future(joined.connection.sent())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not sent.done()
+    joined.socket.emptied.set_result(whole)
+    assert await sent is whole
+
+
+async def test_sent_waits_for_a_download_that_the_message_is_queued_behind(joined: Joined) -> None:
+    gate = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"first "
+        await gate.wait()
+        yield b"second"
+
+    joined.socket.emptied.set_result(True)
+    joined.connection.answer(1, StreamedFile(name="a.txt", mime_type="text/plain", size=12, chunks=chunks()))
+    await asyncio.sleep(0)
+    joined.connection.deliver(b"behind")
+    sent = asyncio.ensure_future(joined.connection.sent())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not sent.done()
+    assert b"behind" not in joined.socket.written
+    gate.set()
+    assert await sent
+    assert joined.socket.written[-1] == b"behind"
+    assert "first second" in joined.text()
+
+
+async def test_nothing_is_sent_after_the_end() -> None:
+    joined = Joined()
+    joined.connection.lost(1006, "")
+    assert not await joined.connection.sent()
