@@ -162,7 +162,7 @@ MODULES = {
         "Host agents and tools as services that rooms can call: `ServiceHost`.",
         {
             "hosting.host": "ServiceHost",
-            "hosting.paths": "Portable, ServicePath",
+            "hosting.paths": "Startable, ServicePath",
             "webhook.sender": "send_webhook",
         },
     ),

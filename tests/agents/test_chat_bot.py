@@ -154,7 +154,7 @@ async def test_a_restarted_bot_reads_the_history(server: TestServer) -> None:
 
 async def test_a_text_that_is_not_in_the_document_is_answered_too(server: TestServer) -> None:
     adapter = ScriptedAdapter()
-    settings = ChatSettings(patience=0.01)
+    settings = ChatSettings(document_timeout=0.01)
     async with working(server, bot(adapter, settings=settings)), person(server, "alice") as alice:
         thread = await alice.open(PATH, "bot")
         await alice.say(thread, PATH, "only a message", in_document=False)

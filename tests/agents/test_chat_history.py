@@ -22,12 +22,12 @@ def thread_document() -> ThreadDocument:
     return ThreadDocument(RuntimeDocument(schema, json=EMPTY))
 
 
-def history(thread: ThreadDocument, *, patience: float = 0.0, limit: int = 100) -> ThreadHistory:
-    return ThreadHistory(thread, patience=patience, limit=limit)
+def history(thread: ThreadDocument, *, document_timeout: float = 0.0, limit: int = 100) -> ThreadHistory:
+    return ThreadHistory(thread, document_timeout=document_timeout, limit=limit)
 
 
 async def took(tracked: ThreadHistory, sender: str, text: str) -> list[str]:
-    return [f"{m.author}: {m.text}" for m in await tracked.take(sender, ChatMessage(path="t.thread", text=text))]
+    return [f"{m.author}: {m.text}" for m in await tracked.read_new(sender, ChatMessage(path="t.thread", text=text))]
 
 
 async def test_each_message_is_read_once() -> None:
@@ -35,7 +35,7 @@ async def test_each_message_is_read_once() -> None:
     tracked = history(thread)
     thread.append_message(author="alice", text="one")
     assert await took(tracked, "alice", "one") == ["alice: one"]
-    tracked.wrote(thread.append_message(author="bot", text="answer").id)
+    tracked.mark_read(thread.append_message(author="bot", text="answer").id)
     thread.append_message(author="bob", text="aside")
     thread.append_message(author="alice", text="two")
     assert await took(tracked, "alice", "two") == ["bob: aside", "alice: two"]
@@ -64,7 +64,7 @@ async def test_the_latest_of_equal_texts_is_meant_in_an_old_thread() -> None:
 
 async def test_a_document_may_be_late() -> None:
     thread = thread_document()
-    tracked = history(thread, patience=5)
+    tracked = history(thread, document_timeout=5)
     waiting = asyncio.ensure_future(took(tracked, "alice", "one"))
     await asyncio.sleep(0)
     message = thread.append_message(author="alice", text="")  # written, and filled afterwards

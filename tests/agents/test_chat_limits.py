@@ -44,7 +44,7 @@ async def test_a_thread_with_too_many_messages_in_line_refuses_more(server: Test
         await gate.wait()
         return say("Done.")
 
-    agent = ChatBot(llm_adapter=ScriptedAdapter(script), settings=ChatSettings(max_waiting=1))
+    agent = ChatBot(llm_adapter=ScriptedAdapter(script), settings=ChatSettings(max_pending=1))
     async with working(server, agent), person(server, "alice") as alice:
         thread = await alice.open(PATH, "bot")
         await alice.say(thread, PATH, "is answered")

@@ -1,4 +1,4 @@
-"""Finding passages in the files of a room."""
+"""`StorageIndexer` and `RagToolkit`: indexing and searching a room's files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from meshagent.agents.embedding import HashingEmbedder
 from meshagent.agents.indexer import RagToolkit, StorageIndexer
-from meshagent.agents.text_chunks import passages
+from meshagent.agents.text_chunks import split_text
 from meshagent.api import RoomClient
+from meshagent.api.contracts.data_types import TextDataType
 from meshagent.tools import ToolContext
 from tests.support.chatting import joined, working
 from tests.support.server import TestServer
@@ -46,7 +47,7 @@ async def test_files_are_found_by_what_they_say(server: TestServer) -> None:
 
 
 async def test_changes_reach_the_index(server: TestServer) -> None:
-    indexer = StorageIndexer(passage_size=40)
+    indexer = StorageIndexer(chunk_size=40)
     async with joined(server, "alice") as alice, working(server, indexer) as own:
         await indexer.until_indexed()
 
@@ -94,6 +95,15 @@ async def test_another_embedder_makes_the_table_anew(server: TestServer) -> None
             assert await found(alice, "apples", embedder=small) == ["a.txt"]
 
 
+async def test_a_table_with_outdated_columns_is_rebuilt(server: TestServer) -> None:
+    async with joined(server, "alice") as alice:
+        await write(alice, "a.txt", "apples")
+        await alice.database.create_table_with_schema(name="storage_index", schema={"embedder": TextDataType()})
+        async with working(server, indexer := StorageIndexer()):
+            await indexer.until_indexed()
+            assert await found(alice, "apples") == ["a.txt"]
+
+
 async def test_near_texts_have_near_vectors() -> None:
     texts = ["the invoice for the printer", "invoices of printers", "a walk in the woods"]
     invoice, invoices, walk = await HashingEmbedder().embed(texts)
@@ -110,10 +120,10 @@ def test_vectors_have_length_one_and_stay_the_same(text: str) -> None:
 
 
 @given(st.text(alphabet="ab .\n", max_size=60), st.integers(1, 20))
-def test_passages_hold_the_whole_text_and_are_short(text: str, size: int) -> None:
-    cut = passages(text, size)
-    assert all(0 < len(passage) <= size for passage in cut)
-    assert "".join("".join(cut).split()) == "".join(text.split())
+def test_chunks_contain_the_whole_text_and_keep_to_the_size(text: str, size: int) -> None:
+    chunks = split_text(text, size)
+    assert all(0 < len(chunk) <= size for chunk in chunks)
+    assert "".join("".join(chunks).split()) == "".join(text.split())
 
 
 def similarity(one: list[float], other: list[float]) -> float:

@@ -97,7 +97,7 @@ async def test_tools_are_called_until_the_model_is_done(room: RoomClient) -> Non
     [
         (call("add", a=-1, b=1), "error: too small"),
         (call("add", a="x", b=1), "error: the arguments of add"),
-        (call("divide", a=1), "error: there is no tool 'divide'"),
+        (call("divide", a=1), "error: no tool named 'divide'"),
     ],
 )
 async def test_a_failing_tool_is_told_to_the_model(room: RoomClient, step: Reply, said: str) -> None:

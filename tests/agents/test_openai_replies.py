@@ -16,8 +16,8 @@ from meshagent.agents.llm.openai_replies import (
     read_completions_request,
     read_responses_request,
 )
+from meshagent.agents.llm.schema_sample import MAX_VALUES, sample_value
 from meshagent.agents.llm.scripted import echo
-from meshagent.agents.llm.simplest_value import MAX_VALUES, simplest_value
 from meshagent.api.errors import InvalidRequestError
 
 scalars = st.none() | st.booleans() | st.integers(-5, 10**12) | st.text(max_size=6)
@@ -65,12 +65,12 @@ schemas = st.recursive(
 @given(schema=schemas)
 @settings(max_examples=150)
 def test_no_schema_makes_a_large_answer(schema: Any) -> None:
-    assert len(json.dumps(simplest_value(schema))) < 2_000_000
+    assert len(json.dumps(sample_value(schema))) < 2_000_000
 
 
 def test_a_schema_that_branches_into_itself_comes_to_an_end() -> None:
     node = {"type": "object", "required": ["a", "b"], "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}}
-    assert json.dumps(simplest_value(node)).count(":") <= 2 * MAX_VALUES
+    assert json.dumps(sample_value(node)).count(":") <= 2 * MAX_VALUES
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_schema_that_branches_into_itself_comes_to_an_end() -> None:
     ],
 )
 def test_common_schemas_are_followed(schema: dict[str, Any]) -> None:
-    jsonschema.validate(simplest_value(schema), schema)
+    jsonschema.validate(sample_value(schema), schema)

@@ -1,6 +1,6 @@
-"""Agents: programs that join rooms to answer, to work, and to be asked.
+"""Agents: programs that join rooms to chat, run tasks and process queues.
 
-Names are loaded when they are first used, so that an agent costs what it uses.
+Each name is imported on first use, so an agent loads only the modules and optional packages it needs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from meshagent.agents.task_runner import TaskRunner
     from meshagent.agents.worker import Worker
 
-_HOMES = {
+_EXPORTS = {
     "agent": ["SingleRoomAgent"],
     "chat": ["ChatBot"],
     "context": ["AgentCallContext"],
@@ -33,12 +33,12 @@ _HOMES = {
     "llm": ["AgentChatContext", "LLMAdapter", "ToolResponseAdapter"],
     "llm_task_runner": ["DynamicLLMTaskRunner", "LLMTaskRunner"],
     "pydantic_agent": ["PydanticAgent"],
-    "requirements": ["install_requirements"],
     "rejoin": ["rejoin_forever"],
+    "requirements": ["install_requirements"],
     "task_runner": ["TaskRunner"],
     "worker": ["Worker"],
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
     "AgentCallContext",
@@ -64,10 +64,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value  # found directly from now on
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value  # later lookups no longer call __getattr__
     return value
 
 

@@ -1,4 +1,4 @@
-"""`SingleRoomAgent`: what works in one room, from `start` to `stop`."""
+"""`SingleRoomAgent`, the base class of all agents."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ __all__ = ["SingleRoomAgent"]
 
 
 class SingleRoomAgent:
-    """Base of all agents. Its life in a room is `start(room=…)`, work, `stop()`; `ServiceHost` leads it.
+    """Base class of all agents: works in one room, from `start(room=…)` to `stop()`.
+
+    Call both yourself, or let a `ServiceHost` or `rejoin_forever` do it.
 
     Args:
-        name: What it is called in registrations and logs; the class's name by default.
-        title: For people; the name by default.
-        description: What it does.
-        requires: Schemas and toolkits that must be in the room before it works.
-        labels: Words by which programs pick agents.
+        name: Name in registrations and logs. Default: the class name.
+        title: Display name. Default: `name`.
+        description: What the agent does.
+        requires: Schemas and toolkits that must be in the room before the agent starts.
+        labels: Tags by which programs select agents.
     """
 
     requirements_timeout: ClassVar[float] = 60.0
-    """Seconds that `start` waits for required schemas and toolkits that had to be called in."""
+    """Seconds that `start` waits for required schemas and toolkits that have to be installed first."""
 
     def __init__(
         self,
@@ -49,9 +51,13 @@ class SingleRoomAgent:
 
     @property
     def room(self) -> RoomClient:
-        """The room that it works in; InvalidStateError while it is not started."""
+        """The room that the agent works in.
+
+        Raises:
+            InvalidStateError: The agent is not started.
+        """
         if self._room is None:
-            raise InvalidStateError(f"the agent {self.name!r} is not started")
+            raise InvalidStateError(f"agent {self.name!r} is not started")
         return self._room
 
     @property
@@ -59,14 +65,14 @@ class SingleRoomAgent:
         return self._room is not None
 
     async def start(self, *, room: RoomClient) -> None:
-        """Begin to work in `room`. Subclasses extend it: first `await super().start(room=room)`.
+        """Start working in `room`. Overrides call `await super().start(room=room)` first.
 
         Raises:
-            InvalidStateError: It is started already.
-            RoomException: A requirement could not be brought; see `install_requirements`.
+            InvalidStateError: The agent is already started.
+            RoomException: A requirement could not be installed; see `install_requirements`.
         """
         if self._room is not None:
-            raise InvalidStateError(f"the agent {self.name!r} is started already")
+            raise InvalidStateError(f"agent {self.name!r} is already started")
         self._room = room
         try:
             await self.install_requirements()
@@ -75,33 +81,35 @@ class SingleRoomAgent:
             raise
 
     async def stop(self) -> None:
-        """Stop working; the room stays joined. Subclasses extend it: at the end `await super().stop()`."""
+        """Stop working; the room client stays connected. Overrides call `await super().stop()` last."""
         self._room = None
 
     async def install_requirements(self) -> None:
-        """Bring what `requires` lists; part of `start`."""
+        """Install the schemas and toolkits listed in `requires`; called by `start`."""
         await install_requirements(self.room, self.requires, timeout=self.requirements_timeout)
 
     async def required_toolkits(self, participant_id: str | None) -> list[Toolkit]:
-        """The toolkits that `requires` names, as `participant_id` sees them: that participant's own come first.
+        """Return the toolkits named in `requires`, as visible to `participant_id`.
+
+        A toolkit hosted by that participant takes precedence over a public one of the same name.
 
         Raises:
-            NotFoundError: One is not in the room any more, or lacks a required tool.
+            NotFoundError: A toolkit has left the room, or lacks a required tool.
         """
-        wanted = [requirement for requirement in self.requires if isinstance(requirement, RequiredToolkit)]
-        if not wanted:
+        required = [requirement for requirement in self.requires if isinstance(requirement, RequiredToolkit)]
+        if not required:
             return []
         visible = {toolkit.name: toolkit for toolkit in await self.room.agents.list_toolkits(participant_id)}
-        return [_as_toolkit(visible, requirement, participant_id) for requirement in wanted]
+        return [_find_toolkit(visible, requirement, participant_id) for requirement in required]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
 
-def _as_toolkit(
+def _find_toolkit(
     visible: dict[str, ToolkitDescription], requirement: RequiredToolkit, participant_id: str | None
 ) -> RoomToolkit:
     description = visible.get(requirement.name)
     if description is None:
-        raise NotFoundError(f"the required toolkit {requirement.name!r} is not in this room")
+        raise NotFoundError(f"required toolkit {requirement.name!r} is not in this room")
     return RoomToolkit(description, participant_id=participant_id, tools=requirement.tools)

@@ -1,4 +1,4 @@
-"""What an agent learns about the question that it answers."""
+"""`AgentCallContext`: who asked an agent, where, and with which tools."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["AgentCallContext"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentCallContext:
-    """One ask.
+    """The context of one request to an agent.
 
     Attributes:
-        room: The room in which it was asked.
-        caller: Who asked.
-        on_behalf_of: For whom the caller asks, if for somebody else.
-        toolkits: What the agent may use for this answer: its own toolkits, those that it requires, and those
-            that the caller handed along.
-        task_id: Identifies the ask.
+        room: The room that the request came from.
+        caller: The participant that sent the request.
+        on_behalf_of: The participant that the caller acts for, if any.
+        toolkits: The toolkits the agent may use for this request: its own, the required ones, and those passed
+            by the caller.
+        task_id: Identifies the request.
     """
 
     room: RoomClient
@@ -36,9 +36,9 @@ class AgentCallContext:
 
     @property
     def beneficiary(self) -> Participant:
-        """The one whom the answer is for: `on_behalf_of`, else the caller."""
+        """The participant that the answer is for: `on_behalf_of`, or else the caller."""
         return self.caller if self.on_behalf_of is None else self.on_behalf_of
 
     def tool_context(self) -> ToolContext:
-        """The context in which the agent calls tools: in its own name, for the beneficiary."""
+        """Return the context for tool calls: the agent is the caller, on behalf of the beneficiary."""
         return ToolContext(room=self.room, caller=self.room.local_participant, on_behalf_of=self.beneficiary)

@@ -1,4 +1,4 @@
-"""Which language model an agent uses that was given none."""
+"""The language model that agents use by default."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["llm_or_default"]
 
 
 def llm_or_default(llm_adapter: LLMAdapter | None, room: RoomClient) -> LLMAdapter:
-    """The model that an agent was given; else the room's own, which needs no key.
+    """Return the given adapter, or one for the room's model proxy, which needs no provider key.
 
-    The room passes requests on to the provider that its server is configured for. Where the client of that API is
-    not installed, a model that echoes answers here.
+    The proxy forwards requests to the provider that the server is configured for. If the `openai` package is not
+    installed, an echo model answers in this process instead.
     """
     if llm_adapter is not None:
         return llm_adapter

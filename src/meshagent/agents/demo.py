@@ -1,4 +1,4 @@
-"""The chat bot of the demo room, with which a new server can be talked to at once."""
+"""The chat bot in the demo room of `meshagent serve --demo`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RULES: Final = (
 
 
 class DemoBot(ChatBot):
-    """Chats, and may read and write the room's files, documents and tables.
+    """A chat bot with tools for the room's files, documents and tables.
 
     Args:
         llm_adapter: The model; by default the room's.
@@ -58,13 +58,13 @@ async def run_demo_bot(
     llm_adapter: LLMAdapter | None = None,
     on_started: Callable[[RoomClient], None] | None = None,
 ) -> None:
-    """Keep the demo bot in a room until this is cancelled; errors as `rejoin_forever`.
+    """Keep the demo bot in a room until cancelled. Raises the same errors as `rejoin_forever`.
 
     Args:
         url: The WebSocket URL of the room.
-        token: A participant token, best with the role `agent`: a room in which only agents are ends.
+        token: A participant token. Its role should be `agent`, so that the bot alone does not keep the room running.
         llm_adapter: The model; by default the room's.
-        on_started: Called each time that the bot has come.
+        on_started: Called each time the bot has started.
     """
     await rejoin_forever(
         lambda: WebSocketClientProtocol(url=url, token=token), lambda: DemoBot(llm_adapter), on_started=on_started

@@ -1,4 +1,4 @@
-"""Vectors that stand for texts, so that similar texts are near each other."""
+"""Text embeddings: the `Embedder` protocol, and `HashingEmbedder`, which needs no model."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ __all__ = ["Embedder", "HashingEmbedder"]
 
 
 class Embedder(Protocol):
-    """Makes vectors of texts."""
+    """Turns texts into vectors, such that similar texts have similar vectors."""
 
     @property
     def name(self) -> str:
-        """Tells vectors that can be compared from others: same name, same vectors."""
+        """Identifies the embedding: only vectors made under the same name can be compared."""
         ...
 
     @property
     def dimensions(self) -> int:
-        """The length of each vector."""
+        """Number of components of each vector."""
         ...
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector of length 1 for each text.
+        """Return one unit vector per text, in the same order.
 
         Raises:
-            RoomException: The model behind it cannot be reached.
+            RoomException: The embedding model cannot be reached.
         """
         ...
 
 
 class HashingEmbedder(Embedder):
-    """Embeds without a model or a network: texts are near each other that share words and parts of words.
+    """Feature-hashing embedder without a model or network: texts are similar if they share words or parts of words.
 
-    Words and their three-letter parts are hashed to dimensions and signs; repeated ones count less each time. The
-    same text has the same vector on every machine and in every process.
+    Words and their trigrams are hashed to dimensions and signs; repetitions count logarithmically. The same text has
+    the same vector on every machine and in every process.
 
     Args:
-        dimensions: More of them mean fewer collisions.
+        dimensions: Number of components; more of them mean fewer hash collisions.
     """
 
     def __init__(self, dimensions: int = 512) -> None:
@@ -70,18 +70,18 @@ class HashingEmbedder(Embedder):
 
 
 _WORD: Final = re.compile(r"\w+")
-_COMMON: Final = frozenset(
+_STOP_WORDS: Final = frozenset(
     {"a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "has", "have", "i", "in", "is", "it", "of", "on"}
     | {"or", "that", "the", "this", "to", "was", "were", "what", "when", "where", "which", "who", "will", "with", "you"}
 )
 
 
 def _features(text: str) -> Iterator[tuple[str, float]]:
-    """Words, and parts of words that make inflected forms alike; words that are everywhere hardly count."""
+    """Yield weighted features: words, and trigrams so that inflected forms match. Stop words hardly count."""
     plain = unicodedata.normalize("NFKD", text).encode("utf-8", "ignore").decode().casefold()
     for match in _WORD.finditer(plain):
         word = match[0]
-        yield f"w:{word}", 0.1 if word in _COMMON else 1.0
-        if word not in _COMMON and len(word) > 3:
+        yield f"w:{word}", 0.1 if word in _STOP_WORDS else 1.0
+        if word not in _STOP_WORDS and len(word) > 3:
             for start in range(len(word) - 2):
                 yield f"t:{word[start : start + 3]}", 0.3

@@ -1,4 +1,4 @@
-"""`Listener`: an agent that follows one document and reacts to its changes."""
+"""`Listener`: an agent that reacts to changes of documents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_CHANGES_BEHIND = 10_000
 
 _PATH_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"path": {"type": "string", "description": "the document to listen to"}},
+    "properties": {"path": {"type": "string", "description": "path of the document to listen to"}},
     "required": ["path"],
     "additionalProperties": False,
 }
@@ -34,14 +34,14 @@ _PATH_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerContext:
-    """One listening.
+    """The document that a listener method is called for.
 
     Attributes:
         room: The room.
         path: The path of the document.
-        document: The document, which may be edited: what the listener changes itself comes back to it, too.
-        arguments: What it was asked with; `{"path": …}` for a path of its own.
-        call: The ask that began it; None for a path of its own.
+        document: The open document. The listener may edit it, and is notified of its own edits as well.
+        arguments: The arguments of the request; `{"path": …}` for the listener's own `path`.
+        call: The request that started it; None for the listener's own `path`.
     """
 
     room: RoomClient
@@ -52,18 +52,18 @@ class ListenerContext:
 
 
 class Listener(TaskRunner):
-    """Follows a document and calls a method for each change, one after the other, in order.
+    """Calls a method for each change of a document, one at a time and in order.
 
-    It listens to `path` from its start, and besides to each document that it is asked to
-    (`room.agents.ask(agent=name, arguments={"path": …})`); such an ask is answered when a method returns True.
-    Override the `on_…` methods; returning True ends the listening.
+    Override the `on_…` methods. The agent listens to `path` from its start, and to each document that it is asked to
+    follow with `room.agents.ask(agent=name, arguments={"path": …})`. A method that returns True ends the listening;
+    the request, if there is one, is answered then.
 
     Args:
-        path: A document to listen to from the start, until the agent stops.
-        max_changes_behind: How many changes may wait for a slow method; one more ends the listening with a
+        path: A document to listen to from start to stop.
+        max_changes_behind: How many changes may queue up behind a slow method. One more ends the listening with
             LimitExceededError.
 
-    Other arguments: as `TaskRunner`; an `input_schema` of one's own must have a `path`.
+    Other arguments: as `TaskRunner`. A custom `input_schema` must have a `path`.
     """
 
     def __init__(
@@ -90,52 +90,52 @@ class Listener(TaskRunner):
         )
         self.path = path
         self._max_changes_behind = max_changes_behind
-        self._own_listening = OwnedTasks()
+        self._path_listener = OwnedTasks()
 
     async def on_listening_started(self, listener_context: ListenerContext) -> None:
-        """The document is open, with the content that it has; changes are reported from now on."""
+        """The document is open and its current content readable; later changes are reported by the other methods."""
 
     async def on_element_inserted(self, listener_context: ListenerContext, element: Element) -> bool | None:
-        """Somebody inserted an element. Those below it were reported before."""
+        """An element was inserted. Its children were reported before it."""
         return None
 
     async def on_element_deleted(self, listener_context: ListenerContext, element: Element) -> bool | None:
-        """Somebody deleted an element; it can still be read."""
+        """An element was deleted; it can still be read."""
         return None
 
     async def on_attribute_changed(
         self, listener_context: ListenerContext, element: Element, attribute: str
     ) -> bool | None:
-        """Somebody set or removed an attribute; its value may have changed again since."""
+        """An attribute was set or removed; its value may have changed again since."""
         return None
 
     async def start(self, *, room: RoomClient) -> None:
-        """As `TaskRunner.start`. When it returns, the document at `path` is open and listened to."""
+        """As `TaskRunner.start`. On return the document at `path` is open, and its changes are reported."""
         await super().start(room=room)
         if self.path is None:
             return
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        listening = self._own_listening.start(
+        listening = self._path_listener.start(
             self._listen(room, self.path, {"path": self.path}, None, started), f"{self.name} listening to {self.path}"
         )
         try:
             await asyncio.wait([started, listening], return_when=asyncio.FIRST_COMPLETED)
             if listening.done():
-                listening.result()  # it could not open the document
+                listening.result()  # raises if the document could not be opened
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Listen no more."""
-        await self._own_listening.close()
+        """Stop listening."""
+        await self._path_listener.close()
         await super().stop()
 
     async def ask(self, *, context: AgentCallContext, arguments: dict[str, Any]) -> Any:
         """Listen to the document at `path` until one of the methods returns True."""
         path = arguments.get("path")
         if not isinstance(path, str):
-            raise InvalidRequestError("say which document to listen to: `path`")
+            raise InvalidRequestError("`path` is required: the document to listen to")
         await self._listen(context.room, path, arguments, context, None)
         return {}
 
@@ -149,7 +149,7 @@ class Listener(TaskRunner):
     ) -> None:
         document = await room.sync.open(path)
         context = ListenerContext(room=room, path=path, document=document, arguments=arguments, call=call)
-        changes = _Changes(document, self._max_changes_behind)
+        changes = _ChangeQueue(document, self._max_changes_behind)
         try:
             await self.on_listening_started(context)
             if started is not None:
@@ -170,23 +170,23 @@ class Listener(TaskRunner):
         return isinstance(element, Element) and bool(await handlers[event](context, element, *rest))
 
 
-class _Changes:
-    """The changes of a document, in order. Document events come from plain calls, so they wait here."""
+class _ChangeQueue:
+    """Queues a document's changes in order: events arrive in plain callbacks, which cannot wait for a method."""
 
     def __init__(self, document: MeshDocument, limit: int) -> None:
         self._document = document
         self._limit = limit
-        self._waiting: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue(limit)
+        self._queue: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue(limit)
         self._overflowed = False
         self._handlers = {event: partial(self._add, event) for event in ("inserted", "deleted", "updated")}
         for event, handler in self._handlers.items():
             document.on(event)(handler)
 
     async def next(self) -> tuple[Any, ...]:
-        """The next change; LimitExceededError if some were dropped before it."""
-        if self._overflowed and self._waiting.empty():
+        """Return the next change; LimitExceededError once changes have been dropped."""
+        if self._overflowed and self._queue.empty():
             raise LimitExceededError(f"the listener is more than {self._limit} changes behind", limit=self._limit)
-        return await self._waiting.get()
+        return await self._queue.get()
 
     def stop(self) -> None:
         for event, handler in self._handlers.items():
@@ -196,6 +196,6 @@ class _Changes:
         if self._overflowed:
             return
         try:
-            self._waiting.put_nowait(change)
+            self._queue.put_nowait(change)
         except asyncio.QueueFull:
             self._overflowed = True

@@ -1,4 +1,4 @@
-"""Task runners that let a language model do the work."""
+"""Task runners that answer with a language model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from meshagent.agents.context import AgentCallContext
 from meshagent.agents.default_llm import llm_or_default
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
-from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.agents.task_runner import TaskRunner
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
@@ -23,7 +23,7 @@ __all__ = ["DynamicLLMTaskRunner", "LLMTaskRunner"]
 
 _PROMPT_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"prompt": {"type": "string", "description": "what to do"}},
+    "properties": {"prompt": {"type": "string", "description": "the task to perform"}},
     "required": ["prompt"],
     "additionalProperties": False,
 }
@@ -32,22 +32,22 @@ _PROMPT_AND_SCHEMA: dict[str, Any] = {
     **_PROMPT_SCHEMA,
     "properties": {
         **_PROMPT_SCHEMA["properties"],
-        "output_schema": {"type": "object", "description": "the JSON Schema that the answer is to follow"},
+        "output_schema": {"type": "object", "description": "JSON Schema of the answer"},
     },
     "required": ["prompt", "output_schema"],
 }
 
 
 class LLMTaskRunner(TaskRunner):
-    """Each ask is one conversation with a language model, which may use tools until it has the answer.
+    """Answers each request with one conversation with a language model, which may call tools.
 
     Args:
-        llm_adapter: The model; by default the room's, see `llm_or_default`.
-        tool_adapter: How tool answers become text for the model.
-        rules: Sentences that the model follows.
-        input_schema: By default the ask has one argument, `prompt`. Arguments of another schema reach the model
-            as JSON.
-        output_schema: What the answer follows; by default it is `{"text": …}`.
+        llm_adapter: The model. Default: the room's, see `llm_or_default`.
+        tool_adapter: Converts tool responses to text for the model.
+        rules: Instructions for the model.
+        input_schema: JSON Schema of the arguments. Default: one string argument, `prompt`. With any other schema the
+            model receives the arguments as JSON.
+        output_schema: JSON Schema of the answer. Default: the answer is `{"text": …}`.
 
     Other arguments: as `TaskRunner`.
     """
@@ -89,13 +89,13 @@ class LLMTaskRunner(TaskRunner):
         await super().start(room=room)
 
     def init_chat_context(self) -> AgentChatContext:
-        """A new conversation with the rules in it; override to say more."""
+        """Return a new conversation that contains the rules. Override it to add more."""
         chat = self.llm_adapter.create_chat_context()
         chat.append_rules(self.rules)
         return chat
 
     async def ask(self, *, context: AgentCallContext, arguments: dict[str, Any]) -> Any:
-        """Let the model answer; errors as `LLMAdapter.next`."""
+        """Let the model answer. Raises the same errors as `LLMAdapter.next`."""
         return await self._run(context, _as_prompt(arguments), self.output_schema)
 
     async def _run(self, context: AgentCallContext, prompt: str, output_schema: Mapping[str, Any] | None) -> Any:
@@ -114,9 +114,9 @@ class LLMTaskRunner(TaskRunner):
 
 
 class DynamicLLMTaskRunner(LLMTaskRunner):
-    """An `LLMTaskRunner` whose callers say what form the answer is to have: `prompt` and `output_schema`.
+    """An `LLMTaskRunner` whose callers choose the form of the answer: its arguments are `prompt` and `output_schema`.
 
-    Arguments: as `LLMTaskRunner`, without its schemas.
+    Takes the arguments of `LLMTaskRunner` except the schemas.
     """
 
     def __init__(
@@ -148,15 +148,15 @@ class DynamicLLMTaskRunner(LLMTaskRunner):
         )
 
     async def ask(self, *, context: AgentCallContext, arguments: dict[str, Any]) -> Any:
-        """Let the model answer in the form that was asked for; errors as `LLMAdapter.next`."""
+        """Let the model answer in the requested form. Raises the same errors as `LLMAdapter.next`."""
         schema = arguments.get("output_schema")
         if not isinstance(schema, dict):
-            raise InvalidRequestError("say what form the answer is to have: `output_schema`")
+            raise InvalidRequestError("`output_schema` is required: the JSON Schema of the answer")
         return await self._run(context, str(arguments.get("prompt", "")), schema)
 
 
 def _as_prompt(arguments: Mapping[str, Any]) -> str:
-    """A lone prompt as it is, any other arguments as JSON."""
+    """Return a lone prompt unchanged, any other arguments as JSON."""
     prompt = arguments.get("prompt")
     if len(arguments) == 1 and isinstance(prompt, str):
         return prompt

@@ -1,4 +1,4 @@
-"""Finding participants by what is known of them."""
+"""Look up participants and their names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ __all__ = ["find_participant", "name_of", "own_name"]
 
 
 def find_participant(room: RoomClient, participant_id: str) -> Participant:
-    """Whoever has that id; one who is not known, since messaging is not enabled, as an id alone."""
+    """Return the participant with that id.
+
+    A participant that has not enabled messaging is not listed in the room; it is returned with its id only.
+    """
     if participant_id == room.local_participant.id:
         return room.local_participant
     for participant in room.messaging.remote_participants:
@@ -24,11 +27,11 @@ def find_participant(room: RoomClient, participant_id: str) -> Participant:
 
 
 def name_of(participant: Participant) -> str:
-    """The participant's name, empty if it has none."""
+    """Return the participant's name, or an empty string."""
     name = participant.get_attribute("name")
     return name if isinstance(name, str) else ""
 
 
 def own_name(room: RoomClient) -> str:
-    """The name by which the others know this client."""
+    """Return the name under which this client is in the room."""
     return name_of(room.local_participant)

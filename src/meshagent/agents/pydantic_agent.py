@@ -21,11 +21,11 @@ OutputT = TypeVar("OutputT", bound=BaseModel)
 
 
 class PydanticAgent(TaskRunner, Generic[InputT, OutputT]):
-    """A task runner typed by models: override `ask_model`. The schemas come from the models.
+    """A task runner with typed input and output: override `ask_model`. The JSON Schemas come from the models.
 
     Args:
-        input_model: What it is asked with.
-        output_model: What it answers with.
+        input_model: Type of the arguments.
+        output_model: Type of the answer.
 
     Other arguments: as `TaskRunner`.
     """
@@ -59,9 +59,9 @@ class PydanticAgent(TaskRunner, Generic[InputT, OutputT]):
 
     @abstractmethod
     async def ask_model(self, context: AgentCallContext, arguments: InputT) -> OutputT:
-        """Answer; errors as in `TaskRunner.ask`."""
+        """Return the answer. Exceptions are reported to the caller as in `TaskRunner.ask`."""
 
     async def ask(self, *, context: AgentCallContext, arguments: dict[str, Any]) -> Any:
-        """`ask_model` in JSON; InvalidRequestError if the arguments are no input model."""
+        """Call `ask_model` with JSON arguments; InvalidRequestError if they do not fit the input model."""
         model: Any = validated(self.input_model, arguments, subject=f"the arguments of {self.name}")
         return (await self.ask_model(context, model)).model_dump(mode="json")

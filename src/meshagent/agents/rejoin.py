@@ -1,4 +1,4 @@
-"""Keeping an agent in a room, run after run of the room."""
+"""`rejoin_forever`: keeps an agent in a room by joining again whenever the room ends or the connection fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from meshagent.api.hosting.paths import Portable
+from meshagent.api.hosting.paths import Startable
 from meshagent.api.room.client import RoomClient
 
 if TYPE_CHECKING:
@@ -18,29 +18,30 @@ __all__ = ["rejoin_forever"]
 log = logging.getLogger(__name__)
 
 FIRST_DELAY: Final = 0.5
-LAST_DELAY: Final = 30.0
+MAX_DELAY: Final = 30.0
 
 
 async def rejoin_forever(
     make_protocol: Callable[[], Protocol],
-    make_agent: Callable[[], Portable],
+    make_agent: Callable[[], Startable],
     *,
     on_started: Callable[[RoomClient], None] | None = None,
     first_delay: float = FIRST_DELAY,
 ) -> None:
-    """Run an agent in a room until this is cancelled; it stops and leaves then.
+    """Run an agent in a room until cancelled; the agent then stops and leaves.
 
-    A room ends when the last person has left, and takes its agents with it. This joins again whenever that happens,
-    and also when the server cannot be reached for a while.
+    A room ends when its last user leaves, which disconnects its agents. This function then joins again, starting a
+    new run of the room. It also retries while the server cannot be reached.
 
     Args:
-        make_protocol: Makes a connection to the room.
-        make_agent: Gives the agent for the next stay: a new one, or the same again.
-        on_started: Called each time that the agent has started.
-        first_delay: Seconds before joining again; doubled after each failure, up to 30.
+        make_protocol: Creates a connection to the room.
+        make_agent: Returns the agent for the next run: a new one, or the same one again.
+        on_started: Called each time the agent has started.
+        first_delay: Seconds before the first retry; doubled after each failure, up to 30.
 
     Raises:
-        Exception: The room refused the agent for good, or the agent cannot start; trouble that may pass is waited out.
+        Exception: The server rejected the connection permanently, or the agent failed to start. Temporary failures
+            are retried.
     """
     delay = first_delay
     while True:
@@ -56,10 +57,10 @@ async def rejoin_forever(
                     await room.wait_for_close()
                 finally:
                     await agent.stop()
-            log.info("the room ended; joining it again")
+            log.info("the room ended; rejoining")
         except Exception as error:
             if not protocol.is_temporary(error):
                 raise
-            log.info("the room cannot be joined now: %s", error)
+            log.info("cannot join the room, will retry: %s", error)
         await asyncio.sleep(delay)
-        delay = min(2 * delay, LAST_DELAY)
+        delay = min(2 * delay, MAX_DELAY)

@@ -1,4 +1,4 @@
-"""Bringing into a room what an agent requires: document schemas and toolkits (spec room-protocol 5.5.9, Appendix D)."""
+"""Install the document schemas and toolkits that an agent requires (spec room-protocol 5.5.9, Appendix D)."""
 
 from __future__ import annotations
 
@@ -17,39 +17,38 @@ if TYPE_CHECKING:
 __all__ = ["install_requirements"]
 
 BUILT_IN_HOST = "https://api.meshagent.com"
-"""The address by which every server knows its own schemas and toolkits; it is not called (spec room-protocol 5.5.9)."""
+"""Base URL that names the schemas and toolkits built into every server; never requested (spec room-protocol 5.5.9)."""
 
-FIRST_LOOK = 0.02
-LAST_LOOK = 1.0
+FIRST_POLL_DELAY = 0.02
+MAX_POLL_DELAY = 1.0
 
 
 async def install_requirements(room: RoomClient, requires: Iterable[Requirement], *, timeout: float = 60.0) -> None:
-    """Return when everything in `requires` is in the room. What is there already costs one request.
+    """Return when everything in `requires` is in the room. A requirement that is already there costs one request.
 
-    A missing schema that this package ships is deployed; anything else that is missing is called in: from the
-    requirement's URL, or from the server.
+    A missing schema that ships with this package is deployed. For anything else that is missing, the external service
+    at the requirement's URL is invited into the room, or the server's built-in one.
 
     Args:
-        room: Where it is needed.
-        requires: What is needed.
-        timeout: Seconds to wait for all that was called in.
+        room: The room to install into.
+        requires: The required schemas and toolkits.
+        timeout: Seconds to wait in total.
 
     Raises:
         NotFoundError: The server does not know a schema or toolkit, or the toolkit lacks a required tool.
-        RequestTimeoutError: Something was called in and did not come.
+        RequestTimeoutError: An invited service did not install its schema or toolkit in time.
     """
-    wanted = list(requires)
-    waiting_for = "the requirements"
+    waiting_for = "requirements"
     try:
         async with asyncio.timeout(timeout):
-            for requirement in wanted:
-                waiting_for = f"the {_kind(requirement)} {requirement.name!r}"
+            for requirement in list(requires):
+                waiting_for = f"{_kind(requirement)} {requirement.name!r}"
                 if isinstance(requirement, RequiredSchema):
                     await _install_schema(room, requirement)
                 elif isinstance(requirement, RequiredToolkit):
                     await _install_toolkit(room, requirement)
     except TimeoutError:
-        raise RequestTimeoutError(f"{waiting_for} did not come into the room within {timeout:g} seconds") from None
+        raise RequestTimeoutError(f"{waiting_for} was not installed within {timeout:g} seconds") from None
 
 
 def _kind(requirement: Requirement) -> str:
@@ -65,19 +64,19 @@ async def _install_schema(room: RoomClient, requirement: RequiredSchema) -> None
         try:
             await deploy_schema(room=room, schema=shipped, name=requirement.name, overwrite=False)
         except AlreadyExistsError:
-            pass  # another agent was faster
+            pass  # another agent deployed it first
         return
-    arrived = asyncio.Event()
+    installed = asyncio.Event()
 
     def on_updated(path: str) -> None:
         if path.strip("/") == f".schemas/{requirement.name}.json":
-            arrived.set()
+            installed.set()
 
     room.storage.on("file.updated", on_updated)
     try:
-        await _call_in(room, requirement, f"{BUILT_IN_HOST}/schemas/{requirement.name}")
+        await _invite_service(room, requirement, f"{BUILT_IN_HOST}/schemas/{requirement.name}")
         if not await room.storage.exists(path=path):
-            await arrived.wait()
+            await installed.wait()
     finally:
         room.storage.off("file.updated", on_updated)
 
@@ -85,12 +84,12 @@ async def _install_schema(room: RoomClient, requirement: RequiredSchema) -> None
 async def _install_toolkit(room: RoomClient, requirement: RequiredToolkit) -> None:
     if await _has_toolkit(room, requirement):
         return
-    await _call_in(room, requirement, f"{BUILT_IN_HOST}/toolkits/{requirement.name}")
-    # A service accepts a call before it joins, and no message tells when a toolkit is registered.
-    delay = FIRST_LOOK
+    await _invite_service(room, requirement, f"{BUILT_IN_HOST}/toolkits/{requirement.name}")
+    # Polling: a service accepts the invitation before it joins, and no message announces a registered toolkit.
+    delay = FIRST_POLL_DELAY
     while not await _has_toolkit(room, requirement):
         await asyncio.sleep(delay)
-        delay = min(2 * delay, LAST_LOOK)
+        delay = min(2 * delay, MAX_POLL_DELAY)
 
 
 async def _has_toolkit(room: RoomClient, requirement: RequiredToolkit) -> bool:
@@ -102,9 +101,9 @@ async def _has_toolkit(room: RoomClient, requirement: RequiredToolkit) -> bool:
     return False
 
 
-async def _call_in(room: RoomClient, requirement: Requirement, built_in_url: str) -> None:
+async def _invite_service(room: RoomClient, requirement: Requirement, built_in_url: str) -> None:
     try:
         await room.agents.make_call(name=requirement.name, url=requirement.url or built_in_url, arguments={})
     except NotFoundError as error:
         kind = _kind(requirement)
-        raise NotFoundError(f"the {kind} {requirement.name!r} is required, and cannot be brought: {error}") from error
+        raise NotFoundError(f"cannot install required {kind} {requirement.name!r}: {error}") from error

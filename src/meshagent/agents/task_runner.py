@@ -1,4 +1,4 @@
-"""`TaskRunner`: an agent that is asked with JSON and answers with JSON (spec room-protocol 5.5.2, 5.5.7)."""
+"""`TaskRunner`: an agent that answers JSON requests (spec room-protocol 5.5.2, 5.5.7)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ MAX_ASKS = 1000
 UNREGISTER_TIMEOUT = 5.0
 
 
-class _Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """`agent.ask` as the host reads it: what every server sends."""
+class _AskRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an `agent.ask` message, limited to the fields that every server sends."""
 
     task_id: str
     arguments: msgspec.Raw
@@ -48,18 +48,18 @@ class _Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRunner(SingleRoomAgent, ABC):
-    """An agent that others ask with `room.agents.ask(agent=name, arguments=…)`. Override `ask`.
+    """An agent that others call with `room.agents.ask(agent=name, arguments=…)`. Override `ask`.
 
-    Asks run side by side, a task each; beyond `max_asks` they are refused. An `ask` that raises answers with the
-    exception's text. After a lost connection the agent registers again by itself. A connection hosts one task
-    runner, for asks do not say on every server which agent they are for.
+    Requests run concurrently, each in its own task; more than `max_asks` at a time are rejected. If `ask` raises, the
+    caller receives the exception's text. The agent registers again after a reconnect. A connection can host only one
+    task runner, because not every server says which agent a request is for.
 
     Args:
-        input_schema: JSON Schema of the arguments, an object; no arguments by default.
-        output_schema: JSON Schema of the answer; anything by default. Answers that do not fit are errors.
-        supports_tools: Whether callers may hand toolkits along.
-        toolkits: The agent's own, part of each `AgentCallContext`.
-        max_asks: Asks that may run at a time.
+        input_schema: JSON Schema of the arguments, an object. Default: no arguments.
+        output_schema: JSON Schema of the answer. Default: any JSON. An answer that does not fit is an error.
+        supports_tools: Whether callers may pass toolkits with a request.
+        toolkits: The agent's own toolkits, part of every `AgentCallContext`.
+        max_asks: Maximum number of concurrent requests.
 
     Other arguments: as `SingleRoomAgent`.
     """
@@ -87,7 +87,7 @@ class TaskRunner(SingleRoomAgent, ABC):
         self._output_checker = (
             None
             if self.output_schema is None
-            else SchemaChecker(self.output_schema, subject=f"the contents of the answer of {self.name}")
+            else SchemaChecker(self.output_schema, subject=f"the answer of {self.name}")
         )
         self._max_asks = max_asks
         self._registration_id: str | None = None
@@ -96,14 +96,14 @@ class TaskRunner(SingleRoomAgent, ABC):
 
     @abstractmethod
     async def ask(self, *, context: AgentCallContext, arguments: dict[str, Any]) -> Any:
-        """Answer. `arguments` fit the input schema; what is returned must fit the output schema.
+        """Return the answer. `arguments` fit the input schema; the answer must fit the output schema.
 
         Raises:
-            Exception: Any failure; its text is what the caller reads.
+            Exception: Any failure; the caller receives its text.
         """
 
     async def start(self, *, room: RoomClient) -> None:
-        """Register in `room` and answer asks; errors as `SingleRoomAgent.start`, `RemoteToolkit.start`."""
+        """Register in `room` and answer requests; errors as `SingleRoomAgent.start` and `RemoteToolkit.start`."""
         await super().start(room=room)
         try:
             room.protocol.register_handler(api.ASKED.name, self._on_ask)
@@ -119,7 +119,7 @@ class TaskRunner(SingleRoomAgent, ABC):
             raise
 
     async def stop(self) -> None:
-        """Take no more asks, end those that run, and unregister. Does nothing if it is not started."""
+        """Cancel running requests and unregister. Does nothing if the agent is not started."""
         room = self._room
         if room is None:
             return
@@ -131,7 +131,7 @@ class TaskRunner(SingleRoomAgent, ABC):
                 async with asyncio.timeout(UNREGISTER_TIMEOUT):
                     await room.call(api.UNREGISTER_AGENT, api.UnregisterRequest(id=registration_id))
             except (RoomException, ChanClosed, TimeoutError) as error:
-                log.info("the agent %s was not unregistered: %s", self.name, error)
+                log.info("agent %s was not unregistered: %s", self.name, error)
         await super().stop()
 
     # -- registration
@@ -159,69 +159,69 @@ class TaskRunner(SingleRoomAgent, ABC):
         try:
             await self._register(self._room)
         except ConnectionLostError:
-            log.info("the connection ended again before the agent %s was registered", self.name)
+            log.info("connection lost again before agent %s was registered", self.name)
 
-    # -- asks
+    # -- requests
 
     def _on_ask(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
-        ask, _ = envelope.unpack_as(data, _Ask)
+        ask, _ = envelope.unpack_as(data, _AskRequest)
         room = self.room
         if self._running >= self._max_asks:
-            _answer_nowait(protocol, {"task_id": ask.task_id, "error": f"the agent {self.name!r} is busy"})
+            _send_answer_nowait(protocol, {"task_id": ask.task_id, "error": f"agent {self.name!r} is busy"})
             return
         self._running += 1
-        task = self._asks.start(self._serve(room, room._connection, ask), f"an ask of {self.name}")
+        task = self._asks.start(self._serve(room, room._connection, ask), f"request to {self.name}")
         task.add_done_callback(self._ask_ended)
 
     def _ask_ended(self, task: asyncio.Task[None]) -> None:
         self._running -= 1
 
-    async def _serve(self, room: RoomClient, connection: int, ask: _Ask) -> None:
-        """Answer one ask, on the connection that it came by: nobody waits for the answer on another."""
+    async def _serve(self, room: RoomClient, connection: int, ask: _AskRequest) -> None:
+        """Answer one request on the connection it arrived on: after a reconnect no caller is waiting for it."""
         try:
             answer = {"task_id": ask.task_id, **await self._answer(room, ask)}
         except asyncio.CancelledError:
             if room._connection == connection:
-                stopped = {"task_id": ask.task_id, "error": f"the agent {self.name!r} was stopped"}
-                _answer_nowait(room.protocol, stopped)
+                stopped = {"task_id": ask.task_id, "error": f"agent {self.name!r} was stopped"}
+                _send_answer_nowait(room.protocol, stopped)
             raise
         if room._connection != connection:
-            log.info("the connection ended before %s had answered", self.name)
+            log.info("connection lost before %s answered", self.name)
             return
         try:
             await room.protocol.send(names.AGENT_ASK_RESPONSE, envelope.pack(answer))
         except ChanClosed:
-            log.info("the connection ended before %s had answered", self.name)
+            log.info("connection lost before %s answered", self.name)
 
-    async def _answer(self, room: RoomClient, ask: _Ask) -> dict[str, Any]:
+    async def _answer(self, room: RoomClient, ask: _AskRequest) -> dict[str, Any]:
         try:
             arguments: Any = jsontext.loads(bytes(ask.arguments))
             self._input_checker.check(arguments)
             answer = await self.ask(context=await self._context(room, ask), arguments=arguments)
             if self._output_checker is not None:
                 self._output_checker.check(answer)
-            jsontext.dumps(answer)  # what has no JSON form fails here, where the caller is told
+            jsontext.dumps(answer)  # fail here if it is not JSON, so that the caller receives the error
         except RoomException as error:
             return {"error": str(error)}
         except Exception as error:
-            log.exception("the agent %s failed", self.name)
+            log.exception("agent %s failed", self.name)
             return {"error": str(error) or type(error).__name__}
         return {"answer": answer}
 
-    async def _context(self, room: RoomClient, ask: _Ask) -> AgentCallContext:
+    async def _context(self, room: RoomClient, ask: _AskRequest) -> AgentCallContext:
         target_id = ask.on_behalf_of_id or ask.caller_id
-        handed = [RoomToolkit(_description(entry), participant_id=target_id) for entry in ask.toolkits]
+        passed = [RoomToolkit(_description(entry), participant_id=target_id) for entry in ask.toolkits]
         return AgentCallContext(
             room=room,
             caller=find_participant(room, ask.caller_id),
             on_behalf_of=None if ask.on_behalf_of_id is None else find_participant(room, ask.on_behalf_of_id),
-            toolkits=[*self.toolkits, *await self.required_toolkits(target_id), *handed],
+            toolkits=[*self.toolkits, *await self.required_toolkits(target_id), *passed],
             task_id=ask.task_id,
         )
 
 
 def _description(entry: Mapping[str, Any]) -> ToolkitDescription:
-    """A toolkit as an ask carries it: its tools are a list (spec 5.5.7)."""
+    """Read a toolkit passed with a request, where tools are a list (spec room-protocol 5.5.7)."""
     return ToolkitDescription(
         name=entry["name"],
         title=entry.get("title"),
@@ -231,8 +231,8 @@ def _description(entry: Mapping[str, Any]) -> ToolkitDescription:
     )
 
 
-def _answer_nowait(protocol: Protocol, answer: dict[str, Any]) -> None:
+def _send_answer_nowait(protocol: Protocol, answer: dict[str, Any]) -> None:
     try:
         protocol.send_nowait(names.AGENT_ASK_RESPONSE, envelope.pack(answer))
-    except Exception as error:  # noqa: BLE001 - closed or full: the caller learns it from the connection's end
-        log.info("an ask could not be answered: %s", error)
+    except Exception as error:  # noqa: BLE001 - closed or full: the caller sees the connection end
+        log.info("could not answer a request: %s", error)

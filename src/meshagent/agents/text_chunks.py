@@ -1,4 +1,4 @@
-"""Cutting texts into passages."""
+"""Split texts into chunks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["passages"]
+__all__ = ["split_text"]
 
 _PARAGRAPHS: Final = re.compile(r"\n\s*\n")
 _SENTENCES: Final = re.compile(r"(?<=[.!?])\s+|\n")
 
 
-def passages(text: str, size: int) -> list[str]:
-    """The text in passages of at most `size` characters.
+def split_text(text: str, size: int) -> list[str]:
+    """Split a text into chunks of at most `size` characters.
 
-    Paragraphs stay together where they fit; one that is too long is cut between sentences, a sentence that is too
-    long anywhere. Nothing but white space is lost.
+    Paragraphs stay whole where they fit; longer ones are split between sentences, longer sentences anywhere. Only
+    white space is lost.
     """
-    found: list[str] = []
+    chunks: list[str] = []
     current = ""
     for piece in _pieces(text, size):
         joined = f"{current}\n\n{piece}" if current else piece
@@ -26,13 +26,13 @@ def passages(text: str, size: int) -> list[str]:
             current = joined
         else:
             if current:
-                found.append(current)
+                chunks.append(current)
             current = piece
-    return [*found, current] if current else found
+    return [*chunks, current] if current else chunks
 
 
 def _pieces(text: str, size: int) -> Iterator[str]:
-    """Parts that are not cut any further, none longer than `size`."""
+    """Yield paragraphs or parts of them, none longer than `size`."""
     for paragraph in _PARAGRAPHS.split(text):
         stripped = paragraph.strip()
         if len(stripped) <= size:

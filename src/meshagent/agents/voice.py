@@ -1,6 +1,6 @@
-"""`VoiceBot`: talks with people in LiveKit meetings (spec chat-protocol 2, `voice_call`).
+"""`VoiceBot`: joins LiveKit meetings and talks to users (spec chat-protocol 2, `voice_call`).
 
-The conversation itself is led by LiveKit Agents, which the extra `voice` brings; everything around it is here.
+LiveKit Agents, installed by the extra `voice`, runs the conversation itself; this module handles the calls.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ MAX_CALLS: Final = 100
 
 
 class VoiceBot(SingleRoomAgent):
-    """Joins the meeting that a participant names in a `voice_call` message, and talks there.
+    """Joins the meeting named in a `voice_call` message from a participant, and talks there.
 
-    A second call to the same meeting changes nothing while the first one lasts.
+    While the bot is in a meeting, further calls to the same meeting are ignored.
 
     Args:
-        rules: Sentences that the model follows.
-        toolkits: What the model may use, besides the toolkits that `requires` names.
-        auto_greet_message: What to say first, word for word.
-        auto_greet_prompt: What to say first, for the model to put into words.
-        talk: Leads the conversation; by default a realtime model of LiveKit Agents.
+        rules: Instructions for the model.
+        toolkits: Toolkits the model may use, besides those named in `requires`.
+        auto_greet_message: What to say first, verbatim.
+        auto_greet_prompt: An instruction for the model to greet by, instead of `auto_greet_message`.
+        talk: Runs the conversation. Default: a realtime model through LiveKit Agents.
 
     Other arguments: as `SingleRoomAgent`.
 
     Raises:
-        UnavailableError: There is no `talk`, and LiveKit Agents is not installed.
+        UnavailableError: LiveKit Agents is not installed, and no `talk` was given.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class VoiceBot(SingleRoomAgent):
         self._calls: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, *, room: RoomClient) -> None:
-        """As `SingleRoomAgent.start`; when it returns, the agent is visible and takes calls."""
+        """As `SingleRoomAgent.start`. On return the agent is visible and takes calls."""
         await super().start(room=room)
         room.messaging.on("message", self._on_message)
         try:
@@ -84,7 +84,7 @@ class VoiceBot(SingleRoomAgent):
             raise
 
     async def stop(self) -> None:
-        """Hang up everywhere."""
+        """Hang up all calls."""
         if self._room is not None:
             self._room.messaging.off("message", self._on_message)
         try:
@@ -98,13 +98,13 @@ class VoiceBot(SingleRoomAgent):
         meeting = message.message.get("breakout_room") if isinstance(message.message, dict) else None
         caller = next((p for p in self.room.messaging.remote_participants if p.id == message.from_participant_id), None)
         if not isinstance(meeting, str) or caller is None:
-            log.info("%s ignores a call that names no meeting, or comes from somebody who is not visible", self.name)
+            log.info("%s ignores a call without a meeting, or from a participant that is not visible", self.name)
         elif meeting in self._calls:
-            log.info("%s is in the meeting %s already", self.name, meeting)
+            log.info("%s is already in meeting %s", self.name, meeting)
         elif len(self._calls) >= MAX_CALLS:
-            log.warning("%s takes no more than %s calls at a time", self.name, MAX_CALLS)
+            log.warning("%s rejects a call: limit of %s concurrent calls reached", self.name, MAX_CALLS)
         else:
-            task = self._tasks.start(self._take_call(meeting, caller), f"{self.name} in the meeting {meeting}")
+            task = self._tasks.start(self._take_call(meeting, caller), f"{self.name} in meeting {meeting}")
             self._calls[meeting] = task
             task.add_done_callback(lambda _: self._calls.pop(meeting, None))
 
@@ -128,6 +128,6 @@ def _livekit_talk() -> TalkInVoice:
         if (error.name or "").split(".")[0] != "livekit":
             raise
         raise UnavailableError(
-            "voice needs LiveKit Agents: pip install 'livekit-agents[openai]', or give VoiceBot a `talk` of your own"
+            "voice requires LiveKit Agents: pip install 'livekit-agents[openai]', or pass your own `talk` to VoiceBot"
         ) from None
     return talk

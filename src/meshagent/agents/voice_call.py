@@ -1,4 +1,4 @@
-"""A voice conversation that is about to be held: what `VoiceBot` passes to whatever leads the conversation."""
+"""`VoiceCall`: what `VoiceBot` passes to the function that runs a voice conversation."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["TalkInVoice", "VoiceCall"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceCall:
-    """One conversation that is to be led.
+    """One voice conversation.
 
     Attributes:
-        connection: Where the meeting is, and the token for it.
-        rules: What the model follows.
-        toolkits: What the model may use.
-        tool_context: In which it calls tools.
-        greeting: What to say first, word for word.
-        greeting_prompt: What to say first, for the model to put into words.
+        connection: URL and token of the meeting.
+        rules: Instructions for the model.
+        toolkits: Toolkits the model may use.
+        tool_context: The context for the model's tool calls.
+        greeting: What to say first, verbatim.
+        greeting_prompt: An instruction for the model to greet by, instead of `greeting`.
     """
 
     connection: LivekitConnectionInfo
@@ -37,4 +37,4 @@ class VoiceCall:
 
 
 TalkInVoice = Callable[[VoiceCall], Awaitable[None]]
-"""Joins a meeting, talks until the others have left, and leaves; cancelling it hangs up."""
+"""Joins a meeting, converses until the others have left, and leaves. Cancelling it hangs up."""

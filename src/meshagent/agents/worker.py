@@ -1,4 +1,4 @@
-"""`Worker`: an agent that takes jobs from a queue and loses none."""
+"""`Worker`: an agent that processes the messages of a queue, at least once each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from meshagent.agents.agent import SingleRoomAgent
 from meshagent.agents.default_llm import llm_or_default
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
-from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.api import jsontext
 from meshagent.api.errors import ConnectionLostError, RequestTimeoutError, RoomException
 from meshagent.api.jsontext import Json
@@ -28,26 +28,25 @@ log = logging.getLogger(__name__)
 
 
 class Worker(SingleRoomAgent):
-    """Takes messages from a queue, one after the other, and works on each: by default, a model does.
+    """Receives messages from a queue and processes each one, by default with a language model.
 
-    A message that was taken is worked on to its end, whatever becomes of the connection meanwhile. Work that fails
-    is tried again; after `max_attempts` the message goes to the queue `failed_queue`, as `{"message", "error"}`.
-    When the agent stops, work under way gets `stop_grace` seconds; then it is cancelled and its message put back; if
-    the room has ended by then, when this agent is started again. So a message may be worked on twice, but is not
-    dropped. What cannot be ruled out is the loss of a message that is on the wire at the moment at which the
-    connection breaks.
+    Processing continues across lost connections. A failed attempt is retried; after `max_attempts` the message moves
+    to `failed_queue` as `{"message", "error"}`. When the agent stops, messages in progress get `stop_grace` seconds;
+    then they are cancelled and returned to the queue, or, if the room has ended, when this agent is started again.
+    So a message may be processed twice but is not dropped, with one exception: a message can be lost if the
+    connection breaks while the server is sending it.
 
     Args:
-        queue: The queue's name; it is made if there is none.
-        llm_adapter: The model; by default the room's, see `llm_or_default`.
-        tool_adapter: How tool answers become text for the model.
-        toolkits: What the model may use.
-        rules: Sentences that the model follows.
-        concurrency: Messages that are worked on at a time.
-        max_attempts: How often work on a message is tried.
-        retry_delay: Seconds before the second attempt; doubled for each one after it.
-        failed_queue: Where messages go that could not be worked on; `{queue}.failed` by default.
-        stop_grace: See above.
+        queue: Name of the queue; created if missing.
+        llm_adapter: The model. Default: the room's, see `llm_or_default`.
+        tool_adapter: Converts tool responses to text for the model.
+        toolkits: Toolkits the model may use.
+        rules: Instructions for the model.
+        concurrency: Number of messages processed at a time.
+        max_attempts: Number of attempts per message.
+        retry_delay: Seconds before the second attempt; doubled for each further one.
+        failed_queue: Queue for messages that failed `max_attempts` times. Default: `{queue}.failed`.
+        stop_grace: Seconds that messages in progress get to finish when the agent stops.
 
     Other arguments: as `SingleRoomAgent`.
     """
@@ -82,19 +81,19 @@ class Worker(SingleRoomAgent):
         self._max_attempts = max_attempts
         self._retry_delay = retry_delay
         self._stop_grace = stop_grace
-        self._loops: list[_JobLoop] = []
+        self._loops: list[_ReceiveLoop] = []
         self._tasks = OwnedTasks()
-        self._unfinished: list[Json] = []  # could not be put back, for the room had ended
+        self._unreturned: list[Json] = []  # messages that could not be returned to the queue because the room had ended
 
-    # -- what a job is
+    # -- processing
 
     async def process_message(self, *, chat_context: AgentChatContext, message: Json, toolkits: list[Toolkit]) -> Any:
-        """Work on one message. Override it to do without a model; an exception makes the work fail.
+        """Process one message. Override it to work without a model. An exception makes the attempt fail.
 
         Args:
-            chat_context: A new conversation with the rules in it.
-            message: What was sent to the queue.
-            toolkits: The agent's own and those that it requires.
+            chat_context: A new conversation that contains the rules.
+            message: The message from the queue.
+            toolkits: The agent's own and required toolkits.
         """
         chat_context.append_user_message(message if isinstance(message, str) else jsontext.dumps(message).decode())
         return await self.llm_adapter.next(
@@ -102,45 +101,45 @@ class Worker(SingleRoomAgent):
         )
 
     def init_chat_context(self) -> AgentChatContext:
-        """A new conversation with the rules in it; override to say more."""
+        """Return a new conversation that contains the rules. Override it to add more."""
         chat = self.llm_adapter.create_chat_context()
         chat.append_rules(self.rules)
         return chat
 
-    # -- life
+    # -- lifecycle
 
     async def start(self, *, room: RoomClient) -> None:
-        """As `SingleRoomAgent.start`; when it returns, messages are taken."""
+        """As `SingleRoomAgent.start`. On return the agent receives messages."""
         self.llm_adapter = llm_or_default(self._given_llm, room)
         await super().start(room=room)
         try:
             await room.queues.open(self.queue)
-            while self._unfinished:
-                await room.queues.send(self.queue, self._unfinished[0])
-                del self._unfinished[0]
+            while self._unreturned:
+                await room.queues.send(self.queue, self._unreturned[0])
+                del self._unreturned[0]
         except BaseException:
             await super().stop()
             raise
         for number in range(self._concurrency):
-            loop = _JobLoop(self, room)
-            loop.working = self._tasks.start(loop.run(), f"worker {number + 1} of {self.name}")
+            loop = _ReceiveLoop(self, room)
+            loop.task = self._tasks.start(loop.run(), f"worker {number + 1} of {self.name}")
             self._loops.append(loop)
 
     async def stop(self) -> None:
-        """Take no more messages; finish those in hand, or put them back."""
+        """Stop receiving; finish the messages in progress, or return them to the queue."""
         loops, self._loops = self._loops, []
         try:
             for loop in loops:
-                loop.take_no_more()
-            busy = [loop.working for loop in loops if loop.working is not None and not loop.working.done()]
+                loop.request_stop()
+            busy = [loop.task for loop in loops if loop.task is not None and not loop.task.done()]
             if busy:
                 await asyncio.wait(busy, timeout=self._stop_grace)
             await self._tasks.close()
         finally:
             await super().stop()
 
-    async def _work(self, message: Json) -> None:
-        """Work on a message until it is done, or has failed too often."""
+    async def _process_with_retries(self, message: Json) -> None:
+        """Process a message until an attempt succeeds or all have failed."""
         delay = self._retry_delay
         for attempt in range(1, self._max_attempts + 1):
             try:
@@ -152,8 +151,8 @@ class Worker(SingleRoomAgent):
                 log.warning("%s: attempt %s on a message failed: %r", self.name, attempt, error, exc_info=is_last)
                 if is_last:
                     failure = {"message": message, "error": str(error) or type(error).__name__}
-                    if not await _send_surely(self.room, self.failed_queue, failure):
-                        self._unfinished.append(message)
+                    if not await _send_with_retries(self.room, self.failed_queue, failure):
+                        self._unreturned.append(message)
                     return
                 await asyncio.sleep(delay)
                 delay *= 2
@@ -161,42 +160,42 @@ class Worker(SingleRoomAgent):
                 return
 
 
-class _JobLoop:
-    """Takes one message at a time and works on it."""
+class _ReceiveLoop:
+    """Receives and processes one message at a time."""
 
     def __init__(self, worker: Worker, room: RoomClient) -> None:
         self._worker = worker
         self._room = room
         self._stopping = asyncio.Event()
-        self.working: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
-    def take_no_more(self) -> None:
+    def request_stop(self) -> None:
         self._stopping.set()
 
     async def run(self) -> None:
         delay = self._worker._retry_delay
         while not self._stopping.is_set():
             try:
-                message = await self._take()
+                message = await self._receive()
             except ConnectionLostError as error:
                 if self._room._closed.is_set():
-                    log.info("%s: the connection to the room is closed", self._worker.name)
+                    log.info("%s: connection to the room closed", self._worker.name)
                     return
-                log.info("%s: waiting for the connection: %s", self._worker.name, error)
+                log.info("%s: waiting for reconnection: %s", self._worker.name, error)
             except RequestTimeoutError as error:
-                log.info("%s: still waiting for the connection: %s", self._worker.name, error)
+                log.info("%s: still waiting for reconnection: %s", self._worker.name, error)
             except RoomException as error:
-                log.error("%s: the room gives no messages: %s", self._worker.name, error)
+                log.error("%s: cannot receive messages: %s", self._worker.name, error)
                 await self._pause(delay)
             else:
                 if message is not None:
-                    await self._finish(message)
+                    await self._process(message)
 
-    async def _take(self) -> Json:
-        """The next message; None if the agent stops first, or the queue was removed.
+    async def _receive(self) -> Json:
+        """Return the next message, or None if the agent stops first or the queue was removed.
 
-        A request to receive cannot be taken back. When the agent stops, it therefore stays with the room, and what
-        it may still bring is put back.
+        A pending receive request cannot be withdrawn from the server. When the agent stops, the request therefore
+        stays open as a task of the room client, and a message that still arrives is returned to the queue.
         """
         receiving = self._room._tasks.start(
             self._room.queues.receive(self._worker.queue), f"receiving for {self._worker.name}", quiet=True
@@ -207,15 +206,16 @@ class _JobLoop:
         finally:
             stopped.cancel()
             if not receiving.done() or self._stopping.is_set():
-                self._room._tasks.start(_put_back_late(self._worker, self._room, receiving), "late message", quiet=True)
+                late = _return_late_message(self._worker, self._room, receiving)
+                self._room._tasks.start(late, "late message", quiet=True)
         return None if self._stopping.is_set() else receiving.result()
 
-    async def _finish(self, message: Json) -> None:
+    async def _process(self, message: Json) -> None:
         try:
-            await self._worker._work(message)
+            await self._worker._process_with_retries(message)
         except asyncio.CancelledError:
-            # The task is being cancelled once; what it awaits now goes through.
-            await _put_back(self._worker, self._room, message)
+            # `stop` cancels the task only once, so this await completes.
+            await _return_message(self._worker, self._room, message)
             raise
 
     async def _pause(self, seconds: float) -> None:
@@ -226,26 +226,26 @@ class _JobLoop:
             pass
 
 
-async def _put_back_late(worker: Worker, room: RoomClient, receiving: asyncio.Task[Json]) -> None:
-    """Put back what a worker receives that has stopped."""
+async def _return_late_message(worker: Worker, room: RoomClient, receiving: asyncio.Task[Json]) -> None:
+    """Return a message to the queue that arrives after its worker has stopped."""
     try:
         message = await receiving
     except RoomException:
         return
     if message is not None:
-        await _put_back(worker, room, message)
+        await _return_message(worker, room, message)
 
 
-async def _put_back(worker: Worker, room: RoomClient, message: Json) -> None:
-    if not await _send_surely(room, worker.queue, message):
-        log.warning("%s keeps a message, for the room has ended", worker.name)
-        worker._unfinished.append(message)
+async def _return_message(worker: Worker, room: RoomClient, message: Json) -> None:
+    if not await _send_with_retries(room, worker.queue, message):
+        log.warning("%s keeps a message until its next start: the room has ended", worker.name)
+        worker._unreturned.append(message)
 
 
-async def _send_surely(room: RoomClient, queue: str, message: Json) -> bool:
-    """Send a message, over lost connections too; False if the client will not come back.
+async def _send_with_retries(room: RoomClient, queue: str, message: Json) -> bool:
+    """Send a message, retrying after lost connections; False if the client is closed for good.
 
-    A connection that is lost during a request leaves its outcome unknown; sent twice is better than not at all.
+    If the connection is lost during a request, its outcome is unknown. Sending twice is better than not at all.
     """
     while True:
         try:

@@ -3,14 +3,14 @@
 
 from meshagent.api.hosting.host import ServiceHost
 from meshagent.api.hosting.paths import (
-    Portable,
     ServicePath,
+    Startable,
 )
 from meshagent.api.webhook.sender import send_webhook
 
 __all__ = [
-    "Portable",
     "ServiceHost",
     "ServicePath",
+    "Startable",
     "send_webhook",
 ]

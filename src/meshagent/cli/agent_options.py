@@ -15,7 +15,7 @@ from meshagent.cli.output import UsageError, note
 
 if TYPE_CHECKING:
     from meshagent.agents.llm.adapter import LLMAdapter
-    from meshagent.api.hosting.paths import Portable
+    from meshagent.api.hosting.paths import Startable
     from meshagent.api.room.client import RoomClient
     from meshagent.api.room.descriptions import Requirement
     from meshagent.tools.toolkit import Toolkit
@@ -102,7 +102,7 @@ async def document_toolkits(room: RoomClient, schemas: Sequence[str]) -> list[To
     return toolkits
 
 
-async def run_in_room(target: RoomTarget, agent: Portable, *, name: str) -> None:
+async def run_in_room(target: RoomTarget, agent: Startable, *, name: str) -> None:
     """Keep an agent in the room until interrupted; what it has not finished it takes from run to run of the room."""
     from meshagent.agents.rejoin import rejoin_forever
     from meshagent.api.transport.websocket import WebSocketClientProtocol
@@ -116,7 +116,7 @@ async def run_in_room(target: RoomTarget, agent: Portable, *, name: str) -> None
     )
 
 
-async def run_as_service(make_agent: Callable[[], Portable], *, host: str | None, port: int | None, path: str) -> None:
+async def run_as_service(make_agent: Callable[[], Startable], *, host: str | None, port: int | None, path: str) -> None:
     """Wait for calls, and take an agent into each room that calls, until interrupted."""
     from meshagent.api.hosting.host import ServiceHost
     from meshagent.api.hosting.signals import until_stopped

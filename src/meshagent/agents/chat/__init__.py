@@ -1,4 +1,4 @@
-"""Chatting in threads: `ChatBot`, and the protocol between chat agents and user interfaces."""
+"""Chat in threads: `ChatBot`, and the protocol between chat agents and user interfaces."""
 
 from meshagent.agents.chat.bot import ChatBot
 from meshagent.agents.chat.protocol import ChatMessage, ToolkitChoice

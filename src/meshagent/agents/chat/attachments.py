@@ -1,4 +1,4 @@
-"""Attachments as a model reads them: the content of what it can read, a note of where the rest is."""
+"""Present attachments to a model: text and images with their content, other files as a note with their path."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TEXTS: Final = ("application/json", "application/xml", "application/yaml", "app
 
 
 def attachment_note(author: str, path: str) -> str:
-    """Says that there is a file, and where."""
+    """Return a sentence that tells the model about a file and its path."""
     return f"{author or 'The user'} attached a file. It is in the room's storage at the path {path!r}."
 
 
 async def append_attachment(chat: AgentChatContext, room: RoomClient, author: str, path: str) -> None:
-    """Tell the model of a file: text up to 100 KB and images up to 4 MB with their content."""
+    """Add a file to the conversation: text up to 100 KB and images up to 4 MB with their content."""
     note = attachment_note(author, path)
     try:
         entry = await room.storage.stat(path=path)
@@ -37,7 +37,7 @@ async def append_attachment(chat: AgentChatContext, room: RoomClient, author: st
             return
         file = await room.storage.download(path=path)
     except RoomException as error:
-        log.info("the attachment %s cannot be read: %s", path, error)
+        log.info("cannot read attachment %s: %s", path, error)
         chat.append_user_message(f"{note} It cannot be read: {error}")
         return
     mime_type = file.mime_type.split(";")[0].strip()

@@ -1,4 +1,4 @@
-"""`ChatBot`: an agent that people talk to in threads (spec chat-protocol)."""
+"""`ChatBot`: an agent that users chat with in threads (spec chat-protocol)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from meshagent.agents.agent import SingleRoomAgent
 from meshagent.agents.chat import protocol
-from meshagent.agents.chat.conversation import ChatSettings, Conversation, Opened
+from meshagent.agents.chat.conversation import ChatSettings, Conversation, ThreadOpened
 from meshagent.agents.chat.protocol import ChatMessage
 from meshagent.agents.chat.toolkits import room_toolkits
 from meshagent.agents.default_llm import llm_or_default
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.events import EventHandler
-from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import RequiredSchema, Requirement
@@ -35,20 +35,20 @@ EMPTY_STATE_TITLE: Final = "How can I help you?"
 
 
 class ChatBot(SingleRoomAgent):
-    """Answers in every thread in which somebody writes to it; threads go on side by side.
+    """Answers users in threads. Threads are independent of each other and run concurrently.
 
-    A thread is a document: users write into it and send the agent a message that they did; the answer grows in the
-    document while the model speaks. `cancel` stops the answer that is being given and nothing else. A user who
-    mentions agents of the thread as `@name` is answered by these alone.
+    A thread is a document. A user writes a message into it and notifies the agent; the answer is streamed into the
+    document. `cancel` stops the current answer and nothing else. If a message mentions agents of the thread as
+    `@name`, only those answer.
 
     Args:
-        llm_adapter: The model; by default the room's, see `llm_or_default`.
-        tool_adapter: How tool answers become text for the model.
-        toolkits: What the model may use, besides the toolkits that `requires` names and those that a user chooses.
-        rules: Sentences that the model follows.
-        auto_greet_message: What to say when a user opens a thread in which the agent has not spoken.
+        llm_adapter: The model. Default: the room's, see `llm_or_default`.
+        tool_adapter: Converts tool responses to text for the model.
+        toolkits: Toolkits the model may use, besides those named in `requires` and those chosen by the user.
+        rules: Instructions for the model.
+        auto_greet_message: Greeting for a user who opens a thread in which the agent has not written yet.
         empty_state_title: What user interfaces show while a thread is empty.
-        settings: Times and limits.
+        settings: Timeouts and limits.
 
     Other arguments: as `SingleRoomAgent`.
     """
@@ -86,19 +86,19 @@ class ChatBot(SingleRoomAgent):
         self._conversations: dict[str, Conversation] = {}
         self._tasks = OwnedTasks()
 
-    # -- what subclasses may change
+    # -- hooks for subclasses
 
     def init_chat_context(self) -> AgentChatContext:
-        """A new conversation with the rules in it; called once for each thread that is opened."""
+        """Return a new conversation that contains the rules; called once for each thread that is opened."""
         chat = self.llm_adapter.create_chat_context()
         chat.append_rules(self.rules)
         return chat
 
     async def get_thread_toolkits(self, *, participant: RemoteParticipant, message: ChatMessage) -> list[Toolkit]:
-        """What the model may use to answer one message of `participant`.
+        """Return the toolkits the model may use to answer one message of `participant`.
 
         Raises:
-            NotFoundError: A required toolkit is not in the room any more.
+            NotFoundError: A required toolkit has left the room.
         """
         hosted = await room_toolkits(self.room, self.requires, message.toolkits, participant.id)
         return [*self.toolkits, *hosted]
@@ -115,19 +115,19 @@ class ChatBot(SingleRoomAgent):
         """Answer a message.
 
         Args:
-            path: The thread.
-            chat_context: The conversation, this message included; what the model says is added.
-            participant: Who wrote.
-            message: What they sent.
+            path: Path of the thread document.
+            chat_context: The conversation, including this message; the model's messages are appended.
+            participant: The author of the message.
+            message: The `chat` message.
             event_handler: Writes the model's text into the thread.
 
         Raises:
-            Exception: Any failure; the user is told that there is no answer, and the text of a RoomException.
+            Exception: Any failure; the user is told that it failed, with the text if it is a RoomException.
         """
         toolkits = await self.get_thread_toolkits(participant=participant, message=message)
         is_present = any(other.id == participant.id for other in self.room.messaging.remote_participants)
-        context = _with_view(chat_context, participant)
-        known = len(context.messages)
+        context = _with_current_file(chat_context, participant)
+        message_count = len(context.messages)
         try:
             await self.llm_adapter.next(
                 context=context,
@@ -138,12 +138,12 @@ class ChatBot(SingleRoomAgent):
                 on_behalf_of=participant if is_present else None,
             )
         finally:
-            chat_context.messages.extend(context.messages[known:])
+            chat_context.messages.extend(context.messages[message_count:])
 
-    # -- life
+    # -- lifecycle
 
     async def start(self, *, room: RoomClient) -> None:
-        """As `SingleRoomAgent.start`; when it returns, the agent is visible and answers."""
+        """As `SingleRoomAgent.start`. On return the agent is visible and answers."""
         self.llm_adapter = llm_or_default(self._given_llm, room)
         await super().start(room=room)
         room.messaging.on("message", self._on_message)
@@ -155,10 +155,10 @@ class ChatBot(SingleRoomAgent):
             raise
 
     async def stop(self) -> None:
-        """Stop all answers and close the threads."""
+        """Cancel all answers and close the threads."""
         if self._room is not None:
             self._room.messaging.off("message", self._on_message)
-        self._conversations = {}  # so that none of them begins again
+        self._conversations = {}  # keeps `_ended` from restarting them
         try:
             await self._tasks.close()
         finally:
@@ -171,7 +171,7 @@ class ChatBot(SingleRoomAgent):
             return
         sender = self._sender(message.from_participant_id)
         if sender is None:
-            log.info("%s ignores a message from somebody who is not visible", self.name)
+            log.info("%s ignores a message from a participant that is not visible", self.name)
             return
         try:
             match message.type:
@@ -179,14 +179,14 @@ class ChatBot(SingleRoomAgent):
                     chat = ChatMessage.from_json(message.message)
                     self._post(chat.path, sender, chat)
                 case protocol.OPENED if self.auto_greet_message is not None:
-                    self._post(protocol.thread_path(message.message), sender, Opened())
+                    self._post(protocol.thread_path(message.message), sender, ThreadOpened())
                 case protocol.CANCEL:
                     self._cancel(protocol.thread_path(message.message))
         except InvalidRequestError as error:
             log.info("%s ignores a message: %s", self.name, error)
         except LimitExceededError as error:
-            log.warning("%s refuses a message: %s", self.name, error)
-            self._refuse(sender, message, error)
+            log.warning("%s rejects a message: %s", self.name, error)
+            self._reject(sender, message, error)
 
     def _sender(self, participant_id: str) -> RemoteParticipant | None:
         for participant in self.room.messaging.remote_participants:
@@ -194,26 +194,26 @@ class ChatBot(SingleRoomAgent):
                 return participant
         return None
 
-    def _post(self, path: str, sender: RemoteParticipant, item: ChatMessage | Opened) -> None:
+    def _post(self, path: str, sender: RemoteParticipant, item: ChatMessage | ThreadOpened) -> None:
         conversation = self._conversations.get(path)
         if conversation is None:
             if len(self._conversations) >= MAX_THREADS:
-                raise LimitExceededError(f"{MAX_THREADS} threads are open already", limit=MAX_THREADS)
+                raise LimitExceededError(f"limit of {MAX_THREADS} open threads reached", limit=MAX_THREADS)
             conversation = self._conversations[path] = Conversation(self, path, self._settings)
             conversation.post(sender, item)
-            self._begin(conversation)
+            self._start(conversation)
         else:
             conversation.post(sender, item)
 
-    def _begin(self, conversation: Conversation) -> None:
+    def _start(self, conversation: Conversation) -> None:
         task = self._tasks.start(conversation.run(), f"{self.name} in {conversation.path}")
         task.add_done_callback(lambda _: self._ended(conversation))
 
     def _ended(self, conversation: Conversation) -> None:
         if self._conversations.get(conversation.path) is not conversation:
             return  # the agent has stopped
-        if conversation.has_waiting:
-            self._begin(conversation)  # somebody wrote in the moment in which it ended
+        if conversation.has_pending:
+            self._start(conversation)  # a message arrived between the idle timeout and this callback
         else:
             del self._conversations[conversation.path]
 
@@ -222,14 +222,14 @@ class ChatBot(SingleRoomAgent):
         if conversation is not None:
             conversation.cancel_turn()
 
-    def _refuse(self, sender: RemoteParticipant, message: RoomMessage, error: LimitExceededError) -> None:
+    def _reject(self, sender: RemoteParticipant, message: RoomMessage, error: LimitExceededError) -> None:
         text = f"Sorry, I am too busy to answer: {error}."
         answer: Any = ChatMessage(path=protocol.thread_path(message.message), text=text).to_json()
         self.room.messaging.send_message_nowait(to=sender, type=protocol.CHAT, message=answer)
 
 
-def _with_view(chat_context: AgentChatContext, participant: RemoteParticipant) -> AgentChatContext:
-    """The conversation with what the user looks at now, which is gone from it in the next turn."""
+def _with_current_file(chat_context: AgentChatContext, participant: RemoteParticipant) -> AgentChatContext:
+    """Return a copy that also tells which file the user is viewing. A copy, as this holds for one turn only."""
     current_file = participant.get_attribute("current_file")
     context = AgentChatContext(messages=chat_context.messages, rules=chat_context.rules)
     if isinstance(current_file, str) and current_file:

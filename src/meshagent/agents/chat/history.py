@@ -1,4 +1,4 @@
-"""What of a thread a model has read, so that it reads everything once (spec chat-protocol 5)."""
+"""`ThreadHistory`: tracks which messages of a thread the model has read (spec chat-protocol 5)."""
 
 from __future__ import annotations
 
@@ -13,55 +13,57 @@ __all__ = ["ThreadHistory"]
 
 
 class ThreadHistory:
-    """Tells what is new in a thread each time a user says something.
+    """Returns what is new in a thread each time a user sends a message, so that the model reads everything once.
 
-    A user's text comes twice: in the document, and in the `chat` message that tells of it. Usually the document is
-    first, for it is written first; it may also come later, or never from programs that only send messages.
+    A user's text arrives twice: in the thread document and in the `chat` message. Clients write the document first, so
+    it usually arrives first; but it may arrive later, or never if a program only sends `chat` messages.
 
     Args:
         thread: The thread.
-        patience: Seconds to wait for a text that is not in the document yet.
-        limit: How many messages of an existing thread the model reads; the latest.
+        document_timeout: Seconds to wait for a text that is not yet in the document.
+        limit: Number of messages of an existing thread that the model reads: the latest ones.
     """
 
-    def __init__(self, thread: ThreadDocument, *, patience: float, limit: int) -> None:
+    def __init__(self, thread: ThreadDocument, *, document_timeout: float, limit: int) -> None:
         self._thread = thread
-        self._patience = patience
+        self._document_timeout = document_timeout
         self._limit = limit
         self._read: set[str] = set()
+        # Texts by author that were read from a `chat` message and must be skipped when the document shows them.
         self._expected: Counter[tuple[str, str]] = Counter()
         self._is_new = True
+        # Senders that do not write into the document: their next message is not waited for.
         self._message_only: set[str] = set()
 
-    def wrote(self, element_id: str | None) -> None:
-        """The agent itself wrote a message: it need not read it."""
+    def mark_read(self, element_id: str | None) -> None:
+        """Mark a message that the agent itself wrote."""
         self._read.add(element_id or "")
 
-    async def take(self, sender: str, said: ChatMessage) -> list[ThreadMessage]:
-        """The messages that nobody has read to the model, the last of them what `sender` just said.
+    async def read_new(self, sender: str, chat_message: ChatMessage) -> list[ThreadMessage]:
+        """Return the messages that the model has not read, up to and including the one `sender` just sent.
 
-        What comes after it in the document is left for the message that tells of it.
+        Messages after it in the document are left for their own `chat` message.
         """
-        position = self._find(sender, said.text)
+        position = self._find(sender, chat_message.text)
         if position is None and sender not in self._message_only:
-            position = await self._wait_for(sender, said.text)
+            position = await self._wait_for(sender, chat_message.text)
         unread = self._unread()
         if position is None:
             self._message_only.add(sender)
-            self._expected[sender, said.text.strip()] += 1
+            self._expected[sender, chat_message.text.strip()] += 1
             before = unread if self._is_new else []
-            taken = [*before, ThreadMessage("", sender, said.text, said.attachments)]
+            messages = [*before, ThreadMessage("", sender, chat_message.text, chat_message.attachments)]
         else:
             self._message_only.discard(sender)
-            taken = unread[: position + 1]
-        self._read.update(message.element_id for message in taken)
+            messages = unread[: position + 1]
+        self._read.update(message.element_id for message in messages)
         if self._is_new:
-            taken = taken[-self._limit :]
+            messages = messages[-self._limit :]
         self._is_new = False
-        return taken
+        return messages
 
     def _unread(self) -> list[ThreadMessage]:
-        """Unread messages, without those that were read from a `chat` message before they were in the document."""
+        """Return unread messages, except those already read from a `chat` message before they reached the document."""
         unread = []
         for message in self._thread.messages():
             if message.element_id in self._read:
@@ -76,16 +78,19 @@ class ThreadHistory:
         return unread
 
     def _find(self, sender: str, text: str) -> int | None:
-        """Where in `_unread()` a text is: the latest one in a thread that is read for the first time, else the
-        oldest, for messages are answered in order."""
-        places = [
+        """Return the index of a text in `_unread()`, or None.
+
+        If the text occurs more than once, the latest is meant in a thread that is read for the first time; else the
+        oldest, because messages are answered in order.
+        """
+        positions = [
             index
             for index, message in enumerate(self._unread())
             if message.author == sender and message.text.strip() == text.strip()
         ]
-        if not places:
+        if not positions:
             return None
-        return places[-1] if self._is_new else places[0]
+        return positions[-1] if self._is_new else positions[0]
 
     async def _wait_for(self, sender: str, text: str) -> int | None:
         changed = asyncio.Event()
@@ -97,7 +102,7 @@ class ThreadHistory:
         for event in ("inserted", "updated"):
             document.on(event)(on_change)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._document_timeout):
                 while (position := self._find(sender, text)) is None:
                     changed.clear()
                     await changed.wait()

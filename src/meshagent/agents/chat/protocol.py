@@ -1,4 +1,4 @@
-"""The messages that user interfaces and chat agents exchange (spec chat-protocol 2)."""
+"""Messages between user interfaces and chat agents (spec chat-protocol 2)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ THREAD_SUFFIX: Final = ".thread"
 
 @dataclass(frozen=True, slots=True)
 class ToolkitChoice:
-    """A toolkit that the user wants used for this message; all of its tools, or those named."""
+    """A toolkit that the user chose for a message: with all of its tools, or only those listed."""
 
     name: str
     tools: tuple[str, ...] | None = None
@@ -42,13 +42,13 @@ class ToolkitChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
-    """A `chat` message: what a user has written into the thread at `path`.
+    """A `chat` message: notifies an agent of what a user has written into a thread.
 
     Attributes:
-        path: The thread document.
-        text: What the user says; empty if the attachments speak for themselves.
+        path: Path of the thread document.
+        text: The user's text; may be empty if there are attachments.
         attachments: Paths of files in the room's storage.
-        toolkits: What to use for the answer, besides what the agent has.
+        toolkits: Toolkits to use for the answer, in addition to the agent's own.
     """
 
     path: str
@@ -58,12 +58,12 @@ class ChatMessage:
 
     @staticmethod
     def from_json(message: Json) -> ChatMessage:
-        """Read a message; InvalidRequestError if it is none."""
+        """Parse a message; InvalidRequestError if it is not a valid `chat` message."""
         path = thread_path(message)
         assert isinstance(message, dict)
         text = message.get("text") or ""
         if not isinstance(text, str):
-            raise InvalidRequestError("the `text` of a chat message must be text")
+            raise InvalidRequestError("`text` of a chat message must be a string")
         return ChatMessage(
             path=path,
             text=text,
@@ -72,7 +72,7 @@ class ChatMessage:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As it travels."""
+        """Return the message as JSON."""
         choices = [
             {"toolkit": choice.name, "tools": None if choice.tools is None else list(choice.tools)}
             for choice in self.toolkits
@@ -86,17 +86,17 @@ class ChatMessage:
 
 
 def thread_path(message: Json) -> str:
-    """The thread that a message is about; InvalidRequestError if it names none."""
+    """Return the path of the thread that a message refers to; InvalidRequestError if it names none."""
     path = message.get("path") if isinstance(message, dict) else None
     if not isinstance(path, str) or not path.endswith(THREAD_SUFFIX):
-        raise InvalidRequestError(f"a chat message must name its thread: a `path` that ends in {THREAD_SUFFIX}")
+        raise InvalidRequestError(f"chat message needs the `path` of a thread, ending in {THREAD_SUFFIX}")
     return path.strip("/")
 
 
 def is_addressed_to(text: str, name: str, other_agents: Iterable[str]) -> bool:
-    """Whether an agent is to answer a text.
+    """Whether the agent `name` should answer a text.
 
-    All agents answer, unless the text mentions some of them as `@name`; then only these do.
+    All agents answer unless the text mentions some of them as `@name`; then only those do.
     """
     if _mentions(text, name):
         return True
@@ -111,7 +111,7 @@ def _attachments(value: Any) -> Iterable[str]:
     for entry in _list(value, "attachments"):
         path = entry.get("path") if isinstance(entry, dict) else entry
         if not isinstance(path, str):
-            raise InvalidRequestError("an attachment must have a `path`")
+            raise InvalidRequestError("each attachment must have a `path`")
         yield path
 
 
@@ -119,12 +119,12 @@ def _choices(value: Any) -> Iterable[ToolkitChoice]:
     for entry in _list(value, "toolkits"):
         name = entry.get("toolkit") if isinstance(entry, dict) else None
         if not isinstance(name, str):
-            raise InvalidRequestError("each of the `toolkits` must name its `toolkit`")
+            raise InvalidRequestError("each entry of `toolkits` must have a `toolkit` name")
         tools = entry.get("tools")
         yield ToolkitChoice(name, None if tools is None else tuple(str(tool) for tool in _list(tools, "tools")))
 
 
 def _list(value: Any, name: str) -> list[Any]:
     if value is not None and not isinstance(value, list):
-        raise InvalidRequestError(f"the `{name}` of a chat message must be a list")
+        raise InvalidRequestError(f"`{name}` of a chat message must be a list")
     return value or []

@@ -1,4 +1,4 @@
-"""Writing an answer into a thread while the model still speaks (spec chat-protocol 4, step 6)."""
+"""`StreamedAnswer`: streams a model's text into a thread (spec chat-protocol 4, step 6)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["StreamedAnswer"]
 
 
 class StreamedAnswer:
-    """Takes a model's events, and keeps the thread up to date with what it says.
+    """Handles a model's events by updating messages in the thread.
 
-    Each piece of text is a message of its own, set to the growing whole at most once per `interval`, so that a long
-    answer does not fill the document's log with its own beginnings.
+    Each piece of text becomes one message. Its text is replaced at most once per `interval`: every replacement stores
+    the whole text so far, so more frequent updates would bloat the document's log.
 
     Args:
-        begin: Makes an empty message in the thread.
+        create_message: Creates an empty message in the thread.
         interval: Seconds between two updates.
     """
 
-    def __init__(self, begin: Callable[[], Element], *, interval: float) -> None:
-        self._begin = begin
+    def __init__(self, create_message: Callable[[], Element], *, interval: float) -> None:
+        self._create_message = create_message
         self._interval = interval
         self._element: Element | None = None
         self._text = ""
@@ -33,30 +33,30 @@ class StreamedAnswer:
 
     @property
     def unfinished_text(self) -> str:
-        """What was said of a piece that the model did not finish; known after `end`."""
+        """The text of a piece that the model did not finish; available after `end`."""
         return self._unfinished
 
     def on_event(self, event: LLMEvent) -> None:
-        """Follow the model."""
+        """Handle one event of the model."""
         match event:
             case TextStarted():
                 self._finish()
-                self._element = self._begin()
+                self._element = self._create_message()
             case TextDelta(text=text):
                 if self._element is None:
-                    self._element = self._begin()
+                    self._element = self._create_message()
                 self._text = text
                 if self._timer is None:
                     self._write()
                     self._timer = asyncio.get_running_loop().call_later(self._interval, self._on_timer)
             case TextFinished(text=text):
                 if self._element is None and text:
-                    self._element = self._begin()
+                    self._element = self._create_message()
                 self._text = text
                 self._finish()
 
     def end(self) -> None:
-        """The model stopped, perhaps in the middle: what it said stays; a message that says nothing goes."""
+        """Finish, possibly in the middle of a piece: text so far is kept, an empty message is deleted."""
         self._unfinished = self._text
         self._finish()
 

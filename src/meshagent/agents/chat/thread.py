@@ -1,4 +1,4 @@
-"""A thread document: its members and messages (spec chat-protocol 1)."""
+"""`ThreadDocument`: members and messages of a thread (spec chat-protocol 1)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MESSAGE: Final = "message"
 
 @dataclass(frozen=True, slots=True)
 class ThreadMessage:
-    """What somebody wrote.
+    """A message in a thread.
 
     Attributes:
-        element_id: Identifies it in its document; empty for a message that is not in the document.
-        author: The author's name.
-        text: What it says.
+        element_id: Id of its element; empty for a message that is not in the document.
+        author: Name of the author.
+        text: The text.
         attachments: Paths of files in the room's storage.
     """
 
@@ -34,10 +34,10 @@ class ThreadMessage:
 
 
 class ThreadDocument:
-    """A conversation between people and agents, kept in a document.
+    """A conversation between users and agents, stored in a document.
 
     Raises:
-        InvalidStateError: The document has no place for messages: the server did not make it as a thread.
+        InvalidStateError: The document has no `messages` element, so it was not created as a thread.
     """
 
     def __init__(self, document: Document) -> None:
@@ -45,23 +45,23 @@ class ThreadDocument:
         self._messages = self._section("messages")
 
     def members(self) -> list[str]:
-        """Names of the members, in order, each once."""
+        """Return the names of the members, in order and without duplicates."""
         found = [child.get_attribute("name") for child in _elements(self._section("members"))]
         return list(dict.fromkeys(name for name in found if isinstance(name, str)))
 
     def add_member(self, name: str) -> None:
-        """Make somebody a member; does nothing if one of that name is there."""
+        """Add a member unless there is one of that name."""
         if name not in self.members():
             self._section("members").append_child("member", {"name": name})
 
     def messages(self) -> list[ThreadMessage]:
-        """All messages, oldest first."""
+        """Return all messages, oldest first."""
         return [_read(element) for element in _elements(self._messages) if element.tag_name == _MESSAGE]
 
     def append_message(
         self, *, author: str, text: str, message_id: str | None = None, attachments: Sequence[str] = ()
     ) -> Element:
-        """Write a message at the end and return its element, whose `text` may still grow."""
+        """Append a message and return its element, whose `text` may be updated later."""
         body: dict[str, Any] = {
             "text": text,
             "created_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -77,7 +77,7 @@ class ThreadDocument:
         for element in _elements(self.document.root):
             if element.tag_name == tag_name:
                 return element
-        raise InvalidStateError(f"the thread has no {tag_name!r}: it was not made as a thread")
+        raise InvalidStateError(f"document is not a thread: element {tag_name!r} is missing")
 
 
 def _elements(parent: Element) -> list[Element]:

@@ -1,4 +1,4 @@
-"""The toolkits of one turn of a chat (spec chat-protocol 3, step 10; 4, step 5)."""
+"""Select the toolkits for answering one chat message (spec chat-protocol 3, step 10; 4, step 5)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ SHOW_TOAST: Final = "show_toast"
 async def room_toolkits(
     room: RoomClient, requires: Iterable[Requirement], choices: Iterable[ToolkitChoice], participant_id: str
 ) -> list[Toolkit]:
-    """Toolkits that others host: those that the agent requires, and those that the user chose for this message.
+    """Return the hosted toolkits for one message: those the agent requires, and those the user chose.
 
-    They are those that the user sees: the user's own come before public ones of the same name. If the user's client
-    can show toasts, each call of a tool must come with one, so that the user sees what is being done.
+    Toolkits are resolved as visible to the user: one hosted by the user takes precedence over a public one of the same
+    name. If the user's client can show toasts, every tool call must include one, so that the user sees what the agent
+    is doing.
 
     Raises:
-        NotFoundError: A required toolkit is not in the room. A chosen one may be missing.
+        NotFoundError: A required toolkit is not in the room. A chosen one that is missing is skipped.
     """
     required = [requirement for requirement in requires if isinstance(requirement, RequiredToolkit)]
     chosen = list(choices)
@@ -43,17 +44,17 @@ async def room_toolkits(
     found: dict[str, RoomToolkit] = {}
     for requirement in required:
         if requirement.name not in visible:
-            raise NotFoundError(f"the required toolkit {requirement.name!r} is not in this room")
+            raise NotFoundError(f"required toolkit {requirement.name!r} is not in this room")
         found[requirement.name] = RoomToolkit(
             visible[requirement.name], participant_id=participant_id, tools=requirement.tools
         )
     for choice in chosen:
         if choice.name not in visible:
-            log.info("the user chose the toolkit %s, which is not in this room", choice.name)
+            log.info("toolkit %s, chosen by the user, is not in this room", choice.name)
         elif choice.name not in found:
-            tools = _known(visible[choice.name], choice.tools)
+            tools = _existing_tools(visible[choice.name], choice.tools)
             found[choice.name] = RoomToolkit(visible[choice.name], participant_id=participant_id, tools=tools)
-    toast = _toast(visible.get(UI), participant_id)
+    toast = _toast_tool(visible.get(UI), participant_id)
     if toast is None:
         return list(found.values())
     return [
@@ -62,14 +63,14 @@ async def room_toolkits(
     ]
 
 
-def _known(toolkit: ToolkitDescription, tools: tuple[str, ...] | None) -> list[str] | None:
+def _existing_tools(toolkit: ToolkitDescription, tools: tuple[str, ...] | None) -> list[str] | None:
     if tools is None:
         return None
     names = {tool.name for tool in toolkit.tools}
     return [tool for tool in tools if tool in names]
 
 
-def _toast(ui: ToolkitDescription | None, participant_id: str) -> RoomTool | None:
+def _toast_tool(ui: ToolkitDescription | None, participant_id: str) -> RoomTool | None:
     for tool in [] if ui is None else ui.tools:
         if tool.name == SHOW_TOAST and tool.input_schema is not None:
             return RoomTool(toolkit=UI, description=tool, participant_id=participant_id)

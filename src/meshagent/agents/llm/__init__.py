@@ -15,8 +15,8 @@ from meshagent.agents.llm.events import (
 from meshagent.agents.llm.local_model import LocalModelAdapter
 from meshagent.agents.llm.openai_adapter import OpenAICompletionsAdapter, OpenAIResponsesAdapter
 from meshagent.agents.llm.scripted import Fail, Reply, ScriptedAdapter, ScriptedModel
-from meshagent.agents.llm.tool_answers import ToolResponseAdapter
 from meshagent.agents.llm.tool_loop import ToolLoopAdapter
+from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 
 __all__ = [
     "AgentChatContext",

@@ -1,4 +1,4 @@
-"""`LLMAdapter`: what agents need of a language model, whoever provides it."""
+"""`LLMAdapter`: the interface between agents and language models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.events import EventHandler
-from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ class LLMAdapter(ABC):
     """A language model that can use tools."""
 
     def default_model(self) -> str:
-        """The name of the model that is used when none is asked for."""
+        """Return the name of the model used if a call names none."""
         return "default"
 
     def create_chat_context(self) -> AgentChatContext:
-        """A new conversation."""
+        """Return a new, empty conversation."""
         return AgentChatContext()
 
     @abstractmethod
@@ -43,27 +43,27 @@ class LLMAdapter(ABC):
         caller: Participant | None = None,
         on_behalf_of: Participant | None = None,
     ) -> Any:
-        """Let the model answer, calling tools as often as it wants to, until it is done.
+        """Let the model answer, calling tools as often as it requests them.
 
-        Everything that is said and called is appended to `context`. Cancelling leaves the context as it was after
-        the last complete step: every call in it has its result.
+        All messages, tool calls and results are appended to `context`. Cancellation leaves the context as it was
+        after the last complete step, so every tool call in it has its result.
 
         Args:
-            context: The conversation; its last message is what the model answers.
+            context: The conversation; the model answers its last message.
             room: The room that tools work in.
-            toolkits: What the model may call. A tool that fails does not end the turn: the model reads the error.
-            tool_adapter: How tool answers become text.
-            output_schema: JSON Schema that the answer must follow.
+            toolkits: Toolkits the model may use. If a tool fails, the model receives the error and continues.
+            tool_adapter: Converts tool responses to text.
+            output_schema: JSON Schema of the answer.
             event_handler: Called with each `LLMEvent`.
-            model: Another model than the default one.
-            caller: Who calls the tools, as they see it; oneself by default.
-            on_behalf_of: For whom the tools are called.
+            model: Model to use instead of the default.
+            caller: The caller that tools see. Default: the local participant.
+            on_behalf_of: The participant that the tools are called for.
 
         Returns:
-            The answer's text; with `output_schema` the JSON value.
+            The text of the answer, or the JSON value if there is an `output_schema`.
 
         Raises:
-            RoomException: The model could not be reached or refused; `retryable` says whether to try again.
-            LimitExceededError: The model went on calling tools beyond all measure.
-            InvalidRequestError: The answer does not follow `output_schema`, even after the model was told.
+            RoomException: The model could not be reached or returned an error; see its `retryable`.
+            LimitExceededError: The model did not finish within the adapter's maximum number of steps.
+            InvalidRequestError: The answer does not fit `output_schema`, even after corrections.
         """

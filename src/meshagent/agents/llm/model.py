@@ -1,4 +1,4 @@
-"""One request to a language model and its reply, in a form that knows no provider."""
+"""One request to a language model and its reply, independent of the provider."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ToolDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """What a model is asked. Messages have the form of `AgentChatContext`."""
+    """A request to a model. Messages have the form described in `AgentChatContext`."""
 
     model: str
     instructions: str | None
@@ -35,7 +35,7 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A model wants a tool to be called; `arguments` is JSON text, as the model wrote it."""
+    """A tool call requested by the model; `arguments` is JSON text, as the model wrote it."""
 
     call_id: str
     name: str
@@ -44,7 +44,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that one request cost."""
+    """Number of tokens that one request used."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -52,7 +52,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """What a model answered: pieces of text, calls of tools, or both."""
+    """A model's reply: pieces of text, tool calls, or both."""
 
     texts: Sequence[str] = ()
     calls: Sequence[ToolCall] = ()
@@ -60,12 +60,12 @@ class ModelReply:
 
 
 class ModelSession(Protocol):
-    """A model that can be asked."""
+    """A connection to a model for the length of one turn."""
 
     async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
-        """Ask once. Text is told to `emit` as it comes: started, deltas, finished.
+        """Send one request and return the reply. Text is passed to `emit` as it arrives: started, deltas, finished.
 
         Raises:
-            RoomException: The model could not be reached, or refused.
+            RoomException: The model could not be reached, or returned an error.
         """
         ...

@@ -1,4 +1,4 @@
-"""Models behind an OpenAI-compatible API: OpenAI's own, the room's proxy, or any server that speaks it."""
+"""Adapters for OpenAI-compatible APIs: OpenAI, the room's model proxy, or any other server with that API."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ SESSION_HEADER: Final = "Meshagent-Session"
 
 
 class OpenAIAdapter(ToolLoopAdapter):
-    """What both APIs have in common.
+    """Base class of the adapters for both APIs.
 
-    Without `base_url` and `client`, requests go to the room's own proxy, `{room URL}/v1`, with the participant token
-    as the key: the agent needs no key of a provider.
+    Without `base_url` and `client`, requests go to the room's model proxy, `{room URL}/v1`, with the participant token
+    as the key, so the agent needs no provider key.
 
     Args:
-        model: The model; `OPENAI_MODEL` by default, else `gpt-5`, or with the room's proxy whatever its server is
-            configured to use.
-        base_url: Where the API is, such as `http://localhost:11434/v1`.
-        api_key: Its key; servers that need none take any text.
-        client: A client of the `openai` package, used as it is; it stays open.
-        request_options: Members added to each request, such as `{"temperature": 0}`.
-        timeout: Seconds without a sign of life after which a request is given up.
-        max_retries: How often a request that failed for reasons that may pass is repeated.
+        model: Name of the model. Default: `OPENAI_MODEL` from the environment, else the server's default model if the
+            room's proxy is used, else `gpt-5`.
+        base_url: URL of the API, such as `http://localhost:11434/v1`.
+        api_key: Key for the API; may be omitted for servers that need none.
+        client: A client of the `openai` package to use instead; it is not closed.
+        request_options: Additional members of each request, such as `{"temperature": 0}`.
+        timeout: Seconds without a response after which a request fails.
+        max_retries: Number of retries after temporary failures.
         max_steps, parallel_tool_calls: As in `ToolLoopAdapter`.
     """
 
@@ -73,8 +73,8 @@ class OpenAIAdapter(ToolLoopAdapter):
         self._timeout = timeout
         self._max_retries = max_retries
         uses_proxy = base_url is None and client is None
-        own_default = PROXY_DEFAULT_MODEL if uses_proxy else PROVIDER_DEFAULT_MODEL
-        self._model = model or os.environ.get("OPENAI_MODEL") or own_default
+        default_model = PROXY_DEFAULT_MODEL if uses_proxy else PROVIDER_DEFAULT_MODEL
+        self._model = model or os.environ.get("OPENAI_MODEL") or default_model
 
     def default_model(self) -> str:
         return self._model
@@ -89,7 +89,7 @@ class OpenAIAdapter(ToolLoopAdapter):
 
     @abstractmethod
     def _session_of(self, client: openai.AsyncOpenAI) -> ModelSession:
-        """The API of this adapter on a client."""
+        """Return a session that uses this adapter's API through a client."""
 
     def _new_client(self, room: RoomClient) -> openai.AsyncOpenAI:
         import openai
@@ -101,38 +101,40 @@ class OpenAIAdapter(ToolLoopAdapter):
             default_headers={SESSION_HEADER: room.session_id} if self._base_url is None else None,
             timeout=self._timeout,
             max_retries=self._max_retries,
-            # Without TLS there is nothing to verify, and loading certificates takes longer than all the rest.
+            # Without TLS there is nothing to verify, and loading the certificates dominates the cost of a client.
             http_client=openai.DefaultAsyncHttpxClient(verify=False) if base_url.startswith("http://") else None,
         )
 
 
 class OpenAIResponsesAdapter(OpenAIAdapter):
-    """Asks with the Responses API; see `OpenAIAdapter`."""
+    """Uses the Responses API; see `OpenAIAdapter`."""
 
     def _session_of(self, client: openai.AsyncOpenAI) -> ModelSession:
         return _ResponsesSession(client, self._request_options)
 
 
 class OpenAICompletionsAdapter(OpenAIAdapter):
-    """Asks with the Chat Completions API, which nearly every model server has; see `OpenAIAdapter`."""
+    """Uses the Chat Completions API, which nearly all model servers support; see `OpenAIAdapter`."""
 
     def _session_of(self, client: openai.AsyncOpenAI) -> ModelSession:
         return _CompletionsSession(client, self._request_options)
 
 
 def proxy_url(room: RoomClient) -> str:
-    """Where the room's own proxy is: `http(s)://HOST/rooms/NAME/v1`."""
+    """Return the URL of the room's model proxy: `http(s)://HOST/rooms/NAME/v1`."""
     return "http" + room.room_url.removeprefix("ws").removeprefix("http") + "/v1"
 
 
 def _token(room: RoomClient) -> str:
     if not isinstance(room.protocol, ClientProtocol):
-        raise InvalidStateError("this connection has no participant token: give the adapter a base_url and a key")
+        raise InvalidStateError(
+            "this connection has no participant token: pass `base_url` and `api_key` to the adapter"
+        )
     return room.protocol.token
 
 
-class _Text:
-    """Pieces of text as they come, told as events."""
+class _TextStream:
+    """Collects streamed text and emits its events."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -147,7 +149,7 @@ class _Text:
         await self._emit(TextDelta(delta, self._current))
 
     async def end(self) -> None:
-        """The piece is complete; does nothing if there is none."""
+        """Finish the current piece, if there is one."""
         if self._current is not None:
             text, self._current = self._current, None
             self.pieces.append(text)
@@ -161,7 +163,7 @@ class _ResponsesSession:
 
     async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
         """See `ModelSession.complete`."""
-        text = _Text(emit)
+        text = _TextStream(emit)
         calls: list[ToolCall] = []
         usage: Usage | None = None
         with _translated_errors():
@@ -194,8 +196,8 @@ class _CompletionsSession:
 
     async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
         """See `ModelSession.complete`."""
-        text = _Text(emit)
-        calls: dict[int, _GrowingCall] = {}
+        text = _TextStream(emit)
+        calls: dict[int, _PartialToolCall] = {}
         usage: Usage | None = None
         with _translated_errors():
             stream: Any = await self._client.chat.completions.create(
@@ -208,16 +210,16 @@ class _CompletionsSession:
                     if not chunk.choices:
                         continue
                     delta = chunk.choices[0].delta
-                    if said := delta.content or delta.refusal:
-                        await text.add(said)
+                    if added := delta.content or delta.refusal:
+                        await text.add(added)
                     for part in delta.tool_calls or ():
-                        calls.setdefault(part.index, _GrowingCall()).add(part)
+                        calls.setdefault(part.index, _PartialToolCall()).add(part)
         await text.end()
-        return ModelReply(text.pieces, [calls[index].whole() for index in sorted(calls)], usage)
+        return ModelReply(text.pieces, [calls[index].complete_call() for index in sorted(calls)], usage)
 
 
-class _GrowingCall:
-    """A tool call that arrives in parts."""
+class _PartialToolCall:
+    """Assembles a tool call from its streamed parts."""
 
     def __init__(self) -> None:
         self._id = ""
@@ -230,13 +232,13 @@ class _GrowingCall:
             self._name = self._name or part.function.name or ""
             self._arguments.append(part.function.arguments or "")
 
-    def whole(self) -> ToolCall:
+    def complete_call(self) -> ToolCall:
         return ToolCall(self._id, self._name, "".join(self._arguments))
 
 
 @contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Turns the client's exceptions into the room's."""
+    """Translate exceptions of the `openai` client to RoomExceptions."""
     import openai
 
     try:
@@ -248,7 +250,7 @@ def _translated_errors() -> Iterator[None]:
 def _translated(error: openai.OpenAIError) -> RoomException:
     import openai
 
-    text = f"the model could not be asked: {error}"
+    text = f"request to the model failed: {error}"
     match error:
         case openai.APITimeoutError():
             return RequestTimeoutError(text)

@@ -1,4 +1,4 @@
-"""The other side of the OpenAI-compatible APIs: requests read, replies written, whole and as streams of events."""
+"""The server side of the OpenAI-compatible APIs: parses requests, and builds replies, whole or streamed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 def read_completions_request(body: Mapping[str, Any]) -> ModelRequest:
-    """What `POST /chat/completions` asks; InvalidRequestError if it cannot be read."""
+    """Parse the body of `POST /chat/completions`; InvalidRequestError if it is malformed."""
     try:
         instructions: list[str] = []
         messages: list[Json] = []
@@ -48,11 +48,11 @@ def read_completions_request(body: Mapping[str, Any]) -> ModelRequest:
             output_schema=(response_format.get("json_schema") or {}).get("schema"),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidRequestError(f"the request cannot be read: {type(error).__name__} {error}") from None
+        raise InvalidRequestError(f"malformed request: {type(error).__name__} {error}") from None
 
 
 def read_responses_request(body: Mapping[str, Any]) -> ModelRequest:
-    """What `POST /responses` asks; InvalidRequestError if it cannot be read."""
+    """Parse the body of `POST /responses`; InvalidRequestError if it is malformed."""
     try:
         given = body["input"]
         items = [{"role": "user", "content": given}] if isinstance(given, str) else list(given)
@@ -67,7 +67,7 @@ def read_responses_request(body: Mapping[str, Any]) -> ModelRequest:
             output_schema=text_format.get("schema"),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidRequestError(f"the request cannot be read: {type(error).__name__} {error}") from None
+        raise InvalidRequestError(f"malformed request: {type(error).__name__} {error}") from None
 
 
 def _call_item(call: Mapping[str, Any]) -> Json:
@@ -92,7 +92,7 @@ def _tools(functions: Iterable[Mapping[str, Any]]) -> list[ToolDefinition]:
 
 @dataclass(slots=True)
 class CompletionsReply:
-    """A reply in the form of Chat Completions."""
+    """A reply in the format of Chat Completions."""
 
     request: ModelRequest
     reply: Reply
@@ -100,7 +100,7 @@ class CompletionsReply:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self) -> Json:
-        """The reply as one object."""
+        """Return the reply as one object."""
         message: Json = {"role": "assistant", "content": self.reply.text or None, "refusal": None}
         if self.reply.calls:
             message["tool_calls"] = self._calls()
@@ -108,7 +108,7 @@ class CompletionsReply:
         return {**self._head("chat.completion"), "choices": [choice], "usage": self._usage()}
 
     def events(self) -> Iterator[tuple[str | None, Json]]:
-        """The reply as chunks; the last carries the usage. They have no event names."""
+        """Return the reply as unnamed events, one per chunk; the last contains the usage."""
         yield None, self._chunk({"role": "assistant", "content": ""})
         for piece in self.reply.chunks():
             yield None, self._chunk({"content": piece})
@@ -144,7 +144,7 @@ class CompletionsReply:
 
 @dataclass(slots=True)
 class ResponsesReply:
-    """A reply in the form of the Responses API."""
+    """A reply in the format of the Responses API."""
 
     request: ModelRequest
     reply: Reply
@@ -152,11 +152,11 @@ class ResponsesReply:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self) -> Json:
-        """The reply as one object."""
+        """Return the reply as one object."""
         return self._response("completed", self._items(), usage_of(self.request, self.reply))
 
     def events(self) -> Iterator[tuple[str | None, Json]]:
-        """The reply as named events."""
+        """Return the reply as named events."""
         for number, event in enumerate(self._events()):
             yield event["type"], {**event, "sequence_number": number}
 

@@ -1,4 +1,4 @@
-"""Requests of the two OpenAI-compatible APIs, made from a conversation."""
+"""Builds requests of the two OpenAI-compatible APIs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ANSWER: Final = "answer"
 
 
 def responses_request(request: ModelRequest) -> Json:
-    """A body for `POST /responses`. Nothing is stored at the provider: the conversation is sent each time."""
+    """Return the body for `POST /responses`. The provider stores nothing: each request sends the whole conversation."""
     body: Json = {
         "model": request.model,
         "input": [_responses_item(message) for message in request.messages],
@@ -24,7 +24,7 @@ def responses_request(request: ModelRequest) -> Json:
     if request.instructions is not None:
         body["instructions"] = request.instructions
     if request.tools:
-        # `strict` is on where it is left out, and would forbid optional arguments.
+        # `strict` defaults to true, which would forbid optional arguments.
         body["tools"] = [{"type": "function", "strict": False, **_function(tool)} for tool in request.tools]
     if request.output_schema is not None:
         body["text"] = {"format": {"type": "json_schema", **_answer_format(request.output_schema)}}
@@ -32,7 +32,7 @@ def responses_request(request: ModelRequest) -> Json:
 
 
 def completions_request(request: ModelRequest) -> Json:
-    """A body for `POST /chat/completions`."""
+    """Return the body for `POST /chat/completions`."""
     body: Json = {
         "model": request.model,
         "messages": list(_completions_messages(request)),
@@ -61,7 +61,7 @@ def _responses_item(message: Mapping[str, Any]) -> Json:
 
 
 def _completions_messages(request: ModelRequest) -> Iterable[Json]:
-    """The messages, with calls that belong together in one of the assistant's."""
+    """Yield the messages, with consecutive tool calls merged into one assistant message."""
     if request.instructions is not None:
         yield {"role": "system", "content": request.instructions}
     assistant: Json | None = None
@@ -110,7 +110,7 @@ def _answer_format(schema: Mapping[str, Any]) -> Json:
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether a schema is of the kind that providers can enforce: closed objects with all properties required."""
+    """Whether providers can enforce a schema: all objects are closed and all their properties required."""
     if isinstance(schema, list):
         return all(is_strict(item) for item in schema)
     if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""A model that follows a script: for tests without a key or a network, and for a first conversation."""
+"""A scripted model, for tests and first steps without a provider key or a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshagent.agents.llm.events import TextDelta, TextFinished, TextStarted
 from meshagent.agents.llm.model import Emit, ModelReply, ModelRequest, ModelSession, ToolCall, Usage
-from meshagent.agents.llm.simplest_value import simplest_value
+from meshagent.agents.llm.schema_sample import sample_value
 from meshagent.agents.llm.tool_loop import ToolLoopAdapter
 from meshagent.api.errors import InvalidStateError, RoomException, UnavailableError
 
@@ -25,36 +25,36 @@ __all__ = ["Fail", "Reply", "ScriptedAdapter", "ScriptedModel", "call", "echo", 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The model says something, or calls tools, or first the one and then the other."""
+    """A step in which the model returns text, calls tools, or both, text first."""
 
     text: str = ""
     calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
     def chunks(self) -> Iterator[str]:
-        """The text in the pieces in which it streams: words with the space after them."""
+        """Return the pieces in which the text is streamed: words with the white space after them."""
         return (match[0] for match in re.finditer(r"\S*\s*", self.text) if match[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The model refuses or breaks; `status` is the HTTP status that a provider would answer."""
+    """A step in which the model fails; `status` is the HTTP status that a provider would return."""
 
     message: str
     status: int = 500
     error: RoomException | None = None
 
     def exception(self) -> RoomException:
-        """What a caller in this process gets."""
+        """Return the exception raised to callers in this process."""
         return self.error if self.error is not None else UnavailableError(self.message)
 
 
 Step: TypeAlias = Reply | Fail
 Script: TypeAlias = "Sequence[Step] | Callable[[ModelRequest], Step | Awaitable[Step]]"
-"""What the model does: its replies in order; or a function of the request, which may be a coroutine function."""
+"""The model's replies in order, or a function (or coroutine function) from request to reply."""
 
 
 def say(text: str, *calls: tuple[str, Mapping[str, Any]]) -> Reply:
-    """Say something, and then make `calls`."""
+    """Return text, then make `calls`."""
     return Reply(text, calls)
 
 
@@ -65,10 +65,13 @@ def call(tool: str, /, **arguments: Any) -> Reply:
 
 @dataclass(slots=True)
 class ScriptedModel(ModelSession):
-    """A model that does what a script says.
+    """A model that follows a script.
 
     Attributes:
-        requests: What it was asked so far, oldest first, the latest `keep_requests` of them.
+        script: The model's replies.
+        delay: Seconds between two words.
+        keep_requests: How many requests to keep.
+        requests: The latest `keep_requests` requests, oldest first.
     """
 
     script: Script
@@ -78,10 +81,10 @@ class ScriptedModel(ModelSession):
     _position: int = 0
 
     async def step(self, request: ModelRequest) -> Step:
-        """What the script says to a request.
+        """Record a request and return the script's next step.
 
         Raises:
-            InvalidStateError: The script is over.
+            InvalidStateError: The script has no further step.
         """
         self.requests.append(request)
         del self.requests[: -self.keep_requests or len(self.requests)]
@@ -89,24 +92,24 @@ class ScriptedModel(ModelSession):
             chosen = self.script(request)
             return chosen if isinstance(chosen, (Reply, Fail)) else await chosen
         if self._position >= len(self.script):
-            raise InvalidStateError(f"the script is over: it has {len(self.script)} steps")
+            raise InvalidStateError(f"script has no more steps after {len(self.script)}")
         self._position += 1
         return self.script[self._position - 1]
 
     async def complete(self, request: ModelRequest, emit: Emit) -> ModelReply:
-        """Ask the model; see `ModelSession.complete`."""
+        """See `ModelSession.complete`."""
         step = await self.step(request)
         if isinstance(step, Fail):
             raise step.exception()
         if step.text:
-            await self._speak(step, emit)
+            await self._emit_text(step, emit)
         return ModelReply(
             texts=[step.text] if step.text else [],
             calls=[ToolCall(new_call_id(), name, json.dumps(arguments)) for name, arguments in step.calls],
             usage=usage_of(request, step),
         )
 
-    async def _speak(self, step: Reply, emit: Emit) -> None:
+    async def _emit_text(self, step: Reply, emit: Emit) -> None:
         await emit(TextStarted())
         text = ""
         for chunk in step.chunks():
@@ -121,7 +124,7 @@ class ScriptedAdapter(ToolLoopAdapter):
     """An `LLMAdapter` whose model follows a script.
 
     Args:
-        script: What it does; it says what it is told by default.
+        script: The model's replies. Default: `echo`.
         delay: Seconds between two words.
     """
 
@@ -138,14 +141,14 @@ class ScriptedAdapter(ToolLoopAdapter):
 
 
 def echo(request: ModelRequest) -> Reply:
-    """The script of the built-in model: says what it is told.
+    """The default script: repeats what it is told.
 
-    `call TOOL {"argument": …}` calls a tool, and then says what it answered. Where the answer must follow a schema,
-    it is the simplest value that does.
+    `call TOOL {"argument": …}` calls a tool and then returns the tool's answer. If the request has an output schema,
+    the reply is `sample_value` of it.
     """
     last = request.messages[-1] if request.messages else {}
     if request.output_schema is not None:
-        return Reply(json.dumps(simplest_value(request.output_schema)))
+        return Reply(json.dumps(sample_value(request.output_schema)))
     if last.get("type") == "function_call_output":
         return Reply(f"The tool answered: {last.get('output', '')}")
     text = plain_text(last.get("content", ""))
@@ -159,18 +162,18 @@ def echo(request: ModelRequest) -> Reply:
 
 
 def plain_text(content: Any) -> str:
-    """The text of a message's content, parts joined."""
+    """Return the text of a message's content, with parts joined."""
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
     return " ".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping)).strip()
 
 
 def usage_of(request: ModelRequest, reply: Reply) -> Usage:
-    """Made-up costs: words."""
+    """Return a token count for tests: one per word."""
     asked = sum(len(str(message).split()) for message in request.messages)
     return Usage(asked, len(list(reply.chunks())) + len(reply.calls))
 
 
 def new_call_id() -> str:
-    """An id for a tool call, unique in every conversation."""
+    """Return a globally unique id for a tool call."""
     return f"call_{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""A scripted model behind HTTP, with the paths of an OpenAI-compatible API."""
+"""Serves a scripted model over HTTP as an OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _EMBEDDING_SIZE: Final = 8
 
 
 class ScriptedEndpoint:
-    """Answers `chat/completions`, `responses`, `embeddings` and `models` by a script.
+    """Serves `chat/completions`, `responses`, `embeddings` and `models` from a scripted model.
 
-    Mount it with `add_routes(endpoint.routes("/v1"))`, or call `answer` from a handler of one's own.
+    Mount it with `add_routes(endpoint.routes("/v1"))`, or call `answer` from your own handler.
 
     Args:
-        model: What it answers.
-        name: The one model that it lists.
+        model: The model.
+        name: Name of the model in `models`.
     """
 
     def __init__(self, model: ScriptedModel, *, name: str = "scripted") -> None:
@@ -37,7 +37,7 @@ class ScriptedEndpoint:
         self._name = name
 
     def routes(self, prefix: str = "/v1") -> list[web.RouteDef]:
-        """Its routes under a prefix."""
+        """Return the routes of the API under a prefix."""
         return [web.route("*", prefix + "/{path:.+}", self._handle)]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -50,11 +50,11 @@ class ScriptedEndpoint:
             return error_response(404, str(error))
 
     async def answer(self, request: web.Request, path: str, body: Any) -> web.StreamResponse:
-        """Answer one request whose body was read.
+        """Answer one request whose body has been read and decoded.
 
         Raises:
-            NotFoundError: There is nothing at `path`.
-            InvalidRequestError: The body is no request.
+            NotFoundError: There is no such path.
+            InvalidRequestError: The body is malformed.
         """
         if request.method == "GET" and path == "models":
             model = {"id": self._name, "object": "model", "created": 0, "owned_by": "meshagent"}
@@ -66,7 +66,7 @@ class ScriptedEndpoint:
                 return await self._respond(request, body)
             if path == "embeddings":
                 return json_response(_embeddings(body))
-        raise NotFoundError(f"there is no {request.method} {path}")
+        raise NotFoundError(f"no such endpoint: {request.method} {path}")
 
     async def _complete(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         asked = read_completions_request(body)
@@ -101,18 +101,18 @@ class ScriptedEndpoint:
 
 
 def json_response(body: Any, *, status: int = 200) -> web.Response:
-    """A JSON answer."""
+    """Return a JSON response."""
     return web.Response(body=jsontext.dumps(body), content_type="application/json", status=status)
 
 
 def error_response(status: int, message: str, code: str | None = None) -> web.Response:
-    """A refusal in the form that clients of these APIs read."""
+    """Return an error response in the format that clients of these APIs expect."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return json_response({"error": {"message": message, "type": kind, "param": None, "code": code}}, status=status)
 
 
 def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
-    """Vectors that depend on the letters alone: alike texts are near to each other, and nothing more."""
+    """Return embeddings by letter frequency: enough for tests in which equal texts must match."""
     given = body.get("input")
     texts = [given] if isinstance(given, str) else list(given or ())
     return {

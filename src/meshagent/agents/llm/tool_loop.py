@@ -1,4 +1,4 @@
-"""The loop of all adapters: ask the model, call the tools that it wants, ask again, until it is done."""
+"""`ToolLoopAdapter`: the loop that asks a model, runs the tools it calls, and asks again until it is done."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.events import EventHandler, LLMEvent, ToolCallFinished, ToolCallStarted, UsageReported
 from meshagent.agents.llm.model import ModelReply, ModelRequest, ModelSession, ToolCall
-from meshagent.agents.llm.offered_tools import OfferedTool, OfferedTools
-from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.agents.llm.tool_catalog import CatalogEntry, ToolCatalog
+from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.api import jsontext
 from meshagent.api.contracts.content import Body, ErrorBody
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, RoomException
@@ -38,11 +38,11 @@ MAX_PARALLEL_CALLS: Final = 16
 
 
 class ToolLoopAdapter(LLMAdapter):
-    """An adapter that knows how to ask a model once; the rest is here.
+    """Base class of adapters: subclasses implement `session`, which sends single requests to a model.
 
     Args:
-        max_steps: How often the model may be asked in one turn.
-        parallel_tool_calls: Whether calls that the model makes at once run at once, or one after the other.
+        max_steps: Maximum number of requests to the model in one turn.
+        parallel_tool_calls: Whether tool calls from one reply run concurrently or one at a time.
     """
 
     def __init__(self, *, max_steps: int = MAX_STEPS, parallel_tool_calls: bool = True) -> None:
@@ -51,7 +51,7 @@ class ToolLoopAdapter(LLMAdapter):
 
     @abstractmethod
     def session(self, room: RoomClient) -> AbstractAsyncContextManager[ModelSession]:
-        """The model, for the length of one turn."""
+        """Return the connection to the model for one turn."""
 
     async def next(
         self,
@@ -69,10 +69,10 @@ class ToolLoopAdapter(LLMAdapter):
         """See `LLMAdapter.next`."""
         turn = _Turn(
             context=context,
-            tools=OfferedTools(toolkits),
+            tools=ToolCatalog(toolkits),
             tool_context=ToolContext(room, caller or room.local_participant, on_behalf_of),
             tool_adapter=tool_adapter or ToolResponseAdapter(),
-            output=None if output_schema is None else _Output(output_schema),
+            output=None if output_schema is None else _OutputSchema(output_schema),
             event_handler=event_handler,
             model=model or self.default_model(),
             calls=asyncio.Semaphore(self._max_parallel_calls),
@@ -86,7 +86,7 @@ class ToolLoopAdapter(LLMAdapter):
                 answer = turn.finish(reply)
                 if answer is not None:
                     return answer.value
-        raise LimitExceededError(f"the model did not finish within {self._max_steps} steps", limit=self._max_steps)
+        raise LimitExceededError(f"model did not finish within {self._max_steps} steps", limit=self._max_steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ class _Answer:
 
 
 @dataclass(slots=True)
-class _Output:
-    """A required form of the answer."""
+class _OutputSchema:
+    """The required JSON Schema of the answer, and how often the model was asked to correct its answer."""
 
     schema: Mapping[str, Any]
     corrections: int = 0
@@ -113,13 +113,13 @@ class _Output:
 
 @dataclass(slots=True, kw_only=True)
 class _Turn:
-    """One call of `next`."""
+    """The state of one call to `next`."""
 
     context: AgentChatContext
-    tools: OfferedTools
+    tools: ToolCatalog
     tool_context: ToolContext
     tool_adapter: ToolResponseAdapter
-    output: _Output | None
+    output: _OutputSchema | None
     event_handler: EventHandler | None
     model: str
     calls: asyncio.Semaphore
@@ -145,7 +145,7 @@ class _Turn:
                 await pending
 
     def finish(self, reply: ModelReply) -> _Answer | None:
-        """Take a reply without calls as the answer; None if the model is to correct it."""
+        """Return a reply without tool calls as the answer, or None if the model must correct it."""
         text = "".join(reply.texts)
         self.context.append_assistant_message(text)
         if self.output is None:
@@ -156,15 +156,15 @@ class _Turn:
             self.output.corrections += 1
             if self.output.corrections > MAX_CORRECTIONS:
                 raise
-            self.context.append_user_message(f"{error}. Answer again, with JSON that follows the schema alone.")
+            self.context.append_user_message(f"{error}. Answer again, with JSON only that fits the schema.")
             return None
 
     async def call_tools(self, reply: ModelReply) -> None:
-        """Call what the model wants called; the context grows when all have answered."""
+        """Run the requested tool calls. The context changes only after all have returned; see `LLMAdapter.next`."""
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._call(call)) for call in reply.calls]
-        except BaseExceptionGroup as group_error:  # tools never raise: this is the event handler's
+        except BaseExceptionGroup as group_error:  # `_execute` never raises, so this comes from the event handler
             raise group_error.exceptions[0] from None
         for text in reply.texts:
             self.context.append_assistant_message(text)
@@ -175,32 +175,32 @@ class _Turn:
             self.context.append_tool_result(call_id=call.call_id, output=output)
 
     async def _call(self, call: ToolCall) -> Body:
-        offered = self.tools.find(call.name)
-        if offered is None:
-            return ErrorBody(text=f"there is no tool {call.name!r}")
+        entry = self.tools.find(call.name)
+        if entry is None:
+            return ErrorBody(text=f"no tool named {call.name!r}")
         try:
             arguments = _arguments(call)
         except InvalidRequestError as error:
             return ErrorBody(text=str(error))
-        toolkit = offered.toolkit.name
+        toolkit = entry.toolkit.name
         async with self.calls:
-            await self.emit(ToolCallStarted(call.call_id, toolkit, offered.tool.name, arguments))
-            answer = await self._execute(offered, arguments)
-            await self.emit(ToolCallFinished(call.call_id, toolkit, offered.tool.name, answer))
+            await self.emit(ToolCallStarted(call.call_id, toolkit, entry.tool.name, arguments))
+            answer = await self._execute(entry, arguments)
+            await self.emit(ToolCallFinished(call.call_id, toolkit, entry.tool.name, answer))
         return answer
 
-    async def _execute(self, offered: OfferedTool, arguments: dict[str, Any]) -> Body:
+    async def _execute(self, entry: CatalogEntry, arguments: dict[str, Any]) -> Body:
         try:
-            return await offered.toolkit.execute(context=self.tool_context, name=offered.tool.name, arguments=arguments)
+            return await entry.toolkit.execute(context=self.tool_context, name=entry.tool.name, arguments=arguments)
         except RoomException as error:
             return ErrorBody(text=str(error))
         except Exception as error:
-            log.exception("the tool %s.%s failed", offered.toolkit.name, offered.tool.name)
+            log.exception("tool %s.%s failed", entry.toolkit.name, entry.tool.name)
             return ErrorBody(text=str(error) or type(error).__name__)
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:
     arguments = jsontext.loads(call.arguments or "{}")
     if not isinstance(arguments, dict):
-        raise InvalidRequestError(f"the arguments of {call.name} must be a JSON object")
+        raise InvalidRequestError(f"arguments of {call.name} must be a JSON object")
     return arguments

@@ -1,4 +1,4 @@
-"""Answering mail: `MailWorker`, and what it needs of a mail server."""
+"""Agents that answer mail: `MailWorker`, and the SMTP client it sends with."""
 
 from meshagent.agents.mail.messages import MailMessage
 from meshagent.agents.mail.smtp import SmtpSettings

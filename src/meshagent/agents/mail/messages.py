@@ -1,4 +1,4 @@
-"""Mail as programs and models read it."""
+"""Parse mail messages, and compose replies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_REFERENCES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that came with a letter; `name` has no folders."""
+    """A file attached to a message. `name` contains no folders."""
 
     name: str
     content: bytes
@@ -31,19 +31,19 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailMessage:
-    """One mail.
+    """A parsed mail message.
 
     Attributes:
-        id: Its Message-ID; one is made for a mail without.
-        sender: The address to answer to.
-        recipients: The addresses it went to.
-        subject: One line.
-        text: What it says, as plain text.
-        sent_at: Aware.
-        in_reply_to: The Message-ID that it answers.
-        references: Message-IDs of the conversation, oldest first, the one that it answers included.
-        is_automatic: No person wrote it: it must not be answered, lest two programs write to each other for ever.
-        attachments: Files.
+        id: The Message-ID; generated if the message has none.
+        sender: The address to reply to.
+        recipients: The addresses in `To`.
+        subject: The subject on one line.
+        text: The body as plain text.
+        sent_at: Date and time with time zone.
+        in_reply_to: Message-ID of the message that this one replies to.
+        references: Message-IDs of the conversation, oldest first, including `in_reply_to`.
+        is_automatic: Whether a program sent it. Automatic messages are not answered, to avoid mail loops.
+        attachments: Attached files.
     """
 
     id: str
@@ -59,11 +59,11 @@ class MailMessage:
 
     @staticmethod
     def from_bytes(raw: bytes) -> MailMessage:
-        """Read a mail as it travels (RFC 5322); InvalidRequestError if it has no sender."""
+        """Parse a raw message (RFC 5322); InvalidRequestError if it has no sender."""
         message: Any = message_from_bytes(raw, policy=policy.default)
         sender = parseaddr(str(message["Reply-To"] or message["From"] or ""))[1]
         if not sender:
-            raise InvalidRequestError("a mail without a sender")
+            raise InvalidRequestError("message has no sender")
         recipients = [address for _, address in getaddresses([str(value) for value in message.get_all("To", [])])]
         references = _ids(message["References"])
         in_reply_to = next(iter(_ids(message["In-Reply-To"])), None) or (references[-1] if references else None)
@@ -83,30 +83,30 @@ class MailMessage:
         )
 
     @staticmethod
-    def from_queue(job: Json) -> MailMessage:
-        """Read a job of a mail queue: `{"base64": raw mail}`; InvalidRequestError if it is none."""
-        encoded = job.get("base64") if isinstance(job, dict) else None
+    def from_queue(item: Json) -> MailMessage:
+        """Parse an item of a mail queue, `{"base64": raw message}`; InvalidRequestError if it is not valid."""
+        encoded = item.get("base64") if isinstance(item, dict) else None
         if not isinstance(encoded, str):
-            raise InvalidRequestError("a job of a mail queue holds the raw mail as `base64`")
+            raise InvalidRequestError("items of a mail queue must contain the raw message as `base64`")
         try:
             return MailMessage.from_bytes(b64decode(encoded, validate=True))
         except Base64Error as error:
-            raise InvalidRequestError(f"the mail is not base64: {error}") from None
+            raise InvalidRequestError(f"`base64` is not valid base64: {error}") from None
 
 
-def reply_to(letter: MailMessage, *, sender: str, text: str) -> EmailMessage:
-    """An answer: to the sender, about the same, in the same conversation, and marked as automatic."""
-    answer = EmailMessage()
-    answer["From"] = sender
-    answer["To"] = letter.sender
-    answer["Subject"] = letter.subject if letter.subject.lower().startswith("re:") else f"Re: {letter.subject}"
-    answer["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or None)
-    answer["Date"] = datetime.now(UTC)
-    answer["In-Reply-To"] = letter.id
-    answer["References"] = " ".join([*letter.references, letter.id])
-    answer["Auto-Submitted"] = "auto-replied"
-    answer.set_content(text)
-    return answer
+def reply_to(message: MailMessage, *, sender: str, text: str) -> EmailMessage:
+    """Compose a reply to the sender, in the same conversation and marked as automatic (RFC 3834)."""
+    reply = EmailMessage()
+    reply["From"] = sender
+    reply["To"] = message.sender
+    reply["Subject"] = message.subject if message.subject.lower().startswith("re:") else f"Re: {message.subject}"
+    reply["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or None)
+    reply["Date"] = datetime.now(UTC)
+    reply["In-Reply-To"] = message.id
+    reply["References"] = " ".join([*message.references, message.id])
+    reply["Auto-Submitted"] = "auto-replied"
+    reply.set_content(text)
+    return reply
 
 
 def _ids(header: Any) -> list[str]:
@@ -122,7 +122,7 @@ def _date(header: Any) -> datetime:
 
 
 def _is_automatic(message: EmailMessage) -> bool:
-    """Whether a program sent it (RFC 3834), such as a mailing list or an out-of-office note."""
+    """Whether a program sent the message (RFC 3834), such as a mailing list or an out-of-office responder."""
     submitted = str(message["Auto-Submitted"] or "no").partition(";")[0].strip().lower()
     precedence = str(message["Precedence"] or "").strip().lower()
     bounce = str(message["Return-Path"] or "").strip() == "<>"

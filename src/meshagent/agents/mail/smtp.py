@@ -1,4 +1,4 @@
-"""Sending mail by SMTP."""
+"""Send mail by SMTP."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["SmtpSettings", "send_mail"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpSettings:
-    """The server that takes outgoing mail.
+    """How to reach the server for outgoing mail.
 
     Attributes:
-        hostname: Where it is.
-        port: 465 is TLS from the start; on any other port TLS begins when the server offers it.
-        username: For the login; None sends without one. A login needs TLS, except on this machine.
-        password: For the login.
+        hostname: Host of the SMTP server.
+        port: Port 465 uses TLS from the start; other ports use STARTTLS if the server offers it.
+        username: Login name; None sends without a login. A login requires TLS, except on this machine.
+        password: Login password.
         timeout: Seconds to wait for the server.
     """
 
@@ -35,15 +35,15 @@ class SmtpSettings:
 
     @staticmethod
     def from_environment(environ: Mapping[str, str] | None = None) -> SmtpSettings:
-        """From `SMTP_HOSTNAME`, `SMTP_PORT`, `SMTP_USERNAME` and `SMTP_PASSWORD`.
+        """Read `SMTP_HOSTNAME`, `SMTP_PORT`, `SMTP_USERNAME` and `SMTP_PASSWORD`.
 
         Raises:
-            InvalidRequestError: There is no hostname, or the port is no number.
+            InvalidRequestError: The hostname is missing, or the port is not a number.
         """
         values = os.environ if environ is None else environ
         hostname, port = values.get("SMTP_HOSTNAME"), values.get("SMTP_PORT") or "587"
         if not hostname:
-            raise InvalidRequestError("where is mail sent? set SMTP_HOSTNAME")
+            raise InvalidRequestError("no SMTP server configured: set SMTP_HOSTNAME")
         if not port.isdigit():
             raise InvalidRequestError(f"SMTP_PORT must be a number, not {port!r}")
         return SmtpSettings(
@@ -55,15 +55,15 @@ class SmtpSettings:
 
 
 async def send_mail(settings: SmtpSettings, message: EmailMessage) -> None:
-    """Hand a mail to the server, which is then responsible for it.
+    """Send a message through the server. On return the server has accepted it.
 
     Raises:
-        UnavailableError: The server cannot be reached, or refused.
+        UnavailableError: The server cannot be reached, or rejected the message.
     """
     try:
         await asyncio.to_thread(_send, settings, message)
     except (smtplib.SMTPException, OSError) as error:
-        raise UnavailableError(f"the mail was not sent: {error}") from error
+        raise UnavailableError(f"could not send mail: {error}") from error
 
 
 def _send(settings: SmtpSettings, message: EmailMessage) -> None:
@@ -76,13 +76,13 @@ def _send(settings: SmtpSettings, message: EmailMessage) -> None:
         server = smtplib.SMTP(settings.hostname, settings.port, timeout=settings.timeout)
     with server:
         server.ehlo()
-        is_secret = settings.port == 465
-        if not is_secret and server.has_extn("starttls"):
+        is_encrypted = settings.port == 465
+        if not is_encrypted and server.has_extn("starttls"):
             server.starttls(context=context)
             server.ehlo()
-            is_secret = True
+            is_encrypted = True
         if settings.username is not None:
-            if not is_secret and settings.hostname not in ("localhost", "127.0.0.1", "::1"):
-                raise smtplib.SMTPException("the server offers no TLS, and the password is not sent without it")
+            if not is_encrypted and settings.hostname not in ("localhost", "127.0.0.1", "::1"):
+                raise smtplib.SMTPException("the server does not offer TLS, and a login requires it")
             server.login(settings.username, settings.password or "")
         server.send_message(message)

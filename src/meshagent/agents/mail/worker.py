@@ -1,4 +1,4 @@
-"""`MailWorker`: answers the mail of a room."""
+"""`MailWorker`: answers the mail that arrives in a room's queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
-from meshagent.agents.llm.tool_answers import ToolResponseAdapter
+from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.agents.mail.messages import MailMessage, reply_to
 from meshagent.agents.mail.smtp import SmtpSettings, send_mail
 from meshagent.agents.worker import Worker
@@ -38,17 +38,16 @@ MAX_CONVERSATION: Final = 20
 
 
 class MailWorker(Worker):
-    """Reads mail from a queue, lets a model answer, and sends the answers.
+    """Receives mail from a queue, lets a model answer, and sends the replies.
 
-    Each mail is kept, with its attachments, in `.emails/YYYY/MM/DD/HH/MM/SS/ID/`, and has a row in the table
-    `emails`, by which the conversation that it belongs to is found again. Mail that programs sent is kept, not
-    answered.
+    Each message is stored with its attachments in `.emails/YYYY/MM/DD/HH/MM/SS/ID/`, and indexed in the table
+    `emails`, from which earlier messages of a conversation are loaded. Automatic mail is stored but not answered.
 
     Args:
-        address: The address to answer from; by default the first one that the mail went to.
-        smtp: Where answers are sent; by default as `SmtpSettings.from_environment` says.
-        send: Sends an answer in another way.
-        queue: Where mail comes: `{"base64": raw mail}`.
+        address: The address to reply from. Default: the message's first recipient.
+        smtp: The server to send with. Default: `SmtpSettings.from_environment()`.
+        send: Sends a reply by other means than SMTP.
+        queue: The queue with incoming mail; its items are `{"base64": raw message}`.
 
     Other arguments: as `Worker`.
     """
@@ -81,7 +80,7 @@ class MailWorker(Worker):
             llm_adapter=llm_adapter,
             tool_adapter=tool_adapter,
             toolkits=toolkits,
-            rules=rules or ["You answer mail. Write the text of the answer alone, as plain text."],
+            rules=rules or ["You answer mail. Write only the body of the reply, as plain text."],
             **options,
         )
         self.address = address
@@ -97,76 +96,78 @@ class MailWorker(Worker):
         await super().start(room=room)
 
     async def process_message(self, *, chat_context: AgentChatContext, message: Json, toolkits: list[Toolkit]) -> Any:
-        """Keep a mail, and answer it unless a program sent it."""
-        letter = MailMessage.from_queue(message)
-        sender = self.address or next(iter(letter.recipients), None)
+        """Store a message, and reply to it unless a program sent it."""
+        mail = MailMessage.from_queue(message)
+        sender = self.address or next(iter(mail.recipients), None)
         if sender is None:
-            raise InvalidRequestError("a mail to nobody cannot be answered: give an address to answer from")
-        attached = await self._keep(letter)
-        if letter.is_automatic or letter.sender.lower() == sender.lower():
-            log.info("%s does not answer %s, which a program sent", self.name, letter.id)
+            raise InvalidRequestError("message has no recipient to reply from: set `address`")
+        attachment_paths = await self._store(mail)
+        if mail.is_automatic or mail.sender.lower() == sender.lower():
+            log.info("%s does not answer the automatic message %s", self.name, mail.id)
             return
-        await self._read_conversation(chat_context, letter)
-        chat_context.append_user_message(_as_prompt(letter, attached))
+        await self._load_conversation(chat_context, mail)
+        chat_context.append_user_message(_as_prompt(mail, attachment_paths))
         text = await self.llm_adapter.next(
             context=chat_context, room=self.room, toolkits=toolkits, tool_adapter=self._tool_adapter
         )
-        answer = reply_to(letter, sender=sender, text=str(text))
-        await self._send(answer)
+        reply = reply_to(mail, sender=sender, text=str(text))
+        await self._send(reply)
         try:
-            await self._remember(MailMessage.from_bytes(answer.as_bytes()), role="assistant", folder=None)
+            await self._record(MailMessage.from_bytes(reply.as_bytes()), role="assistant", folder=None)
         except RoomException as error:
-            log.warning("the answer to %s was sent, but not kept: %s", letter.id, error)  # not to be sent twice
+            # The reply is sent: a retry of the message would send it twice.
+            log.warning("the reply to %s was sent but not recorded: %s", mail.id, error)
 
-    async def _keep(self, letter: MailMessage) -> list[str]:
-        """Store a mail; returns the paths of its attachments."""
-        own_name = uuid.uuid5(uuid.NAMESPACE_URL, letter.id).hex  # the same if the mail is kept again
-        folder = f"{FOLDER}/{letter.sent_at.astimezone(UTC):%Y/%m/%d/%H/%M/%S}/{own_name}"
+    async def _store(self, mail: MailMessage) -> list[str]:
+        """Store a message; returns the paths of its attachments."""
+        name = uuid.uuid5(uuid.NAMESPACE_URL, mail.id).hex  # a retried message overwrites its own files
+        folder = f"{FOLDER}/{mail.sent_at.astimezone(UTC):%Y/%m/%d/%H/%M/%S}/{name}"
         paths = []
-        for number, attachment in enumerate(letter.attachments):
+        for number, attachment in enumerate(mail.attachments):
             path = f"{folder}/attachments/{number + 1}-{attachment.name}"
             async with self.room.storage.open(path=path, overwrite=True) as file:
                 await file.write(attachment.content)
             paths.append(path)
         async with self.room.storage.open(path=f"{folder}/message.json", overwrite=True) as file:
-            await file.write(json.dumps(_summary(letter, role="user", folder=folder)))
-        await self._remember(letter, role="user", folder=folder)
+            await file.write(json.dumps(_summary(mail, role="user", folder=folder)))
+        await self._record(mail, role="user", folder=folder)
         return paths
 
-    async def _remember(self, letter: MailMessage, *, role: str, folder: str | None) -> None:
-        row = {"id": letter.id, "json": json.dumps(_summary(letter, role=role, folder=folder))}
+    async def _record(self, mail: MailMessage, *, role: str, folder: str | None) -> None:
+        row = {"id": mail.id, "json": json.dumps(_summary(mail, role=role, folder=folder))}
         await self.room.database.merge(table=TABLE, on="id", records=[row])
 
-    async def _read_conversation(self, chat_context: AgentChatContext, letter: MailMessage) -> None:
-        """Let the model read the mails that this one answers, oldest first."""
-        wanted = [reference for reference in letter.references if reference != letter.id][-MAX_CONVERSATION:]
-        if not wanted:
+    async def _load_conversation(self, chat_context: AgentChatContext, mail: MailMessage) -> None:
+        """Add the earlier messages of the conversation to the context, oldest first."""
+        earlier_ids = [reference for reference in mail.references if reference != mail.id][-MAX_CONVERSATION:]
+        if not earlier_ids:
             return
-        rows = await self.room.database.search(table=TABLE, where={"id": wanted})
-        known = {row["id"]: json.loads(row["json"]) for row in rows}
-        for earlier in (known[reference] for reference in wanted if reference in known):
+        rows = await self.room.database.search(table=TABLE, where={"id": earlier_ids})
+        found = {row["id"]: json.loads(row["json"]) for row in rows}
+        for earlier in (found[reference] for reference in earlier_ids if reference in found):
             if earlier["role"] == "assistant":
                 chat_context.append_assistant_message(earlier["text"])
             else:
                 chat_context.append_user_message(earlier["text"])
 
 
-def _summary(letter: MailMessage, *, role: str, folder: str | None) -> dict[str, Any]:
+def _summary(mail: MailMessage, *, role: str, folder: str | None) -> dict[str, Any]:
     return {
         "role": role,
-        "id": letter.id,
-        "from": letter.sender,
-        "to": list(letter.recipients),
-        "subject": letter.subject,
-        "text": letter.text,
-        "sent_at": letter.sent_at.isoformat(),
-        "in_reply_to": letter.in_reply_to,
-        "references": list(letter.references),
+        "id": mail.id,
+        "from": mail.sender,
+        "to": list(mail.recipients),
+        "subject": mail.subject,
+        "text": mail.text,
+        "sent_at": mail.sent_at.isoformat(),
+        "in_reply_to": mail.in_reply_to,
+        "references": list(mail.references),
         "folder": folder,
-        "attachments": [attachment.name for attachment in letter.attachments],
+        "attachments": [attachment.name for attachment in mail.attachments],
     }
 
 
-def _as_prompt(letter: MailMessage, attached: Sequence[str]) -> str:
-    lines = [f"From: {letter.sender}", f"Subject: {letter.subject}", *(f"Attached file: {path}" for path in attached)]
-    return "\n".join([*lines, "", letter.text])
+def _as_prompt(mail: MailMessage, attachment_paths: Sequence[str]) -> str:
+    attached = [f"Attached file: {path}" for path in attachment_paths]
+    lines = [f"From: {mail.sender}", f"Subject: {mail.subject}", *attached]
+    return "\n".join([*lines, "", mail.text])

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from meshagent.api.errors import AlreadyExistsError, InvalidStateError, LimitExceededError, UnavailableError
 from meshagent.api.hosting.calls import RunningCalls
-from meshagent.api.hosting.paths import Portable, ServicePath
+from meshagent.api.hosting.paths import ServicePath, Startable
 from meshagent.api.hosting.signals import until_stopped
 from meshagent.api.webhook.events import CallEvent
 from meshagent.api.webhook.server import DEFAULT_HOST, MAX_BODY_BYTES, WebhookServer, environment_port, listen, ok
@@ -75,7 +75,7 @@ class ServiceHost:
 
         return add
 
-    def add_path(self, *, path: str, cls: Callable[[], Portable]) -> None:
+    def add_path(self, *, path: str, cls: Callable[[], Startable]) -> None:
         """Host `cls` at `path`, such as `/chat`; before the host is started.
 
         Raises:

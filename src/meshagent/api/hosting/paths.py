@@ -1,18 +1,18 @@
-"""What a service host can host, and where."""
+"""What a `ServiceHost` can host, and under which path."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Portable", "ServicePath"]
+__all__ = ["Startable", "ServicePath"]
 
 
-class Portable(Protocol):
-    """An agent or tool that can be taken into any room."""
+class Startable(Protocol):
+    """An agent or toolkit that can be started in any room and stopped again."""
 
     async def start(self, *, room: Any) -> None:
-        """Begin to work in `room`, a `RoomClient` that has joined."""
+        """Start working in `room`, a `RoomClient` that has joined."""
         ...
 
     async def stop(self) -> None:
@@ -23,7 +23,7 @@ class Portable(Protocol):
 class ServicePath:
     """A path of a service host, and the class that serves its calls: made without arguments, one per call."""
 
-    def __init__(self, *, path: str, cls: Callable[[], Portable]) -> None:
+    def __init__(self, *, path: str, cls: Callable[[], Startable]) -> None:
         self.path = path
         self.cls = cls
 

@@ -1,21 +1,21 @@
-"""The simplest value that follows a JSON Schema: what the built-in model answers where an answer must have a form."""
+"""`sample_value`: a minimal value that fits a JSON Schema, which the scripted model returns as structured output."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["simplest_value"]
+__all__ = ["sample_value"]
 
 MAX_DEPTH: Final = 20
 MAX_VALUES: Final = 1000
 MAX_LENGTH: Final = 1000
 
 
-def simplest_value(schema: object) -> Any:
-    """A value that follows a schema of the common kind: objects, lists, enums, references, plain types.
+def sample_value(schema: object) -> Any:
+    """Return a minimal value that fits a schema. Supports objects, arrays, enums, references and scalar types.
 
-    A schema may come from a stranger. What would become large or deep is cut short, and then follows it no more.
+    Schemas come from untrusted clients, so the size and depth of the value are limited. A truncated value may not fit.
     """
     return _Builder(schema).build(schema, 0)
 
@@ -45,8 +45,8 @@ class _Builder:
             case "object":
                 properties = schema.get("properties")
                 known = properties if isinstance(properties, Mapping) else {}
-                wanted = schema.get("required")
-                names = wanted if isinstance(wanted, list) else []
+                required = schema.get("required")
+                names = required if isinstance(required, list) else []
                 return {str(name): self.build(known.get(str(name), {}), depth + 1) for name in names[:MAX_LENGTH]}
             case "array":
                 return [self.build(schema.get("items"), depth + 1) for _ in range(_count(schema.get("minItems")))]
@@ -60,7 +60,7 @@ class _Builder:
         return None
 
     def _resolved(self, reference: str) -> object:
-        """What a reference within the schema stands for."""
+        """Return the schema that a local `$ref` points to."""
         target = self._root
         for part in reference.removeprefix("#").split("/")[1:]:
             target = target.get(part) if isinstance(target, Mapping) else None

@@ -1,4 +1,4 @@
-"""Tool answers as text that a language model reads."""
+"""`ToolResponseAdapter`: converts tool responses to text for a language model."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from meshagent.api.contracts.content import (
 
 __all__ = ["ToolResponseAdapter"]
 
-MAX_ANSWER_CHARACTERS = 200_000
+MAX_RESPONSE_CHARACTERS = 200_000
 _TEXT_TYPES = ("application/json", "application/xml", "application/yaml", "application/javascript")
 
 
 class ToolResponseAdapter:
-    """Turns contents into text. Override `to_plain_text` to show a model more, or less.
+    """Converts contents to text. Override `to_plain_text` to change what the model sees.
 
     Args:
-        max_characters: Longer answers are cut, which the text says.
+        max_characters: Longer texts are truncated and marked as such.
     """
 
-    def __init__(self, *, max_characters: int = MAX_ANSWER_CHARACTERS) -> None:
+    def __init__(self, *, max_characters: int = MAX_RESPONSE_CHARACTERS) -> None:
         self._max_characters = max_characters
 
     def to_plain_text(self, answer: Body) -> str:
-        """The answer as a model is to read it."""
+        """Return the text that the model receives for a tool response."""
         text = _plain(answer)
         if len(text) <= self._max_characters:
             return text
-        return f"{text[: self._max_characters]}\n[cut here: {len(text)} characters in all]"
+        return f"{text[: self._max_characters]}\n[truncated: {len(text)} characters in total]"
 
 
 def _plain(answer: Body) -> str:
@@ -57,7 +57,7 @@ def _plain(answer: Body) -> str:
         case RawOutputs():
             return jsontext.dumps(answer.outputs).decode()
         case BinaryBody() | ControlBody():
-            return f"error: a {answer.type} content cannot be read as text"
+            return f"error: content of type {answer.type} cannot be converted to text"
     raise AssertionError(f"unknown content {answer!r}")
 
 
