@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from meshagent.agents.task_runner import TaskRunner
     from meshagent.agents.worker import Worker
 
-_EXPORTS = {
+_HOMES = {
     "agent": ["SingleRoomAgent"],
     "chat": ["ChatBot"],
     "context": ["AgentCallContext"],
@@ -38,7 +38,7 @@ _EXPORTS = {
     "task_runner": ["TaskRunner"],
     "worker": ["Worker"],
 }
-_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AgentCallContext",
@@ -64,9 +64,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     globals()[name] = value  # later lookups no longer call __getattr__
     return value
 
