@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -282,6 +284,49 @@ async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
         await log.open()
     async with open_commit_log(tmp_path) as log:
         assert await stored(log) == [1]
+
+
+class HeldMigrations(tuple[tuple[str, ...], ...]):
+    """Migrations that do not begin before `is_open` is set."""
+
+    started: threading.Event
+    is_open: threading.Event
+
+    def __getitem__(self, key: Any) -> Any:
+        self.started.set()
+        assert self.is_open.wait(10)
+        return super().__getitem__(key)
+
+
+async def test_opening_that_is_cancelled_during_a_migration_releases_everything(tmp_path: Path) -> None:
+    migrations = HeldMigrations(ROOM_MIGRATIONS)
+    migrations.started, migrations.is_open = threading.Event(), threading.Event()
+    log = CommitLog(tmp_path / "room.sqlite", migrations, component="cancelled")
+    opening = asyncio.create_task(log.open())
+    await asyncio.to_thread(migrations.started.wait)
+    opening.cancel()
+    await asyncio.sleep(0)
+    migrations.is_open.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not [thread for thread in threading.enumerate() if thread.name == "cancelled-writer"]
+    with pytest.raises(UnavailableError):
+        log.submit(insert(1))
+    next_log = CommitLog(tmp_path / "room.sqlite", ROOM_MIGRATIONS)
+    await next_log.open()
+    await next_log.close()
+
+
+async def test_opening_that_is_cancelled_at_once_releases_the_lock(tmp_path: Path) -> None:
+    log = CommitLog(tmp_path / "room.sqlite", ROOM_MIGRATIONS)
+    opening = asyncio.create_task(log.open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    next_log = CommitLog(tmp_path / "room.sqlite", ROOM_MIGRATIONS)
+    await next_log.open()
+    await next_log.close()
 
 
 def test_writes_come_from_several_loops(tmp_path: Path) -> None:

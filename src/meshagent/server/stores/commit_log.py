@@ -129,6 +129,7 @@ class CommitLog:
         self._wanted = 1  # pending writes at which the writer thread wants to be woken
         self._busy = False
         self._accepting = False
+        self._closed = False
         self._connection: sqlite3.Connection | None = None
         self._rollback_hooks: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
@@ -138,13 +139,15 @@ class CommitLog:
     async def open(self) -> None:
         """Make or open the database, bring its schema up to date, and start the writer thread.
 
+        If this fails or is cancelled, the log is closed: thread, connection and lock are released. A migration that
+        has begun is finished first.
+
         Raises:
             UnavailableError: Another process has it open.
             CorruptDataError, StoreFailedError: It cannot be read or made.
             InvalidStateError: A newer version of the server made it.
         """
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._prepare)
         opened: asyncio.Future[None] = loop.create_future()
         self._thread = threading.Thread(
             target=self._run, args=(loop, opened), name=f"{self._component}-writer", daemon=True
@@ -229,6 +232,7 @@ class CommitLog:
     async def close(self) -> None:
         """Commit what waits, then stop; closing twice is harmless. Writes submitted from now on are refused."""
         with self._changed:
+            self._closed = True
             self._accepting = False
             self._changed.notify_all()
         loop = asyncio.get_running_loop()
@@ -240,7 +244,7 @@ class CommitLog:
             os.close(self._lock_descriptor)
             self._lock_descriptor = None
 
-    # --- everything below runs in the writer thread, except `_prepare` ---
+    # --- everything below runs in the writer thread ---
 
     def _prepare(self) -> None:
         """Make the folder and take the lock: sequence numbers are handed out in memory, so one process writes."""
@@ -254,12 +258,14 @@ class CommitLog:
 
     def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         try:
+            self._prepare()
             migrate(self._open_connection(), self._migrations)
         except Exception as error:  # noqa: BLE001 - handed to the caller of `open`
             self._close_connection()
             loop.call_soon_threadsafe(_finish_open, opened, store_error(error))
             return
-        self._accepting = True
+        with self._changed:
+            self._accepting = not self._closed  # whoever opened the log may have been cancelled meanwhile
         loop.call_soon_threadsafe(_finish_open, opened, None)
         expected = 1
         try:
