@@ -68,7 +68,7 @@ def test_a_missing_field_is_named() -> None:
 
 def test_json_nested_without_end_is_refused_not_fatal() -> None:
     with pytest.raises(InvalidRequestError):
-        jsontext.loads(b"[" * 1_000_000)
+        jsontext.loads(b"[" * 100_000)
 
 
 def test_raw_values_pass_through_untouched() -> None:

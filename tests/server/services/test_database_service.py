@@ -21,6 +21,7 @@ from meshagent.api.errors import (
     NotFoundError,
 )
 from meshagent.server.services.database import DatabaseService
+from meshagent.server.stores.tables.filters import MAX_DEPTH
 from meshagent.server.stores.tables.table_engine import TableEngine
 from tests.support.database import RoomDatabase, open_database
 
@@ -412,9 +413,10 @@ async def test_names_in_backticks(database: RoomDatabase) -> None:
     assert await database.rows("t") == [{"Full Name": "Bo", "order": 2}]
 
 
-async def test_a_filter_that_would_overflow_the_engine(people: RoomDatabase) -> None:
+async def test_a_filter_over_the_bound_is_refused(people: RoomDatabase) -> None:
+    assert await ids(people, "id = 1" + "+0" * (MAX_DEPTH // 2 - 1)) == [1]
     with pytest.raises(LimitExceededError):
-        await people.rows("people", where="id = 1" + "+1" * 5_000)
+        await people.rows("people", where="id = 1" + "+0" * MAX_DEPTH)
 
 
 # --- search --------------------------------------------------------------------------------------------

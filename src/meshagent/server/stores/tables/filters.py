@@ -1,10 +1,9 @@
 """SQL text of clients made fit for the engine (spec room-protocol 5.7.4).
 
 The 0.5 generation writes strings also in double quotes, as JSON: `name = "Ann\\u00e9"`. Today's engine takes
-double quotes for identifiers. It neither compares dates with text, nor survives expressions that nest deep: a
-sum of a thousand terms overflows its stack and ends the process (measured with LanceDB 0.40). So the text is
-taken apart into tokens, bounded, rewritten and put together again. What is not rewritten stays as it came, and
-the engine judges it.
+double quotes for identifiers. It does not compare dates with text, and it has no bound on the size of an expression
+(LanceDB 0.40; docs/decisions/0007-room-database.md). So the text is split into tokens, bounded, rewritten and joined
+again. What is not rewritten is passed on as it came, and the engine judges it.
 
     "text"                  'text', JSON escapes resolved; doubled quotes are quotes too
     "name"                  `name`, for clients of the current generation, who write standard SQL
@@ -42,10 +41,10 @@ MAX_LENGTH = 1024 * 1024
 """Longest SQL text, in characters."""
 
 MAX_DEPTH = 128
-"""Deepest expression, in terms and operators between two of `AND`, `OR` and the comma; the engine bears 700."""
+"""Deepest expression, in terms and operators between two of `AND`, `OR` and the comma."""
 
 MAX_JUNCTIONS = 10_000
-"""Most of `AND` and `OR`; the engine bears 20,000 and more."""
+"""Most `AND`s and `OR`s in one expression."""
 
 _TOKEN = re.compile(
     r"""
