@@ -8,8 +8,10 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from meshagent.api.errors import ConflictError, RoomException
+from meshagent.server.accounts.api_key_table import KeyIds, KeysState
 from meshagent.server.accounts.record_table import Page
 from meshagent.server.accounts.records import ApiKey, Project
 from meshagent.server.accounts.store import AccountsStore
@@ -25,12 +27,14 @@ SERVER = "server"
 
 _SECRET_BYTES = 32
 
+_IndexT = TypeVar("_IndexT")
+
 
 class KeyRing:
     """All keys of the server.
 
-    The database decides; the copy in memory is read at the start, after each change, and by `refresh`, which finds
-    what other servers on the same database did.
+    The database decides. The copy in memory is read at the start and follows each change; `refresh` finds what other
+    servers on the same database did. The cost of a change does not depend on how many keys there are.
 
     Args:
         store: Where keys are kept.
@@ -41,8 +45,10 @@ class KeyRing:
         self._store = store
         self._default_project_id = default_project_id
         self._default_key_id = default_key_id
-        self._keys: dict[tuple[str, str], ApiKey] = {}
-        self._by_digest: dict[bytes, ApiKey] = {}
+        self._state = KeysState(version=-1, key_count=0)
+        self._keys: dict[KeyIds, ApiKey] = {}
+        self._by_digest: dict[bytes, list[ApiKey]] = {}  # several if projects were configured with one secret
+        self._server_keys: dict[str, list[ApiKey]] = {}  # by project
         self._changing = asyncio.Lock()  # else a refresh that read before a change would undo it
         self.on_revoked: OnKeyRevoked = lambda project_id, key_id: None
 
@@ -53,12 +59,29 @@ class KeyRing:
 
     def with_secret(self, secret: str) -> ApiKey | None:
         """The key that has this secret. What is compared is a digest, so that time tells nothing about secrets."""
-        return self._by_digest.get(_digest(secret))
+        keys = self._by_digest.get(_digest(secret))
+        return keys[-1] if keys else None
 
     async def refresh(self) -> None:
-        """Read all keys again, and report those that are gone."""
+        """Read what other servers changed, and report the keys that are gone.
+
+        Without a change this is one small query; with one, the keys that changed are read, and if keys were removed
+        the ids of all.
+        """
         async with self._changing:
-            self._replace({(key.project_id, key.id): key for key in await self._store.api_keys.every()})
+            state = await self._store.api_keys.state()
+            if state == KeysState(self._state.version, len(self._keys)):
+                return
+            for key in await self._store.api_keys.changed_since(self._state.version):
+                self._put(key)
+            if state.key_count != len(self._keys):
+                ids = await self._store.api_keys.all_ids()
+                for gone in self._keys.keys() - ids:
+                    self._drop(gone)
+                if ids - self._keys.keys():  # made by a server of an earlier release, which numbers no changes
+                    for key in await self._store.api_keys.every():
+                        self._put(key)
+            self._state = state
 
     async def create(self, project_id: str, *, name: str, description: str, created_by: str | None) -> ApiKey:
         """A new key with a secret of its own.
@@ -70,7 +93,7 @@ class KeyRing:
         key = ApiKey(project_id=project_id, name=name, description=description, secret=secret, created_by=created_by)
         async with self._changing:
             await self._store.api_keys.add(key)
-            self._replace(self._keys | {(project_id, key.id): key})
+            self._put(key)
         return key
 
     async def server_key(self, project_id: str) -> ApiKey:
@@ -79,9 +102,8 @@ class KeyRing:
         Raises:
             NotFoundError: There is no such project.
         """
-        for key in self._keys.values():
-            if key.project_id == project_id and key.created_by == SERVER:
-                return key
+        if keys := self._server_keys.get(project_id):
+            return keys[0]
         text = "Signs the tokens that the server issues; deleting it ends them."
         return await self.create(project_id, name="server", description=text, created_by=SERVER)
 
@@ -108,17 +130,37 @@ class KeyRing:
             raise ConflictError("this key is the server's own; change it in the server's configuration")
         async with self._changing:
             await self._store.api_keys.remove(project_id=project_id, id=key_id)
-            self._replace({ids: key for ids, key in self._keys.items() if ids != (project_id, key_id)})
+            self._drop((project_id, key_id))
 
-    def _replace(self, keys: dict[tuple[str, str], ApiKey]) -> None:
-        gone = [ids for ids, key in self._keys.items() if ids not in keys or keys[ids].secret != key.secret]
-        self._keys = keys
-        self._by_digest = {_digest(key.secret): key for key in keys.values()}
-        for project_id, key_id in gone:
-            try:
-                self.on_revoked(project_id, key_id)
-            except RoomException:
-                log.exception("what the revoked key %s opened could not be closed", key_id)
+    def _put(self, key: ApiKey) -> None:
+        known = self._keys.get((key.project_id, key.id))
+        if known == key:
+            return
+        if known is not None:
+            self._forget(known)
+        self._keys[key.project_id, key.id] = key
+        self._by_digest.setdefault(_digest(key.secret), []).append(key)
+        if key.created_by == SERVER:
+            self._server_keys.setdefault(key.project_id, []).append(key)
+        if known is not None and known.secret != key.secret:
+            self._report_revoked(known)
+
+    def _drop(self, ids: KeyIds) -> None:
+        if (key := self._keys.get(ids)) is not None:
+            self._forget(key)
+            self._report_revoked(key)
+
+    def _forget(self, key: ApiKey) -> None:
+        del self._keys[key.project_id, key.id]
+        _remove(self._by_digest, _digest(key.secret), key)
+        if key.created_by == SERVER:
+            _remove(self._server_keys, key.project_id, key)
+
+    def _report_revoked(self, key: ApiKey) -> None:
+        try:
+            self.on_revoked(key.project_id, key.id)
+        except RoomException:
+            log.exception("what the revoked key %s opened could not be closed", key.id)
 
 
 async def seed_identity(store: AccountsStore, identity: ServerIdentity) -> None:
@@ -139,6 +181,12 @@ async def seed_identity(store: AccountsStore, identity: ServerIdentity) -> None:
             await store.api_keys.add(wanted, within=connection)
         elif kept != replace(kept, secret=wanted.secret):
             await store.api_keys.change({"secret": wanted.secret}, within=connection, **keys)
+
+
+def _remove(index: dict[_IndexT, list[ApiKey]], entry: _IndexT, key: ApiKey) -> None:
+    index[entry].remove(key)
+    if not index[entry]:
+        del index[entry]
 
 
 def _digest(secret: str) -> bytes:

@@ -95,7 +95,10 @@ class Records(Generic[RecordT]):
 
     async def every(self, **filters: Any) -> list[RecordT]:
         """All records, by creation; for kinds of which there are few."""
-        query = select(self._table).where(*self._where(filters))
+        return await self._select(*self._where(filters))
+
+    async def _select(self, *conditions: ColumnElement[bool]) -> list[RecordT]:
+        query = select(self._table).where(*conditions)
         query = query.order_by(self._table.columns["created_at"], *self._tie_break)
         async with self._database.transaction() as connection:
             rows = (await connection.execute(query)).mappings().all()

@@ -67,7 +67,7 @@ class Member(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey(Record):
-    """Signs participant tokens; `id` is their `kid`."""
+    """Signs participant tokens; `id` is their `kid`. `version` is the number of its last change, set when stored."""
 
     id: str = field(default_factory=new_id)
     project_id: str
@@ -76,6 +76,7 @@ class ApiKey(Record):
     secret: str = field(repr=False)
     created_by: str | None = None
     created_at: datetime = field(default_factory=now)
+    version: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

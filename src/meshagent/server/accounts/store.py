@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshagent.server.accounts import records, tables
+from meshagent.server.accounts.api_key_table import ApiKeyTable
 from meshagent.server.accounts.database import Database
 from meshagent.server.accounts.record_table import Records
 
@@ -19,7 +20,7 @@ class AccountsStore:
         self.users = Records(database, tables.users, records.User, "user")
         self.user_tokens = Records(database, tables.user_tokens, records.UserToken, "token")
         self.members = Records(database, tables.members, records.Member, "member of the project")
-        self.api_keys = Records(database, tables.api_keys, records.ApiKey, "API key")
+        self.api_keys = ApiKeyTable(database)
         self.secrets = Records(database, tables.secrets, records.Secret, "secret")
         self.webhooks = Records(database, tables.webhooks, records.Webhook, "webhook")
         self.services = Records(database, tables.services, records.Service, "service")

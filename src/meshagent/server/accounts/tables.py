@@ -118,6 +118,14 @@ api_keys = Table(
     _sealed("secret"),
     Column("created_by", Text),
     _created(),
+    Column("version", BigInteger, nullable=False, server_default="0", index=True),  # the counter at its last change
+)
+
+change_counters = Table(
+    "change_counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 secrets = Table(
