@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import TestServer, serve
+from meshagent.testing import RoomServer, room_server
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
-    async with serve(tmp_path / "data", idle_grace=2.0) as running:
+async def server(tmp_path: Path) -> AsyncIterator[RoomServer]:
+    async with room_server(data_dir=tmp_path / "data", idle_grace=2.0) as running:
         yield running

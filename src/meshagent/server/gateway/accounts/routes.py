@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import hdrs, web
 
 from meshagent.api import jsontext
@@ -39,10 +41,12 @@ def route_table(accounts: Accounts, authenticator: RoomAuthenticator) -> list[Ro
 def account_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list[web.RouteDef]:
     """The API for aiohttp, with `/openapi.json` and the page `/docs` that shows it."""
     table = route_table(accounts, authenticator)
-    document = jsontext.dumps(openapi_document(table))
+    document: list[bytes] = []
 
     async def openapi(request: web.Request) -> web.Response:
-        return web.Response(body=document, content_type="application/json")
+        if not document:  # made when it is first asked for, because making it takes longer than all else at a start
+            document.append(await asyncio.to_thread(lambda: jsontext.dumps(openapi_document(table))))
+        return web.Response(body=document[0], content_type="application/json")
 
     async def docs(request: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": POLICY, hdrs.CACHE_CONTROL: "no-cache"}
