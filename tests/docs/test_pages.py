@@ -1,7 +1,8 @@
 """Links between pages lead somewhere, every page is listed, and code in pages is code.
 
 A Python block that stands on its own is run, if the comment `<!-- run -->` or `<!-- run: OUTPUT -->` stands before it:
-as a program that knows a server, whose output must be OUTPUT where that is given.
+as a program that knows a server, whose output must be OUTPUT where that is given. After `<!-- run as tests -->` it is
+run by pytest, with the plugin that the package installs.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import pytest
 
 from tests.support.docs import DOCS, ROOT, anchors_of, pages
 from tests.support.examples import Examples
+from tests.support.other_project import run_pytest
 from tests.support.server import serve
 
 BLOCK = re.compile(
     r"(?:<!-- run(?:: (?P<output>[^\n]*))? -->\n(?P<run>))?```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+TESTS = re.compile(r"<!-- run as tests -->\n```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def name_of(page: Path) -> str:
@@ -29,6 +34,10 @@ def name_of(page: Path) -> str:
 def runnable() -> list[tuple[str, str, str | None]]:
     found = [(page, block) for page in pages() for block in BLOCK.finditer(page.read_text(encoding="utf-8"))]
     return [(name_of(page), block["code"], block["output"]) for page, block in found if block["run"] is not None]
+
+
+def runnable_tests() -> list[tuple[str, str]]:
+    return [(name_of(page), block["code"]) for page in pages() for block in TESTS.finditer(page.read_text("utf-8"))]
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
@@ -81,5 +90,13 @@ async def test_programs_in_pages_run(page: str, code: str, output: str | None, t
     assert output is None or said.rstrip("\n") == output
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "code"), runnable_tests())
+def test_tests_in_pages_pass(page: str, code: str, tmp_path: Path) -> None:
+    said = run_pytest(tmp_path, code, "pytest_asyncio.plugin", "meshagent.testing.pytest_plugin")
+    assert re.search(r"^\d+ passed in", said, re.MULTILINE), said
+
+
 def test_some_programs_in_pages_are_run() -> None:
     assert {page for page, _, _ in runnable()} >= {"README.md"}
+    assert {page for page, _ in runnable_tests()} == {"docs/how-to/test-your-agents.md"}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.support.other_project import run_pytest
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "meshagent.testing.pytest_plugin"
@@ -45,23 +44,6 @@ def test_nothing_was_loaded():
 """
 
 USES_A_SERVER = "def test_server(meshagent_server): ..."
-
-
-def run_pytest(folder: Path, test: str, *plugins: str) -> str:
-    """What pytest says of one file of tests, with these plugins and no others."""
-    (folder / "test_it.py").write_text(test)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MESHAGENT_", "PYTEST_"))}
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    options = [option for plugin in plugins for option in ("-p", plugin)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "test_it.py"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
 
 
 def test_fixtures(tmp_path: Path) -> None:
