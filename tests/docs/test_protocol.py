@@ -21,7 +21,7 @@ from meshagent.api.room.reconnect import RECONNECT_CLOSE_CODES
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.server.dispatch.invoke import messages
-from meshagent.server.dispatch.invoke.dialect import NOT_BUILT
+from meshagent.server.dispatch.invoke.dialect import UNSUPPORTED_TOOLKITS
 from meshagent.server.room_factory import RoomWithServices
 from tests.server.test_every_grant import WITHOUT_GRANT, smallest_request
 from tests.support.assembly import Asker, assembled_server
@@ -245,7 +245,7 @@ async def test_tools_that_are_operations_lead_to_theirs(room: RoomWithServices) 
 
 def test_toolkits_that_are_not_there_are_named() -> None:
     told = part("14.11").partition("are answered")[0]
-    assert set(re.findall(r"`(\w+)`", told)) == NOT_BUILT
+    assert set(re.findall(r"`(\w+)`", told)) == UNSUPPORTED_TOOLKITS
 
 
 def served_tools(room: RoomWithServices) -> Iterator[tuple[str, str]]:

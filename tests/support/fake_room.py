@@ -15,7 +15,7 @@ from meshagent.api.contracts.operation import Event, Operation
 from meshagent.api.errors import RoomException
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.server.kernel.context import RoomContext, RoomService
-from meshagent.server.kernel.operations import Served
+from meshagent.server.kernel.operations import ServedOperation
 from meshagent.server.kernel.participant import Outbox, Participant
 
 Res = TypeVar("Res", bound="msgspec.Struct | Body")
@@ -128,7 +128,7 @@ class FakeRoom(RoomContext):
 
 
 def start_operation(
-    served: Iterable[Served],
+    served: Iterable[ServedOperation],
     operation: Operation[Any, Res],
     caller: Participant,
     request: msgspec.Struct,

@@ -9,11 +9,12 @@ from meshagent.server.accounts.sessions import SessionRecorder
 from meshagent.server.addresses import Addresses
 from meshagent.server.demo import DemoRoom
 from meshagent.server.dispatch.flat.documents import FlatDocuments
-from meshagent.server.dispatch.flat.toolkits import FlatHostLink
-from meshagent.server.dispatch.invoke.areas import areas
+from meshagent.server.dispatch.flat.host_link import FlatHostAnswers, FlatHostLink
+from meshagent.server.dispatch.host_answers import HostAnswers
 from meshagent.server.dispatch.invoke.dialect import InvokeDialect
-from meshagent.server.dispatch.invoke.listing import InvokeHostLink
-from meshagent.server.dispatch.invoke.message_streams import MessageStreams
+from meshagent.server.dispatch.invoke.host_link import InvokeHostLink
+from meshagent.server.dispatch.invoke.room_toolkits import room_toolkits
+from meshagent.server.dispatch.invoke.toolkits import ToolkitRequests
 from meshagent.server.integrations import Integrations, RoomIntegrations
 from meshagent.server.kernel.dispatcher import OperationTable
 from meshagent.server.kernel.room_key import RoomKey
@@ -22,6 +23,7 @@ from meshagent.server.kernel.url_signing import UrlSigner
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.room import Room, RoomParts
 from meshagent.server.services.agents.service import AgentsService
+from meshagent.server.services.agents.tool_calls import ToolCalls
 from meshagent.server.services.database import DatabaseService
 from meshagent.server.services.dataset.service import DatasetService
 from meshagent.server.services.developer import DeveloperService
@@ -154,7 +156,8 @@ class RoomFactory:
         documents = DocumentsService(room, self._stores.documents, storage, max_bytes=limits.max_document_bytes)
         observers.watch(documents)
         flat_documents = FlatDocuments(documents)
-        agents = AgentsService(room, part.call_router, part.toolkits, FlatHostLink(room))
+        calls = ToolCalls(room)
+        agents = AgentsService(room, calls, part.call_router, part.toolkits, FlatHostLink(room))
         room.services = RoomServices(
             messaging=messaging,
             storage=storage,
@@ -179,26 +182,26 @@ class RoomFactory:
             developer,
         )
         operations = OperationTable(operation for service in serving for operation in service.operations())
+        host_answers = HostAnswers(calls)
         invoke_host = InvokeHostLink(room)
-        invoke = InvokeDialect(
+        toolkits = room_toolkits(
             room,
-            agents,
-            areas(
-                storage=storage,
-                documents=documents,
-                log=room_log,
-                messages=MessageStreams(room, agents.calls, invoke_host),
-                dataset=dataset,
-                sql=sql,
-            ),
-            invoke_host,
-            operations,
+            storage=storage,
+            documents=documents,
+            log=room_log,
+            calls=calls,
+            host_link=invoke_host,
+            dataset=dataset,
+            sql=sql,
         )
+        invoke = InvokeDialect(operations, toolkits, agents, calls, host_answers)
+        toolkit_requests = ToolkitRequests(room, agents, toolkits, invoke_host)
+        flat_answers = FlatHostAnswers(host_answers, agents)
         room.furnish(
             RoomParts(
                 operations=operations,
-                one_way={**agents.one_way(), **invoke.one_way()},
-                raw=invoke.raw(),
+                one_way_handlers={**flat_answers.one_way_handlers(), **invoke.one_way_handlers()},
+                request_handlers={**invoke.request_handlers(), **toolkit_requests.request_handlers()},
                 # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
                 services=(
                     queues,

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from meshagent.api import jsontext
-from meshagent.api.contracts.agents import ASKED, InvokeToolRequest, ListToolkitsRequest, RegisterAgentRequest
+from meshagent.api.contracts.agents import (
+    ASKED,
+    AskAnswer,
+    InvokeToolRequest,
+    ListToolkitsRequest,
+    RegisterAgentRequest,
+)
 from meshagent.api.contracts.content import FileBody, JsonBody, LinkBody, TextBody
 from meshagent.api.errors import (
     AlreadyExistsError,
@@ -20,14 +26,13 @@ from meshagent.api.errors import (
 )
 from meshagent.api.tokens.grants import AgentsGrant, StorageGrant, StoragePathGrant
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.wire import envelope, names
-from meshagent.api.wire.packets import Message
 from meshagent.server.config import OutgoingSettings
-from meshagent.server.dispatch.flat.toolkits import FlatHostLink
+from meshagent.server.dispatch.flat.host_link import FlatHostLink
 from meshagent.server.outgoing.client import HttpStatusError, OutgoingClient
 from meshagent.server.services.agents.builtin_storage import StorageToolkit
 from meshagent.server.services.agents.ports import BuiltInToolkit
 from meshagent.server.services.agents.service import AgentsService
+from meshagent.server.services.agents.tool_calls import ToolCalls
 from meshagent.server.services.room_files import RoomFiles
 from meshagent.server.stores.memory_files import MemoryFileStore
 from tests.support.fake_room import FakeRoom, fake_participant
@@ -176,7 +181,7 @@ class Agents:
 
     def __init__(self) -> None:
         self.room = FakeRoom()
-        self.service = AgentsService(self.room, NobodyComes(), {}, FlatHostLink(self.room))
+        self.service = AgentsService(self.room, ToolCalls(self.room), NobodyComes(), {}, FlatHostLink(self.room))
         self.alice = self.room.join(fake_participant("alice"))
         self.host = self.room.join(fake_participant("host", role="agent"))
 
@@ -210,8 +215,8 @@ async def test_invoking_such_a_tool_asks_the_agent() -> None:
     await eventually(lambda: bool(agents.room.events))
     (asked,) = agents.room.take_events()
     assert (asked.message_type, asked.header["arguments"], asked.to) == (ASKED.name, {"a": 1}, (agents.host.id,))
-    answer = {"task_id": asked.header["task_id"], "answer": {"sum": 1}}
-    agents.service.ask_response(agents.host, Message(7, names.AGENT_ASK_RESPONSE, envelope.pack(answer)))
+    answer = AskAnswer(task_id=asked.header["task_id"], answer=jsontext.raw({"sum": 1}))
+    agents.service.ask_answered(agents.host, answer)
     assert await result == JsonBody(json={"sum": 1})
 
 

@@ -47,7 +47,7 @@ async def test_calls_that_come_while_a_queue_opens_are_served_in_their_order() -
     received = []
     for _ in range(40):
         content = await service.receive(alice, api.ReceiveRequest(name="jobs", wait=False))
-        received.append(int(msgspec.json.decode(content.data[8:])["json"]))  # type: ignore[union-attr]
+        received.append(int(msgspec.json.decode(content.header)["json"]))  # type: ignore[union-attr]
     assert received == list(range(40))
     await service.close()
     await room.settle()

@@ -8,7 +8,6 @@ first request comes.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import re
 import uuid
@@ -30,8 +29,8 @@ from meshagent.api.contracts.content import (
     LinkBody,
     TextBody,
 )
+from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import (
-    InternalError,
     LimitExceededError,
     NotFoundError,
     RequestTimeoutError,
@@ -39,11 +38,10 @@ from meshagent.api.errors import (
     UnavailableError,
 )
 from meshagent.api.version import __version__
-from meshagent.api.wire.content import unpack_body
 from meshagent.server.gateway.asgi import AsgiApp, serve_asgi
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.kernel.admission import Admission
-from meshagent.server.kernel.operations import PackedContent
+from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.room_factory import RoomWithServices
 
@@ -233,8 +231,7 @@ class _Visit:
         request = api.InvokeToolRequest(toolkit=tool.toolkit, tool=tool.name, arguments=jsontext.raw(dict(arguments)))
         try:
             async with asyncio.timeout(self._call_timeout):
-                answer = self._room.services.agents.invoke_tool(self.participant, request, b"")
-                return _content(await answer if inspect.isawaitable(answer) else answer)
+                return _content(await self._room.services.agents.invoke_tool(self.participant, request, b""))
         except TimeoutError:
             timeout = RequestTimeoutError(f"{name} did not answer within {self._call_timeout:g} seconds")
             return ErrorBody(text=str(timeout))
@@ -278,12 +275,10 @@ def _visit(context: Any) -> _Visit:
     return visit
 
 
-def _content(answer: object) -> Body:
-    if isinstance(answer, PackedContent):
-        return unpack_body(answer.data)
-    if isinstance(answer, Body):
-        return answer
-    raise InternalError(f"a tool answered with a {type(answer).__name__}")
+def _content(answer: EncodedContent | Empty | Body) -> Body:
+    if isinstance(answer, EncodedContent):
+        return answer.decoded()
+    return EmptyBody() if isinstance(answer, Empty) else answer
 
 
 def _blocks(answer: Body) -> list[types.ContentBlock]:

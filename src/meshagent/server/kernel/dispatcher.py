@@ -1,7 +1,7 @@
-"""The dispatcher: one table of operations, reached by the messages of every dialect.
+"""The dispatcher of a room, and the table of operations that the messages of every dialect end at.
 
-Decoding, the grant check, answers and failures are here once; both ways in pass the same line. A message's
-type decides the dialect, never the connection (architecture section 2, rule 4).
+Decoding, the grant check, answers and failures are here once, for all dialects. The type of a message decides its
+dialect, never the connection: one client may use several.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from meshagent.api.errors import InternalError, InvalidRequestError, RoomExcepti
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
 from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
-from meshagent.server.kernel.operations import Served
+from meshagent.server.kernel.operations import ServedOperation
 from meshagent.server.kernel.participant import Participant
 
 log = logging.getLogger(__name__)
 
-OneWay = Callable[[Participant, Message], None]
-"""Takes a message that gets no answer."""
+OneWayHandler = Callable[[Participant, Message], None]
+"""Takes a message that gets no answer; what it raises is logged."""
 
 
 class Caller(Protocol):
@@ -31,7 +31,7 @@ class Caller(Protocol):
     participant: Participant
 
     def answer(self, message_id: int, result: object) -> None:
-        """Send the answer to a request: a value, a `AnswerThen`, or a `StreamedFile`."""
+        """Send the answer to a request: a value, an `AnswerWithFollowUp`, or a `StreamedFile`."""
         ...
 
     def fail(self, message_id: int, error: RoomException) -> None:
@@ -43,25 +43,25 @@ class Caller(Protocol):
         ...
 
 
-Raw = Callable[[Caller, Message], None]
-"""Takes a message whole, and answers it itself; what it raises becomes the answer."""
+RequestHandler = Callable[[Caller, Message], None]
+"""Takes a request that is no operation's name, and answers it itself; what it raises becomes the answer."""
 
 
 class OperationTable:
-    """The operations of one room, by name. Dialects and the dispatcher share it; it is built before both.
+    """The operations of one room. Dialects and the dispatcher share it; it is built before both.
 
     Args:
         served: The operations of all services.
     """
 
-    def __init__(self, served: Iterable[Served]) -> None:
-        self.by_name: Mapping[str, Served] = {entry.operation.name: entry for entry in served}
+    def __init__(self, served: Iterable[ServedOperation]) -> None:
+        self.by_name: Mapping[str, ServedOperation] = {entry.operation.name: entry for entry in served}
 
-    def find(self, operation: str) -> Served | None:
-        """Who serves an operation."""
+    def find(self, operation: str) -> ServedOperation | None:
+        """The operation of that name; None if the room does not serve it."""
         return self.by_name.get(operation)
 
-    def run(self, caller: Caller, message_id: int, entry: Served, text: bytes, payload: bytes) -> None:
+    def run(self, caller: Caller, message_id: int, entry: ServedOperation, text: bytes, payload: bytes) -> None:
         """Run one operation for a caller: decode, check the grant, serve, answer.
 
         Raises:
@@ -83,24 +83,24 @@ class Dispatcher:
 
     Args:
         operations: The operations; the name of each is also its message type in the flat dialect.
-        one_way: Handlers of messages that get no answer, by type. An answer to one of these could complete
+        one_way_handlers: Handlers of messages that get no answer, by type. An answer to one of these could complete
             an unrelated request of the client, so they never get one (spec room-protocol 3.4).
-        raw: Handlers of messages of a dialect that reaches the operations in its own way, by type.
+        request_handlers: Handlers of all other requests, by type.
         failed: Told of failures that are the server's own fault.
     """
 
     def __init__(
         self,
         operations: OperationTable,
-        one_way: Mapping[str, OneWay],
-        raw: Mapping[str, Raw] | None = None,
+        one_way_handlers: Mapping[str, OneWayHandler],
+        request_handlers: Mapping[str, RequestHandler] | None = None,
         failed: Callable[[Participant, str, BaseException], None] | None = None,
     ) -> None:
         self.operations = operations
         self._served = operations.by_name
         self._run = operations.run
-        self._one_way = dict(one_way)
-        self._raw = dict(raw or {})
+        self._one_way_handlers = dict(one_way_handlers)
+        self._request_handlers = dict(request_handlers or {})
         self._failed = failed
 
     def dispatch(self, caller: Caller, message: Message) -> None:
@@ -118,31 +118,31 @@ class Dispatcher:
             caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
 
     def _dispatch_other(self, caller: Caller, message: Message) -> None:
-        raw = self._raw.get(message.type)
-        if raw is not None:
-            self._dispatch_raw(caller, message, raw)
+        request_handler = self._request_handlers.get(message.type)
+        if request_handler is not None:
+            self._dispatch_request(caller, message, request_handler)
             return
-        one_way = self._one_way.get(message.type)
-        if one_way is None:
+        one_way_handler = self._one_way_handlers.get(message.type)
+        if one_way_handler is None:
             caller.fail(message.id, InvalidRequestError(f"unknown request {message.type[:100]!r}"))
             return
         try:
-            one_way(caller.participant, message)
+            one_way_handler(caller.participant, message)
         except RoomException as error:
             log.info("ignored %s of %r: %s", message.type, caller.participant, error)
         except Exception as error:  # noqa: BLE001 - as in dispatch
             self.unexpected(caller.participant, message.type, error)
 
-    def _dispatch_raw(self, caller: Caller, message: Message, raw: Raw) -> None:
+    def _dispatch_request(self, caller: Caller, message: Message, handler: RequestHandler) -> None:
         try:
-            raw(caller, message)
+            handler(caller, message)
         except RoomException as error:
             caller.fail(message.id, error)
         except Exception as error:  # noqa: BLE001 - as in dispatch
             caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
 
     def unexpected(self, participant: Participant, message_type: str, error: BaseException) -> RoomException:
-        """Log a failure nobody foresaw, and make the error that its caller gets."""
+        """Log a failure that is the server's fault, and make the error that the caller gets."""
         log.error("%s of %r failed", message_type, participant, exc_info=error)
         if self._failed is not None:
             self._failed(participant, message_type, error)

@@ -1,4 +1,4 @@
-"""How a service says which operations it serves."""
+"""How a service declares the operations it serves, and what it may answer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from meshagent.api.contracts.content import Body
+from meshagent.api import jsontext
+from meshagent.api.contracts.content import Body, unpack_body_parts
 from meshagent.api.contracts.operation import Operation
+from meshagent.api.errors import InvalidRequestError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.participant import Participant
 
@@ -23,8 +25,8 @@ Handler = Callable[[Participant, Any, bytes], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """One operation, who serves it, and which grant it needs.
+class ServedOperation:
+    """One operation with its handler, and the grant that it needs.
 
     The handler is called in the connection's reader, in order of arrival. What must stay in order it does
     before it returns; what takes time it returns as an awaitable, which becomes a task of the connection.
@@ -36,17 +38,46 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerThen:
-    """An answer, and what must follow it on the same connection with nothing in between."""
+class AnswerWithFollowUp:
+    """An answer, and a callback that runs right after it was sent: nothing comes in between on that connection."""
 
     result: object
-    after: Callable[[], None]
+    follow_up: Callable[[], None]
 
 
-class PackedContent(NamedTuple):
-    """A content that is packed already, as a host of a tool sent it."""
+class EncodedContent(NamedTuple):
+    """A content that is relayed as it is: nobody between its sender and its receiver decodes it.
 
-    data: bytes
+    Attributes:
+        header: JSON text of its header.
+        payload: Its bytes, for the types that have some.
+    """
+
+    header: bytes
+    payload: bytes = b""
+
+    @property
+    def type(self) -> str:
+        """The content's type; empty for what is no content, such as a progress event in a stream."""
+        try:
+            return jsontext.decode(self.header, _Typed).type
+        except InvalidRequestError:
+            return ""
+
+    def decoded(self) -> Body:
+        """The content.
+
+        Raises:
+            InvalidRequestError: Its header is not JSON, names an unknown type, or lacks a field.
+        """
+        header = jsontext.loads(self.header)
+        if not isinstance(header, dict):
+            raise InvalidRequestError("the header of a content must be a JSON object")
+        return unpack_body_parts(header, self.payload)
+
+
+class _Typed(msgspec.Struct, frozen=True):
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +95,15 @@ def serve(
     handler: Callable[[Participant, Req], Any],
     *,
     grant: Callable[[ApiScope, Req], None] | None,
-) -> Served:
+) -> ServedOperation:
     """Serve an operation that has no payload.
 
     Args:
-        operation: Which.
-        handler: A service's method; it may return the result, an awaitable of it, or a `AnswerThen`.
-        grant: What the token must allow; None where every participant may.
+        operation: The operation.
+        handler: A service's method; it may return the result, an awaitable of it, or an `AnswerWithFollowUp`.
+        grant: What the token must allow; None if every participant may call it.
     """
-    return Served(operation, lambda caller, request, _payload: handler(caller, request), grant)
+    return ServedOperation(operation, lambda caller, request, _payload: handler(caller, request), grant)
 
 
 def serve_payload(
@@ -80,6 +111,6 @@ def serve_payload(
     handler: Callable[[Participant, Req, bytes], Any],
     *,
     grant: Callable[[ApiScope, Req], None] | None,
-) -> Served:
-    """Serve an operation whose request carries bytes."""
-    return Served(operation, handler, grant)
+) -> ServedOperation:
+    """Serve an operation whose request carries bytes; as `serve` otherwise."""
+    return ServedOperation(operation, handler, grant)

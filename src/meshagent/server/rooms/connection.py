@@ -18,7 +18,7 @@ from meshagent.api.errors import InternalError, LimitExceededError, RoomExceptio
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import DATA_SIZE, Reassembler, count_packets
 from meshagent.server.kernel.dispatcher import Dispatcher
-from meshagent.server.kernel.operations import AnswerThen, StreamedFile
+from meshagent.server.kernel.operations import AnswerWithFollowUp, StreamedFile
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.websocket.encoding import data_frame, encode_answer, encode_failure, header_frame
 from meshagent.server.websocket.shell import WebSocket, WebSocketHandler
@@ -179,10 +179,10 @@ class Connection(WebSocketHandler):
     # --- the dispatcher's caller ---------------------------------------------------------------------
 
     def answer(self, message_id: int, result: object) -> None:
-        if isinstance(result, AnswerThen):
+        if isinstance(result, AnswerWithFollowUp):
             self.deliver(encode_answer(message_id, result.result))
             if self.socket is not None:
-                result.after()
+                result.follow_up()
         elif isinstance(result, StreamedFile):
             self._send_stream(message_id, result)
         else:

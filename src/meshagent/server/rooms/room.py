@@ -20,7 +20,7 @@ from meshagent.api.wire.close_codes import CloseCode
 from meshagent.api.wire.packets import Message
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.context import RoomService
-from meshagent.server.kernel.dispatcher import Dispatcher, OneWay, OperationTable, Raw
+from meshagent.server.kernel.dispatcher import Dispatcher, OneWayHandler, OperationTable, RequestHandler
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.rooms.connection import Connection, ConnectionLimits, RoomMembership
@@ -39,16 +39,16 @@ class RoomParts:
 
     Attributes:
         operations: The operations of all services.
-        one_way: Handlers of messages without an answer.
-        raw: Handlers of messages of a dialect of its own.
+        one_way_handlers: Handlers of messages that get no answer, by type.
+        request_handlers: Handlers of requests that are no operations, by type.
         started: Told when the first participant has come.
         ended: Told when the run ends, if anybody was ever here.
         services: All services, in the order in which a leaving participant is cleaned up (spec 3.6).
     """
 
     operations: OperationTable = field(default_factory=lambda: OperationTable(()))
-    one_way: Mapping[str, OneWay] = field(default_factory=dict)
-    raw: Mapping[str, Raw] = field(default_factory=dict)
+    one_way_handlers: Mapping[str, OneWayHandler] = field(default_factory=dict)
+    request_handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
     services: Sequence[RoomService] = ()
     record: Callable[[str, Mapping[str, Any]], None] | None = None
     started: Callable[[], None] = lambda: None
@@ -81,8 +81,8 @@ class Room(RoomMembership):
     def furnish(self, parts: RoomParts) -> None:
         """Give the room its services; once, before anybody enters."""
         self._parts = parts
-        one_way: dict[str, OneWay] = {names.SET_ATTRIBUTES: self._set_attributes, **parts.one_way}
-        self.dispatcher = Dispatcher(parts.operations, one_way, parts.raw, self._operation_failed)
+        one_way: dict[str, OneWayHandler] = {names.SET_ATTRIBUTES: self._set_attributes, **parts.one_way_handlers}
+        self.dispatcher = Dispatcher(parts.operations, one_way, parts.request_handlers, self._operation_failed)
 
     # --- what services see (RoomContext) -------------------------------------------------------------
 

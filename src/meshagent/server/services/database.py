@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from meshagent.api.contracts import database as api
 from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
-from meshagent.server.kernel.operations import Served, serve
+from meshagent.server.kernel.operations import ServedOperation, serve
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.stores.tables.durable_files import table_names
 from meshagent.server.stores.tables.errors import no_such_table
@@ -43,7 +43,7 @@ class DatabaseService:
         self._tables: RoomTables | None = None
         self._closed = False
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.LIST_TABLES, self.list_tables, grant=lambda scope, _: scope.require_table_list()),
             serve(api.CREATE_TABLE, self.create_table, grant=lambda scope, r: scope.require_table(r.name, "alter")),

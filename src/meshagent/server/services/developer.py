@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshagent.api.contracts import developer as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.server.kernel.context import RoomContext
-from meshagent.server.kernel.operations import Served, serve
+from meshagent.server.kernel.operations import ServedOperation, serve
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.room_log import RoomLog
 
@@ -23,7 +23,7 @@ class DeveloperService:
         self._log = log
         self._watchers: dict[str, Participant] = {}
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.LOG, self.log, grant=None),
             serve(api.WATCH, self.watch, grant=lambda scope, _: scope.require_developer_logs()),

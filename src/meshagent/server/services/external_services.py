@@ -11,7 +11,7 @@ from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import InvalidStateError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.context import RoomContext
-from meshagent.server.kernel.operations import Served, serve
+from meshagent.server.kernel.operations import ServedOperation, serve
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.webhooks.ports import ExternalService, ExternalServiceSource
 
@@ -28,7 +28,7 @@ class ExternalServicesService:
         self._room = room
         self._source = source
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.LIST, self.list, grant=_grant),
             serve(api.RESTART, self.restart, grant=_grant),

@@ -11,7 +11,7 @@ import jwt
 from meshagent.api.contracts import livekit as api
 from meshagent.api.errors import UnavailableError
 from meshagent.server.kernel.context import RoomContext
-from meshagent.server.kernel.operations import Served, serve
+from meshagent.server.kernel.operations import ServedOperation, serve
 from meshagent.server.kernel.participant import Participant
 
 TOKEN_SECONDS = 6 * 3600
@@ -42,7 +42,7 @@ class LivekitService:
         self._server = server
         self._now = now
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.CONNECT, self.connect, grant=lambda scope, request: scope.require_livekit(request.breakout_room))
         ]

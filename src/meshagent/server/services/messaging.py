@@ -9,7 +9,7 @@ from meshagent.api.contracts import messaging as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.server.kernel.context import RoomContext
-from meshagent.server.kernel.operations import AnswerThen, Served, serve, serve_payload
+from meshagent.server.kernel.operations import AnswerWithFollowUp, ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 
 
@@ -19,7 +19,7 @@ class MessagingService:
     def __init__(self, room: RoomContext) -> None:
         self._room = room
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.ENABLE, self.enable, grant=lambda scope, _: scope.require_section("messaging")),
             serve(api.DISABLE, self.disable, grant=None),
@@ -27,7 +27,7 @@ class MessagingService:
             serve_payload(api.BROADCAST, self.broadcast, grant=lambda scope, _: scope.require_messaging("broadcast")),
         ]
 
-    def enable(self, caller: Participant, request: Empty) -> AnswerThen:
+    def enable(self, caller: Participant, request: Empty) -> AnswerWithFollowUp:
         """Show the caller to the others and the others to the caller; repeating it is harmless.
 
         The order is: list to the caller, answer, announcement to the others. A quick peer's stream would be
@@ -37,9 +37,11 @@ class MessagingService:
         present = api.PresenceList(participants=[other.presence() for other in others])
         self._push(caller, api.MESSAGING_ENABLED, present, to=[caller])
         if caller.messaging_enabled:
-            return AnswerThen(EMPTY, lambda: None)
+            return AnswerWithFollowUp(EMPTY, lambda: None)
         caller.messaging_enabled = True
-        return AnswerThen(EMPTY, lambda: self._push(caller, api.PARTICIPANT_ENABLED, caller.presence(), to=others))
+        return AnswerWithFollowUp(
+            EMPTY, lambda: self._push(caller, api.PARTICIPANT_ENABLED, caller.presence(), to=others)
+        )
 
     def disable(self, caller: Participant, request: Empty) -> Empty:
         """Take the caller out of presence."""

@@ -12,7 +12,7 @@ from meshagent.api.contracts import queues as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, RoomException
 from meshagent.server.kernel.context import RoomContext
-from meshagent.server.kernel.operations import PackedContent, Served, serve
+from meshagent.server.kernel.operations import EncodedContent, ServedOperation, serve
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.stores.queues import DEFAULT_WINDOW, QueueStore, StoredMessage, StoredQueue
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_NAME_LENGTH = 255
 
-_Waiter = tuple[Participant, "asyncio.Future[PackedContent | Empty]"]
+_Waiter = tuple[Participant, "asyncio.Future[EncodedContent | Empty]"]
 
 
 _Action = Callable[["_OpenQueue"], Awaitable[Any]]
@@ -81,7 +81,7 @@ class QueuesService:
         self._deferred: dict[str, deque[_DeferredCall]] = {}
         self._closed = False
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.LIST, self.list, grant=lambda scope, _: scope.require_queue_list()),
             serve(api.OPEN, self.open, grant=lambda scope, request: scope.require_queue_send(request.name)),
@@ -114,7 +114,7 @@ class QueuesService:
         message = bytes(request.message)
         return self._in_order(request.name, request.create, lambda queue: self._send(queue, message))
 
-    def receive(self, caller: Participant, request: api.ReceiveRequest) -> Awaitable[PackedContent | Empty]:
+    def receive(self, caller: Participant, request: api.ReceiveRequest) -> Awaitable[EncodedContent | Empty]:
         """Take the oldest message: the message itself, text for a string, empty for none.
 
         With `wait` the answer comes when there is a message, without a time limit; a receiver that leaves
@@ -263,8 +263,8 @@ class QueuesService:
 
     # --- receiving -----------------------------------------------------------------------------------
 
-    def _receive(self, queue: _OpenQueue, caller: Participant, *, wait: bool) -> Awaitable[PackedContent | Empty]:
-        answer: asyncio.Future[PackedContent | Empty] = asyncio.get_running_loop().create_future()
+    def _receive(self, queue: _OpenQueue, caller: Participant, *, wait: bool) -> Awaitable[EncodedContent | Empty]:
+        answer: asyncio.Future[EncodedContent | Empty] = asyncio.get_running_loop().create_future()
         if not wait and not queue.stored:
             answer.set_result(EMPTY)
             return answer
@@ -341,13 +341,13 @@ class QueuesService:
             waiter[1].set_result(EMPTY)
 
 
-def _content(message: bytes) -> PackedContent:
+def _content(message: bytes) -> EncodedContent:
     """The message itself as a content: text for a string, json for everything else."""
     if message.lstrip()[:1] == b'"':
         header = b'{"type":"text","text":' + message + b"}"
     else:
         header = b'{"type":"json","json":' + message + b"}"
-    return PackedContent(len(header).to_bytes(8, "big") + header)
+    return EncodedContent(header)
 
 
 def _run_deferred(result: asyncio.Future[Any], action: _Action, queue: _OpenQueue) -> None:

@@ -14,7 +14,7 @@ from meshagent.api.errors import InvalidStateError, LimitExceededError, NotFound
 from meshagent.api.tokens.grants import StorageAction
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.context import RoomContext
-from meshagent.server.kernel.operations import Grant, Served, StreamedFile, serve, serve_payload
+from meshagent.server.kernel.operations import Grant, ServedOperation, StreamedFile, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.room_files import OpenedFile, RoomFiles
@@ -106,7 +106,7 @@ class StorageService(RoomFiles):
         self._open_files: dict[str, _OpenFiles] = {}
         self._handles = itertools.count(1)
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.EXISTS, self._exists, grant=_path_grant("list")),
             serve(api.STAT, self._stat, grant=_path_grant("list")),

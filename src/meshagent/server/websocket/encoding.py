@@ -1,4 +1,4 @@
-"""Messages as WebSocket frames, built once for all who receive them (architecture section 5)."""
+"""Messages as WebSocket frames. The same bytes go to everybody who receives a message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import RoomException
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import DATA_SIZE, count_packets, header_packet
-from meshagent.server.kernel.operations import PackedContent
+from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.websocket.shell import server_frame
 
 _BINARY_FRAME: Final = 0x82
@@ -68,16 +68,21 @@ _EMPTY_1, _EMPTY_2, _EMPTY_3 = _empty_answer_parts()
 
 
 def encode_answer(message_id: int, result: object) -> bytes:
-    """The frames of a `__response__`: `None` and `Empty` as empty, a content as it is, a struct as JSON."""
+    """The frames of a `__response__`: `None` and `Empty` as `empty`, a content as it is, any other value as `json`."""
     if result is None or isinstance(result, Empty):
         id_bytes = message_id.to_bytes(8, "big")
         return b"".join((_EMPTY_1, id_bytes, _EMPTY_2, id_bytes, _EMPTY_3))
-    if isinstance(result, PackedContent):
-        return encode_message(message_id, names.RESPONSE, result.data)
+    if isinstance(result, EncodedContent):
+        return encode_message(message_id, names.RESPONSE, pack_encoded(result.header, result.payload))
     if isinstance(result, Body):
         return encode_message(message_id, names.RESPONSE, pack_content(result))
     data = envelope.pack({"type": "json", "json": result})
     return encode_message(message_id, names.RESPONSE, data)
+
+
+def pack_encoded(header: bytes, payload: bytes) -> bytes:
+    """A header that is JSON text already, and its payload, as the data of a message."""
+    return b"".join((len(header).to_bytes(8, "big"), header, payload))
 
 
 def pack_content(content: Body) -> bytes:

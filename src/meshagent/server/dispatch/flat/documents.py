@@ -12,7 +12,7 @@ from meshagent.api.contracts import documents as api
 from meshagent.api.contracts.content import JsonBody
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
-from meshagent.server.kernel.operations import AnswerThen, Served, serve, serve_payload
+from meshagent.server.kernel.operations import AnswerWithFollowUp, ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.documents.ports import Update
 from meshagent.server.services.documents.service import DocumentSession, DocumentsService
@@ -61,7 +61,7 @@ class FlatDocuments:
         self._documents = documents
         self._sessions: dict[tuple[str, str], DocumentSession] = {}
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.CREATE, self.create, grant=lambda scope, request: scope.require_sync(request.path, write=True)),
             serve(
@@ -79,7 +79,7 @@ class FlatDocuments:
     async def describe(self, caller: Participant, request: api.DescribeRequest) -> JsonBody:
         return JsonBody(json=await self._documents.describe(request.path))
 
-    async def connect(self, caller: Participant, request: api.ConnectRequest) -> AnswerThen:
+    async def connect(self, caller: Participant, request: api.ConnectRequest) -> AnswerWithFollowUp:
         """Subscribe; the state follows the answer at once, since clients deadlock on the other order (spec 3.3)."""
         create = request.create and caller.scope.can_write_document(request.path)
         vector = _decode_base64(request.vector.encode()) if request.vector else None
@@ -95,7 +95,7 @@ class FlatDocuments:
             state = _EMPTY_UPDATE if document.ended else document.document.encode_state(vector)
             subscriber.start(Update(state))
 
-        return AnswerThen(api.ConnectResult(schema=document.schema_json), send_state)
+        return AnswerWithFollowUp(api.ConnectResult(schema=document.schema_json), send_state)
 
     def disconnect(self, caller: Participant, request: api.DisconnectRequest) -> Empty:
         session = self._sessions.pop((caller.id, normalize_path(request.path)), None)

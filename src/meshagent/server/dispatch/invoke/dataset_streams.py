@@ -14,10 +14,11 @@ import msgspec
 
 from meshagent.api.contracts import dataset as api
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
-from meshagent.server.dispatch.invoke.messages import binary_chunk
-from meshagent.server.dispatch.invoke.streams import PULL, Inbox, Item, Output, send_download
+from meshagent.server.dispatch.contents import binary_content
+from meshagent.server.dispatch.invoke.stream import Stream
+from meshagent.server.dispatch.invoke.stream_tasks import PULL, Inbox, Item, send_download
+from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.agents.pending_calls import Chunk
 from meshagent.server.services.database import check_name
 from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, check_columns
 from meshagent.server.services.sql.service import SqlService
@@ -37,72 +38,72 @@ class _JsonRows(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Any]
 
 
-class CreateWork:
+class CreateHandler:
     """Serves `dataset.create_table`: a schema or rows, Arrow or typed JSON, become a table at the client's close."""
 
     def __init__(self, dataset: DatasetService) -> None:
         self._dataset = dataset
 
-    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
-        start, schema_data = await items.start(api.CreateTableStart)
-        caller.scope.require_table(start.name, "alter")
+    async def serve(self, stream: Stream, inbox: Inbox) -> None:
+        start, schema_data = await inbox.start(api.CreateTableStart)
+        stream.participant.scope.require_table(start.name, "alter")
         check_name(start.name)
         tables = await self._dataset.tables(start)
 
         from meshagent.server.services.dataset.streams import start_create
 
-        await _receive(items, output, start_create(tables, start, schema_data))
+        await _receive(stream, inbox, start_create(tables, start, schema_data))
 
 
-class InsertWork:
+class InsertHandler:
     """Serves `dataset.insert`: rows that are added, all of them, at the client's close."""
 
     def __init__(self, dataset: DatasetService) -> None:
         self._dataset = dataset
 
-    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
-        start, first = await items.start(_TableStart)
-        caller.scope.require_table(start.table, "write")
+    async def serve(self, stream: Stream, inbox: Inbox) -> None:
+        start, first = await inbox.start(_TableStart)
+        stream.participant.scope.require_table(start.table, "write")
         tables = await self._dataset.tables_with(start, start.table)
 
         from meshagent.server.services.dataset.streams import start_insert
 
-        await _receive(items, output, await start_insert(tables, start.table), first)
+        await _receive(stream, inbox, await start_insert(tables, start.table), first)
 
 
-class MergeWork:
+class MergeHandler:
     """Serves `dataset.merge`: rows that update or are added, all of them, at the client's close."""
 
     def __init__(self, dataset: DatasetService) -> None:
         self._dataset = dataset
 
-    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
-        start, first = await items.start(api.MergeStart)
-        caller.scope.require_table(start.table, "write")
+    async def serve(self, stream: Stream, inbox: Inbox) -> None:
+        start, first = await inbox.start(api.MergeStart)
+        stream.participant.scope.require_table(start.table, "write")
         columns = check_columns(start.on)
         tables = await self._dataset.tables_with(start, start.table)
 
         from meshagent.server.services.dataset.streams import start_merge
 
-        await _receive(items, output, await start_merge(tables, start.table, columns), first)
+        await _receive(stream, inbox, await start_merge(tables, start.table, columns), first)
 
 
-class SearchWork:
+class SearchHandler:
     """Serves `dataset.search`: one piece of the rows found for each pull."""
 
     def __init__(self, dataset: DatasetService) -> None:
         self._dataset = dataset
         self._reading: Counter[str] = Counter()
 
-    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
-        start, _ = await items.start(api.SearchRequest)
-        caller.scope.require_table(start.table, "read")
+    async def serve(self, stream: Stream, inbox: Inbox) -> None:
+        start, _ = await inbox.start(api.SearchRequest)
+        stream.participant.scope.require_table(start.table, "read")
         tables = await self._dataset.tables_with(start, start.table)
 
         from meshagent.server.services.dataset.streams import search_chunks, search_from_request
 
-        with self._counted(caller, tables.tables.limits.max_open_reads):
-            await _send(items, output, search_chunks(tables, start.table, search_from_request(start)))
+        with self._counted(stream.participant, tables.tables.limits.max_open_reads):
+            await _send(stream, inbox, search_chunks(tables, start.table, search_from_request(start)))
 
     @contextmanager
     def _counted(self, caller: Participant, limit: int) -> Iterator[None]:
@@ -118,18 +119,18 @@ class SearchWork:
                 del self._reading[caller.id]
 
 
-class QueryWork:
+class QueryHandler:
     """Serves `dataset.read_sql_query`: one piece of a query's rows for each pull."""
 
     def __init__(self, sql: SqlService) -> None:
         self._sql = sql
 
-    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
-        start, _ = await items.start(api.QueryRequest)
-        await _send(items, output, self._sql.read(caller, start.query_id))
+    async def serve(self, stream: Stream, inbox: Inbox) -> None:
+        start, _ = await inbox.start(api.QueryRequest)
+        await _send(stream, inbox, self._sql.read(stream.participant, start.query_id))
 
 
-async def _receive(items: Inbox, output: Output, upload: ArrowUpload, first: bytes = b"") -> None:
+async def _receive(stream: Stream, inbox: Inbox, upload: ArrowUpload, first: bytes = b"") -> None:
     """Pull an upload piece by piece and commit it at the client's close.
 
     A close with any other status than 1000 says that the client's source failed.
@@ -141,8 +142,8 @@ async def _receive(items: Inbox, output: Output, upload: ArrowUpload, first: byt
         if first:
             await upload.write(first)
         while True:
-            output.send(PULL)
-            item = await items.next()
+            stream.send(PULL)
+            item = await inbox.next()
             if item.is_close:
                 break
             await _take(item, upload)
@@ -162,13 +163,13 @@ async def _take(item: Item, upload: ArrowUpload) -> None:
         raise InvalidRequestError(f"rows come in binary or JSON contents, not in {item.content.type!r}")
 
 
-async def _send(items: Inbox, output: Output, pieces: AsyncGenerator[bytes, None]) -> None:
+async def _send(stream: Stream, inbox: Inbox, pieces: AsyncGenerator[bytes, None]) -> None:
     """One piece for each pull, and the close in answer to one more."""
-    async with aclosing(_chunks(pieces)) as chunks:
-        await send_download(items, output, chunks)
+    async with aclosing(_items(pieces)) as items:
+        await send_download(stream, inbox, items)
 
 
-async def _chunks(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[Chunk, None]:
+async def _items(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[EncodedContent, None]:
     async with aclosing(pieces):
         async for piece in pieces:
-            yield binary_chunk(_DATA_HEADERS, piece)
+            yield binary_content(_DATA_HEADERS, piece)

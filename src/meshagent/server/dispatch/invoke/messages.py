@@ -6,9 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from meshagent.api import jsontext
-from meshagent.server.services.agents.pending_calls import Chunk
-
 INVOKE_TOOL: Final = "room.invoke_tool"
 REQUEST_CHUNK: Final = "room.tool_call_request_chunk"
 LIST_TOOLKITS: Final = "room.list_toolkits"
@@ -22,7 +19,7 @@ INPUT_CHUNK_PREFIX: Final = "room.tool_call_request_chunk."
 
 
 class InvokeTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A call: of an area of the room, or of a participant's toolkit. `arguments` is a content's header."""
+    """A call of one of the room's own tools, or of a hosted one. `arguments` is a content's header."""
 
     toolkit: str
     tool: str
@@ -34,21 +31,10 @@ class InvokeTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One item of a call's input, or of a host's output; `chunk` is a content's header."""
+    """One item of a call's input, from a caller and on to a host; `chunk` is a content's header."""
 
     tool_call_id: str
     chunk: msgspec.Raw
-
-
-class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """A content's header as far as the server itself reads contents."""
-
-    type: str = ""
-    json: msgspec.Raw = msgspec.Raw(b"{}")
-    headers: msgspec.Raw = msgspec.Raw(b"{}")
-    method: str | None = None
-    status_code: int | None = None
-    message: str | None = None
 
 
 class ToolDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,10 +61,6 @@ class RegisterToolkit(msgspec.Struct, frozen=True, kw_only=True):
     tools: dict[str, ToolDescription] = msgspec.field(default_factory=dict)
 
 
-class Unregister(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-
-
 class ListToolkits(msgspec.Struct, frozen=True, kw_only=True):
     participant_id: str | None = None
     participant_name: str | None = None
@@ -86,7 +68,7 @@ class ListToolkits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallService(msgspec.Struct, frozen=True, kw_only=True):
-    """Invite a service; `api` limits what it may do in the room."""
+    """Invite an external service; `api` limits what it may do in the room."""
 
     name: str
     url: str
@@ -102,24 +84,3 @@ class ForwardedCall(msgspec.Struct, frozen=True, kw_only=True):
     caller_id: str
     tool_call_id: str
     on_behalf_of_id: str | None = None
-
-
-def json_chunk(value: object) -> Chunk:
-    """A stream's item that is a JSON content."""
-    return Chunk(jsontext.dumps({"type": "json", "json": value}))
-
-
-def binary_chunk(headers: dict[str, Any], data: bytes = b"") -> Chunk:
-    """A stream's item that is a binary content."""
-    return Chunk(jsontext.dumps({"type": "binary", "headers": headers}), data)
-
-
-def error_chunk(text: str, code: int) -> Chunk:
-    return Chunk(jsontext.dumps({"type": "error", "text": text, "code": code}))
-
-
-def close_chunk(status_code: int = 1000, message: str | None = None) -> Chunk:
-    header: dict[str, Any] = {"type": "control", "method": "close", "status_code": status_code}
-    if message is not None:
-        header["message"] = message
-    return Chunk(jsontext.dumps(header))

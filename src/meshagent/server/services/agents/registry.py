@@ -1,10 +1,8 @@
-"""Who hosts which toolkits and agents in a room, and who can see them (spec room-protocol 5.5.1 to 5.5.4)."""
+"""Toolkits and agents that participants host, and who can see them (spec room-protocol 5.5.1 to 5.5.4)."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -12,42 +10,14 @@ import msgspec
 from meshagent.api.contracts.agents import RegisterAgentRequest, RegisteredTool, RegisterToolkitRequest
 from meshagent.api.errors import AlreadyExistsError, LimitExceededError
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.agents.pending_calls import HostLink
+from meshagent.server.services.agents.hosting import HostedAgent, HostedToolkit, HostLink
+from meshagent.server.services.agents.ports import BuiltInToolkit
 
 MAX_REGISTRATIONS_PER_PARTICIPANT = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedToolkit:
-    """A toolkit that a participant hosts."""
-
-    host: Participant
-    name: str
-    title: str | None
-    description: str | None
-    thumbnail_url: str | None
-    public: bool
-    tools: Mapping[str, RegisteredTool]
-    link: HostLink
-    annotations: Mapping[str, Any] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedAgent:
-    """An agent that a participant hosts."""
-
-    host: Participant
-    registration: RegisterAgentRequest
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-
-    @property
-    def name(self) -> str:
-        return self.registration.name
-
-
 class Registry:
-    """Registrations in the order in which they were made; of several with one name the earliest counts."""
+    """Registered toolkits and agents, oldest first; of several with one name the oldest is used."""
 
     def __init__(self) -> None:
         self._toolkits: dict[str, HostedToolkit] = {}
@@ -68,7 +38,7 @@ class Registry:
         """
         self._check_count(host)
         if any(known.host is host and known.name == request.name for known in self._toolkits.values()):
-            raise AlreadyExistsError(f"you host a toolkit {request.name!r} already")
+            raise AlreadyExistsError(f"toolkit {request.name!r} is already registered by this participant")
         toolkit = HostedToolkit(
             host=host,
             name=request.name,
@@ -91,7 +61,7 @@ class Registry:
         return agent
 
     def remove(self, registration_id: str, host: Participant) -> None:
-        """Remove a registration of `host`; having none of that id is no error (spec 5.5.2)."""
+        """Remove a registration of `host`; an unknown id is no error (spec 5.5.2)."""
         toolkit = self._toolkits.get(registration_id)
         if toolkit is not None and toolkit.host is host:
             del self._toolkits[registration_id]
@@ -111,8 +81,8 @@ class Registry:
         return next((agent for agent in self._agents.values() if agent.name == name), None)
 
     def visible_toolkits(self, viewer_id: str) -> dict[str, HostedToolkit]:
-        """By name, what the participant `viewer_id` can see: its own private toolkits, then public ones."""
-        return {toolkit.name: toolkit for toolkit in reversed(list(self._in_sight(viewer_id)))}
+        """Toolkits that the participant `viewer_id` can see, by name: its own private ones hide public ones."""
+        return {toolkit.name: toolkit for toolkit in reversed(list(self._visible(viewer_id)))}
 
     def find_toolkit(self, name: str, viewer_id: str) -> HostedToolkit | None:
         """The toolkit that a call for `viewer_id` reaches: its private one of that name, else a public one."""
@@ -126,7 +96,7 @@ class Registry:
                 public = toolkit
         return public
 
-    def _in_sight(self, viewer_id: str) -> Iterator[HostedToolkit]:
+    def _visible(self, viewer_id: str) -> Iterator[HostedToolkit]:
         yield from (entry for entry in self._toolkits.values() if not entry.public and entry.host.id == viewer_id)
         yield from (entry for entry in self._toolkits.values() if entry.public)
 
@@ -135,7 +105,7 @@ class Registry:
         hosted += sum(agent.host is host for agent in self._agents.values())
         if hosted >= MAX_REGISTRATIONS_PER_PARTICIPANT:
             limit = MAX_REGISTRATIONS_PER_PARTICIPANT
-            raise LimitExceededError(f"a participant can have {limit} registrations", limit=limit)
+            raise LimitExceededError(f"a participant can register at most {limit} toolkits and agents", limit=limit)
 
 
 def describe_agent(agent: HostedAgent) -> dict[str, Any]:
@@ -176,4 +146,15 @@ def describe_toolkit(toolkit: HostedToolkit) -> dict[str, Any]:
         "thumbnail_url": toolkit.thumbnail_url,
         "participant_id": toolkit.host.id,
         "tools": {name: describe_tool(name, tool) for name, tool in toolkit.tools.items()},
+    }
+
+
+def describe_built_in(toolkit: BuiltInToolkit) -> dict[str, Any]:
+    """A toolkit of the room itself as listings show it."""
+    return {
+        "title": toolkit.title,
+        "description": toolkit.description,
+        "thumbnail_url": None,
+        "participant_id": None,
+        "tools": {name: describe_tool(name, tool) for name, tool in toolkit.tools().items()},
     }

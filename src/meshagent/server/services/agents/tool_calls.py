@@ -1,154 +1,201 @@
-"""Tool calls between participants: from the caller's end to the host's and back, streams included."""
+"""Calls of hosted tools: from the caller to the host, and what the host answers back to the caller."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import Hashable
 from typing import Any
 
-import msgspec
-
-from meshagent.api import jsontext
-from meshagent.api.errors import InvalidRequestError, InvalidStateError
-from meshagent.api.wire import envelope
+from meshagent.api.contracts.operation import EMPTY, Empty
+from meshagent.api.errors import ConnectionLostError, InvalidStateError, LimitExceededError, RoomException
 from meshagent.server.kernel.context import RoomContext
-from meshagent.server.kernel.operations import PackedContent
+from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.agents.pending_calls import CLOSE, CallerLink, Chunk, ToolCall, host_left
-from meshagent.server.services.agents.registry import HostedToolkit
+from meshagent.server.services.agents.hosting import CallerLink, HostedToolkit, ToolCall, ToolInput
+
+MAX_CALLS_PER_CALLER = 10_000
+"""Calls of one participant that may wait for their hosts at a time."""
 
 
 class ToolCalls:
-    """The tool calls of one room that are under way."""
+    """The tool calls of one room that have not ended.
 
-    def __init__(self, room: RoomContext) -> None:
+    A call ends with the host's answer, with the close of the stream that the host opened, or when one of the
+    two leaves. There is no time limit: a tool may wait for a person.
+
+    Args:
+        room: The room.
+        max_calls_per_caller: Calls of one participant at a time.
+    """
+
+    def __init__(self, room: RoomContext, *, max_calls_per_caller: int = MAX_CALLS_PER_CALLER) -> None:
         self._room = room
-        self._calls: dict[Hashable, ToolCall] = {}
-        self._run = uuid.uuid4().hex
+        self._max_calls_per_caller = max_calls_per_caller
+        self._by_host: dict[str, dict[int, ToolCall]] = {}
+        self._by_caller: dict[str, dict[str, ToolCall]] = {}
+        self._id_prefix = uuid.uuid4().hex
         self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return sum(map(len, self._by_caller.values()))
 
-    def begin(
+    # --- the caller's side ---------------------------------------------------------------------------
+
+    def start(
         self,
         caller: Participant,
         toolkit: HostedToolkit,
         tool: str,
-        *,
-        arguments: bytes,
-        is_content: bool,
-        payload: bytes,
+        tool_input: ToolInput,
         link: CallerLink,
-        on_behalf_of_id: str | None,
-        caller_context: dict[str, Any] | None = None,
+        *,
         streams_input: bool = False,
+        on_behalf_of_id: str | None = None,
+        caller_context: dict[str, Any] | None = None,
     ) -> ToolCall:
-        """Hand a call to the host of its toolkit; what comes of it goes to `link`.
+        """Hand a call to the host of its toolkit; `link` gets what the host answers.
 
         Raises:
             UnavailableError: The call streams its input, and the host's dialect cannot.
-            InvalidRequestError: The arguments are not what the tool takes.
+            InvalidRequestError: The tool does not take such an input.
+            LimitExceededError: The caller waits for too many calls.
         """
+        mine = self._by_caller.setdefault(caller.id, {})
+        if len(mine) >= self._max_calls_per_caller:
+            limit = self._max_calls_per_caller
+            raise LimitExceededError(f"{limit} tool calls of this participant are still open", limit=limit)
         call = ToolCall(
-            call_id=f"{self._run}-{next(self._numbers)}",
+            call_id=f"{self._id_prefix}-{next(self._numbers)}",
             caller=caller,
             toolkit=toolkit,
             tool=tool,
-            arguments=arguments,
-            is_content=is_content,
-            payload=payload,
+            input=tool_input,
             link=link,
             on_behalf_of_id=on_behalf_of_id,
             caller_context=caller_context,
             streams_input=streams_input,
         )
         call.message_id = toolkit.link.forward(call)
-        self._calls[call.key] = call
+        self._by_host.setdefault(call.host.id, {})[call.message_id] = call
+        mine[call.call_id] = call
         return call
 
-    def answer(self, host: Participant, message_id: int, data: bytes) -> None:
-        """A host's answer: the content goes to the caller as it came; `control open` starts a stream."""
-        call = self._calls.get((host.id, message_id))
-        if call is None:
-            return
-        relayed = _relayed(data)
-        header = envelope.split_header(relayed)
-        if b'"control"' in header and Chunk(header).kind.opens:
-            call.has_opened = True
-            call.link.opened()
-            return
-        self._finish(call, _failure(header))
-        call.link.answered(PackedContent(relayed))
-
-    def answer_chunk(self, host: Participant, message_id: int, chunk: Chunk) -> None:
-        """One item of a host's stream; items may come before the stream was opened (spec room-protocol-current 2.5)."""
-        call = self._calls.get((host.id, message_id))
-        if call is None:
-            return
-        if chunk.kind.closes:
-            self._finish(call, None)
-        call.link.chunk(chunk)
-
-    def input(self, call: ToolCall, chunk: Chunk) -> None:
-        """One item of a caller's stream.
+    def send_input(self, call: ToolCall, item: EncodedContent) -> None:
+        """One item of the caller's stream; dropped if the call has ended.
 
         Raises:
             InvalidStateError: The call takes no input, or its input was closed.
         """
+        self._require_input(call)
+        if not call.ended:
+            call.toolkit.link.forward_item(call, item)
+
+    def close_input(self, call: ToolCall, content: EncodedContent) -> None:
+        """The end of the caller's stream; errors as in `send_input`."""
+        self._require_input(call)
+        call.input_closed = True
+        if not call.ended:
+            call.toolkit.link.close_input(call, content)
+
+    def _require_input(self, call: ToolCall) -> None:
         if not call.streams_input or call.input_closed:
-            raise InvalidStateError(f"the call of {call.what} takes no more input")
-        if chunk.kind.closes:
-            call.input_closed = True
-        if call.key in self._calls:
-            call.toolkit.link.forward_input(call, chunk)
+            raise InvalidStateError(f"the call of {call.full_name} takes no more input")
+
+    # --- the host's side -----------------------------------------------------------------------------
+    # An answer that fits no call is dropped: its caller has left.
+
+    def host_answered(
+        self, host: Participant, message_id: int, content: EncodedContent, error: str | None = None
+    ) -> None:
+        """The host's one answer; `error` is its text if the answer is a failure."""
+        call = self._find(host, message_id)
+        if call is not None:
+            self._end(call, error)
+            call.link.answer(content)
+
+    def host_opened(self, host: Participant, message_id: int) -> None:
+        """The host answers with a stream."""
+        call = self._find(host, message_id)
+        if call is not None:
+            call.link.open()
+
+    def host_sent(self, host: Participant, message_id: int, item: EncodedContent) -> None:
+        """One item of the host's stream; items may come before the stream is opened."""
+        call = self._find(host, message_id)
+        if call is not None:
+            call.link.send(item)
+
+    def host_closed(self, host: Participant, message_id: int, content: EncodedContent) -> None:
+        """The end of the host's stream."""
+        call = self._find(host, message_id)
+        if call is not None:
+            self._end(call, None)
+            call.link.close(content)
+
+    def _find(self, host: Participant, message_id: int) -> ToolCall | None:
+        hosted = self._by_host.get(host.id)
+        return None if hosted is None else hosted.get(message_id)
+
+    # --- leaving -------------------------------------------------------------------------------------
 
     def left(self, participant: Participant) -> None:
-        """Free the callers of a host that is gone; tell hosts when their caller is."""
-        for call in list(self._calls.values()):
-            if call.toolkit.host is participant:
-                error = host_left(participant, call.what)
-                self._finish(call, str(error))
-                call.link.failed(error)
-            elif call.caller is participant:
-                self._finish(call, None)
-                if call.streams_input and not call.input_closed:
-                    call.toolkit.link.forward_input(call, CLOSE)
+        """Fail the calls whose host has left, and tell the hosts whose caller has."""
+        for call in list(self._by_host.pop(participant.id, {}).values()):
+            error = host_left(participant, call.full_name)
+            self._end(call, str(error))
+            call.link.fail(error)
+        for call in list(self._by_caller.pop(participant.id, {}).values()):
+            self._end(call, None)
+            if call.streams_input and not call.input_closed:
+                call.toolkit.link.close_input(call)
 
-    def _finish(self, call: ToolCall, error: str | None) -> None:
-        del self._calls[call.key]
+    def _end(self, call: ToolCall, error: str | None) -> None:
+        call.ended = True
+        if (hosted := self._by_host.get(call.host.id)) is not None:
+            hosted.pop(call.message_id, None)
+        if (mine := self._by_caller.get(call.caller.id)) is not None:
+            mine.pop(call.call_id, None)
         entry = {
             "caller_id": call.caller.id,
-            "host_id": call.toolkit.host.id,
-            "name": call.what,
+            "host_id": call.host.id,
+            "name": call.full_name,
             "duration": round(time.monotonic() - call.started_at, 6),
             "error": error,
         }
         self._room.record("tool.call", entry)
 
 
-class _Failure(msgspec.Struct, frozen=True):
-    type: str
-    text: str = ""
+class AnswerFuture:
+    """The end of a caller that takes one answer; of a stream it gets the last content."""
+
+    __slots__ = ("_last", "result")
+
+    def __init__(self) -> None:
+        self.result: asyncio.Future[EncodedContent | Empty] = asyncio.get_running_loop().create_future()
+        self._last: EncodedContent | Empty = EMPTY
+
+    def answer(self, content: EncodedContent) -> None:
+        if not self.result.done():
+            self.result.set_result(content)
+
+    def fail(self, error: RoomException) -> None:
+        if not self.result.done():
+            self.result.set_exception(error)
+
+    def open(self) -> None:
+        """The answer is the stream's last content, so there is nothing to do yet."""
+
+    def send(self, item: EncodedContent) -> None:
+        if item.type:
+            self._last = item
+
+    def close(self, content: EncodedContent) -> None:
+        if not self.result.done():
+            self.result.set_result(self._last)
 
 
-def _failure(header: bytes) -> str | None:
-    """What a host's content says went wrong, if it is an error."""
-    if b'"error"' not in header:  # almost always
-        return None
-    try:
-        content = jsontext.decode(header, _Failure)
-    except InvalidRequestError:
-        return "an error without a text"  # whoever called finds out what is wrong with it
-    return content.text if content.type == "error" else None
-
-
-def _relayed(data: bytes) -> bytes:
-    """A host's content without the tracing block, which belongs to the host's own connection."""
-    text, payload = envelope.split(data)
-    if envelope.EXTENSION_KEY.encode() not in text:
-        return data
-    header, _ = envelope.unpack(data)
-    return envelope.pack(header, payload)
+def host_left(host: Participant, waiting_for: str) -> ConnectionLostError:
+    """The error that the callers of a host get when it leaves."""
+    return ConnectionLostError(f"{host.name} left the room before it answered {waiting_for}")

@@ -12,7 +12,7 @@ from meshagent.api.contracts.database import ListTablesResult
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, UnavailableError
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.server.kernel.operations import Served, serve, serve_payload
+from meshagent.server.kernel.operations import ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.database import DatabaseService, check_name
 from meshagent.server.stores.tables.errors import no_such_table
@@ -35,7 +35,7 @@ class DatasetService:
     def __init__(self, database: DatabaseService) -> None:
         self._database = database
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             serve(api.LIST_TABLES, self.list_tables, grant=lambda scope, _: scope.require_table_list()),
             serve(api.INSPECT, self.inspect, grant=_read),

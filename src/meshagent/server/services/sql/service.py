@@ -12,7 +12,7 @@ from meshagent.api.contracts.content import BinaryBody
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.server.kernel.operations import Served, serve, serve_payload
+from meshagent.server.kernel.operations import ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.database import check_name
 from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, check_dataset_ref
@@ -36,7 +36,7 @@ class SqlService:
         self._loading = asyncio.Lock()
         self._closed = False
 
-    def operations(self) -> list[Served]:
+    def operations(self) -> list[ServedOperation]:
         return [
             # Which tables a text names is known when it is parsed: their grants are checked then.
             serve_payload(api.OPEN_SQL_QUERY, self.open_sql_query, grant=_use),

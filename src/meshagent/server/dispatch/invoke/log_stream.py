@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from meshagent.api import jsontext
 from meshagent.api.contracts.developer import LogEntry
-from meshagent.server.dispatch.invoke.messages import binary_chunk
-from meshagent.server.dispatch.invoke.streams import Inbox, Output
-from meshagent.server.kernel.participant import Participant
+from meshagent.server.dispatch.contents import binary_content
+from meshagent.server.dispatch.invoke.stream import Stream
+from meshagent.server.dispatch.invoke.stream_tasks import Inbox
 from meshagent.server.kernel.room_log import RoomLog
 
 
-class LogWork:
+class LogHandler:
     """Serves `developer.logs` until the client closes."""
 
     def __init__(self, log: RoomLog) -> None:
         self._log = log
 
-    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
-        caller.scope.require_developer_logs()
+    async def serve(self, stream: Stream, inbox: Inbox) -> None:
+        stream.participant.scope.require_developer_logs()
 
         def show(entry: LogEntry) -> None:
-            output.send(binary_chunk({"type": entry.type}, jsontext.dumps(entry.data)))
+            stream.send(binary_content({"type": entry.type}, jsontext.dumps(entry.data)))
 
         with self._log.following(show):
-            while not (await items.next()).is_close:
+            while not (await inbox.next()).is_close:
                 pass

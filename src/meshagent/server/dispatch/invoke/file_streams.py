@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.server.dispatch.invoke.messages import binary_chunk
-from meshagent.server.dispatch.invoke.streams import Inbox, Output, receive_upload, send_download
-from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.agents.pending_calls import Chunk
+from meshagent.server.dispatch.contents import binary_content
+from meshagent.server.dispatch.invoke.stream import Stream
+from meshagent.server.dispatch.invoke.stream_tasks import Inbox, receive_upload, send_download
+from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.files import FileWriter
 
 DEFAULT_CHUNK_BYTES = 64 * 1024
 MAX_CHUNK_BYTES = 512 * 1024
 
-_PULL = binary_chunk({"kind": "pull", "chunk_size": DEFAULT_CHUNK_BYTES})
+_PULL = binary_content({"kind": "pull", "chunk_size": DEFAULT_CHUNK_BYTES})
 
 
 class _UploadStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,39 +59,39 @@ class _FileUpload:
             await self._storage.abandon_write(self._writer)
 
 
-class UploadWork:
+class UploadHandler:
     """Serves `storage.upload`: pulls the content and publishes it at the client's close."""
 
     def __init__(self, storage: StorageService) -> None:
         self._storage = storage
 
-    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
-        start, _ = await items.start(_UploadStart)
-        caller.scope.require_storage_write(start.path)
+    async def serve(self, stream: Stream, inbox: Inbox) -> None:
+        start, _ = await inbox.start(_UploadStart)
+        stream.participant.scope.require_storage_write(start.path)
         path = await self._storage.check_target(start.path, overwrite=start.overwrite)
         writer = await self._storage.start_write()
-        upload = _FileUpload(self._storage, writer, path, start.overwrite, caller.id)
-        await receive_upload(items, output, upload, size=start.size, pull=_PULL)
+        upload = _FileUpload(self._storage, writer, path, start.overwrite, stream.participant.id)
+        await receive_upload(stream, inbox, upload, size=start.size, pull=_PULL)
 
 
-class DownloadWork:
+class DownloadHandler:
     """Serves `storage.download`: says what comes, then gives a piece for each pull."""
 
     def __init__(self, storage: StorageService) -> None:
         self._storage = storage
 
-    async def run(self, caller: Participant, items: Inbox, output: Output) -> None:
-        start, _ = await items.start(_DownloadStart)
-        caller.scope.require_storage_read(start.path)
+    async def serve(self, stream: Stream, inbox: Inbox) -> None:
+        start, _ = await inbox.start(_DownloadStart)
+        stream.participant.scope.require_storage_read(start.path)
         if start.chunk_size <= 0:
             raise InvalidRequestError("chunk_size must be a positive number of bytes")
         async with await self._storage.read(start.path) as file:
             header = {"kind": "start", "name": file.name, "mime_type": file.media_type, "size": file.size}
-            output.send(binary_chunk(header))
+            stream.send(binary_content(header))
             pieces = file.chunks(chunk_bytes=min(start.chunk_size, MAX_CHUNK_BYTES))
-            await send_download(items, output, _as_chunks(pieces), close_is_pulled=False)
+            await send_download(stream, inbox, _as_items(pieces), close_is_pulled=False)
 
 
-async def _as_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[Chunk]:
+async def _as_items(pieces: AsyncIterator[bytes]) -> AsyncIterator[EncodedContent]:
     async for piece in pieces:
-        yield binary_chunk({"kind": "data"}, piece)
+        yield binary_content({"kind": "data"}, piece)

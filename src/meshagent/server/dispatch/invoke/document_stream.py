@@ -1,0 +1,136 @@
+"""`sync.open`: a document as a duplex stream (spec room-protocol-current 2.9)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from typing import Any
+
+import msgspec
+
+from meshagent.api import jsontext
+from meshagent.api.errors import InvalidRequestError, PermissionDeniedError, RoomException
+from meshagent.server.dispatch.contents import binary_content, close_content, closes_stream
+from meshagent.server.dispatch.invoke.stream import Stream
+from meshagent.server.dispatch.invoke.stream_tasks import Inbox, Spawn
+from meshagent.server.kernel.operations import EncodedContent
+from meshagent.server.services.documents.ports import Update
+from meshagent.server.services.documents.service import DocumentSession, DocumentsService
+
+log = logging.getLogger(__name__)
+
+
+class _Start(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    path: str
+    create: bool = True
+    vector: str | None = None
+    schema: dict[str, Any] | None = None
+    schema_path: str | None = None
+    initial_json: Any = None
+
+
+class DocumentStream:
+    """One client's stream of one document (a `StreamInput` and a `Subscriber`).
+
+    A task opens the document. From then on updates are applied in the connection's reader, in order.
+
+    Args:
+        stream: The stream.
+        documents: Opens the document.
+        spawn: Runs a task of the room.
+    """
+
+    __slots__ = ("_documents", "_session", "_stream", "_sync_header", "_task", "_waiting")
+
+    def __init__(self, stream: Stream, documents: DocumentsService, spawn: Spawn) -> None:
+        self._stream = stream
+        self._documents = documents
+        self._session: DocumentSession | None = None
+        self._sync_header = b""
+        self._waiting = Inbox()
+        stream.open()
+        self._task = spawn(self._open(), name="open a document")
+
+    # --- the client's side ---------------------------------------------------------------------------
+
+    def receive(self, item: EncodedContent) -> asyncio.Future[None] | None:
+        if self._session is None:
+            self._waiting.put(item)
+            return None
+        return self._take(self._session, closes_stream(item.header), item.payload)
+
+    def _take(self, session: DocumentSession, is_close: bool, update: bytes) -> asyncio.Future[None] | None:
+        if is_close:
+            session.close()
+            self._stream.close()
+            return None
+        participant = self._stream.participant
+        if not participant.scope.can_write_document(session.document.path):
+            raise PermissionDeniedError(f"the token does not allow editing {session.document.path}")
+        return session.apply(_decode_base64(update), participant.id)
+
+    def cancel(self) -> None:
+        self._task.cancel()
+        if self._session is not None:
+            self._session.close()
+
+    async def _open(self) -> None:
+        try:
+            start, _ = await self._waiting.start(_Start)
+            session = await self._join(start)
+            while not self._waiting.is_empty:
+                item = await self._waiting.next()
+                self._take(session, item.is_close, item.payload)
+        except RoomException as error:
+            self._fail(error)
+        except Exception:
+            log.exception("%r failed to open its document", self._stream)
+            self._fail(RoomException("the document could not be opened; the server's log says more"))
+
+    def _fail(self, error: RoomException) -> None:
+        self._stream.fail(error)
+        if self._session is not None:
+            self._session.close()
+
+    async def _join(self, start: _Start) -> DocumentSession:
+        scope = self._stream.participant.scope
+        scope.require_sync(start.path, write=False)
+        create = start.create and scope.can_write_document(start.path)
+        vector = _decode_base64(start.vector.encode()) if start.vector else None
+        async with self._documents.using(
+            start.path, create=create, initial_json=_initial_content(start.initial_json), schema=start.schema or None
+        ) as document:
+            path = document.path
+            header = {"type": "binary", "headers": {"kind": "sync", "path": path}}
+            self._sync_header = jsontext.dumps(header)
+            self._session = session = self._documents.subscribe(document, self)
+            state = base64.b64encode(document.document.encode_state(vector))
+            self._stream.send(binary_content({"kind": "state", "path": path, "schema": document.schema_json}, state))
+            return session
+
+    # --- the document's side -------------------------------------------------------------------------
+
+    def push(self, update: Update) -> None:
+        self._stream.send(EncodedContent(self._sync_header, update.base64))
+
+    def ended(self, reason: str) -> None:
+        self._stream.close(close_content(reason))
+
+
+def _decode_base64(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise InvalidRequestError("a document update must be base64 text") from None
+
+
+def _initial_content(value: Any) -> dict[str, Any] | None:
+    """Initial content, which clients send as an object or as its JSON text."""
+    if isinstance(value, str):
+        value = jsontext.loads(value)
+    if value is None or isinstance(value, dict):
+        return value
+    raise InvalidRequestError("initial_json must be an object")
