@@ -21,8 +21,8 @@ from meshagent.api.errors import (
     RequestTimeoutError,
     RoomException,
 )
-from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement
+from meshagent.api.room.tasks import OwnedTasks
 from meshagent.tools.context import ToolContext
 from meshagent.tools.function_tool import FunctionTool
 from meshagent.tools.toolkit import Toolkit

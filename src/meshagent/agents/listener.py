@@ -12,9 +12,9 @@ from meshagent.agents.context import AgentCallContext
 from meshagent.agents.task_runner import TaskRunner
 from meshagent.api.documents.nodes import Element
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
-from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement
 from meshagent.api.room.documents import MeshDocument
+from meshagent.api.room.tasks import OwnedTasks
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:

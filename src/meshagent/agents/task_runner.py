@@ -17,8 +17,8 @@ from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
 from meshagent.api.documents.jsonschemas import no_arguments_schema
 from meshagent.api.errors import ConnectionLostError, RoomException
-from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement, ToolDescription, ToolkitDescription
+from meshagent.api.room.tasks import OwnedTasks
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
 from meshagent.api.wire import envelope, names
@@ -170,7 +170,7 @@ class TaskRunner(SingleRoomAgent, ABC):
             _send_answer_nowait(protocol, {"task_id": ask.task_id, "error": f"agent {self.name!r} is busy"})
             return
         self._running += 1
-        task = self._asks.start(self._serve(room, room._connection, ask), f"request to {self.name}")
+        task = self._asks.start(self._serve(room, room.connection_number, ask), f"request to {self.name}")
         task.add_done_callback(self._ask_ended)
 
     def _ask_ended(self, task: asyncio.Task[None]) -> None:
@@ -181,11 +181,11 @@ class TaskRunner(SingleRoomAgent, ABC):
         try:
             answer = {"task_id": ask.task_id, **await self._answer(room, ask)}
         except asyncio.CancelledError:
-            if room._connection == connection:
+            if room.connection_number == connection:
                 stopped = {"task_id": ask.task_id, "error": f"agent {self.name!r} was stopped"}
                 _send_answer_nowait(room.protocol, stopped)
             raise
-        if room._connection != connection:
+        if room.connection_number != connection:
             log.info("connection lost before %s answered", self.name)
             return
         try:

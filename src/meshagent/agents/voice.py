@@ -14,8 +14,8 @@ from meshagent.agents.agent import SingleRoomAgent
 from meshagent.agents.chat.toolkits import room_toolkits
 from meshagent.agents.voice_call import TalkInVoice, VoiceCall
 from meshagent.api.errors import UnavailableError
-from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement
+from meshagent.api.room.tasks import OwnedTasks
 from meshagent.tools.context import ToolContext
 from meshagent.tools.toolkit import Toolkit
 

@@ -15,8 +15,8 @@ from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.api import jsontext
 from meshagent.api.errors import ConnectionLostError, RequestTimeoutError, RoomException
 from meshagent.api.jsontext import Json
-from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import Requirement
+from meshagent.api.room.tasks import OwnedTasks
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class _ReceiveLoop:
             try:
                 message = await self._receive()
             except ConnectionLostError as error:
-                if self._room._closed.is_set():
+                if self._room.is_closed:
                     log.info("%s: connection to the room closed", self._worker.name)
                     return
                 log.info("%s: waiting for reconnection: %s", self._worker.name, error)
@@ -197,7 +197,7 @@ class _ReceiveLoop:
         A pending receive request cannot be withdrawn from the server. When the agent stops, the request therefore
         stays open as a task of the room client, and a message that still arrives is returned to the queue.
         """
-        receiving = self._room._tasks.start(
+        receiving = self._room.spawn(
             self._room.queues.receive(self._worker.queue), f"receiving for {self._worker.name}", quiet=True
         )
         stopped = asyncio.ensure_future(self._stopping.wait())
@@ -207,7 +207,7 @@ class _ReceiveLoop:
             stopped.cancel()
             if not receiving.done() or self._stopping.is_set():
                 late = _return_late_message(self._worker, self._room, receiving)
-                self._room._tasks.start(late, "late message", quiet=True)
+                self._room.spawn(late, "late message", quiet=True)
         return None if self._stopping.is_set() else receiving.result()
 
     async def _process(self, message: Json) -> None:
@@ -251,7 +251,7 @@ async def _send_with_retries(room: RoomClient, queue: str, message: Json) -> boo
         try:
             await room.queues.send(queue, message)
         except (ConnectionLostError, RequestTimeoutError):
-            if room._closed.is_set():
+            if room.is_closed:
                 return False
         else:
             return True

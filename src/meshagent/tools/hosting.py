@@ -18,8 +18,8 @@ from meshagent.api.errors import (
     LimitExceededError,
     RoomException,
 )
-from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.participants import RemoteParticipant
+from meshagent.api.room.tasks import OwnedTasks
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
 from meshagent.api.wire import envelope, names
@@ -159,7 +159,7 @@ class RemoteToolkit(Toolkit):
             _answer_nowait(protocol, message_id, _error_body(error))
             return
         self._running += 1
-        task = self._calls.start(self._serve(room, room._connection, message_id, data), f"a call of {self.name}")
+        task = self._calls.start(self._serve(room, room.connection_number, message_id, data), f"a call of {self.name}")
         task.add_done_callback(self._call_ended)
 
     def _call_ended(self, task: asyncio.Task[None]) -> None:
@@ -170,10 +170,10 @@ class RemoteToolkit(Toolkit):
         try:
             answer = await self._run(room, data)
         except asyncio.CancelledError:
-            if room._connection == connection:
+            if room.connection_number == connection:
                 _answer_nowait(room.protocol, message_id, ErrorBody(text=f"the toolkit {self.name!r} was stopped"))
             raise
-        if room._connection != connection:
+        if room.connection_number != connection:
             log.info("the connection ended before %s answered a call", self.name)
             return
         try:

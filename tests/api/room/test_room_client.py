@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from meshagent.api.contracts import storage
-from meshagent.api.contracts.content import FileBody, JsonBody, TextBody
+from meshagent.api.contracts.content import FileBody, TextBody
 from meshagent.api.errors import (
     ConnectionLostError,
     InvalidStateError,
-    NotFoundError,
     PermissionDeniedError,
     RoomException,
 )
@@ -177,7 +176,7 @@ async def test_a_cancelled_request_leaves_nothing_behind() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert room._requests._pending == {}
+        assert room._connection._requests._pending == {}
 
 
 async def test_typed_calls_decode_their_results() -> None:
@@ -247,30 +246,3 @@ async def test_sending_on_a_closed_connection_fails_at_once() -> None:
         room.protocol.close()
         with pytest.raises(ChanClosed):
             await room.protocol.send("x", b"")
-
-
-async def test_agents_and_queues_speak_the_wire_shapes() -> None:
-    async with joined() as (room, server):
-        server.replies["agent.ask"] = lambda header, payload: {"answer": {"result": 3}}
-        server.replies["queues.list"] = lambda header, payload: {"queues": [{"name": "jobs", "size": 2}]}
-        server.replies["queues.receive"] = lambda header, payload: JsonBody(json={"hello": "world"})
-        server.replies["agent.list_toolkits"] = lambda header, payload: {
-            "tools": {"kit": {"title": "K", "description": "", "tools": {"add": {"title": "Add"}}}}
-        }
-        server.replies["agent.invoke_tool"] = lambda header, payload: FileBody(
-            data=payload, name=header["arguments"]["name"], mime_type="text/plain"
-        )
-        answer = await room.agents.ask(agent="adder", arguments={"a": 1})
-        assert str(answer) == 'Json: json={"result": 3} usage=None'
-        assert [(queue.name, queue.size) for queue in await room.queues.list()] == [("jobs", 2)]
-        assert await room.queues.receive("jobs") == {"hello": "world"}
-        [kit] = await room.agents.list_toolkits()
-        assert kit.get_tool("add").title == "Add"
-        with pytest.raises(NotFoundError):
-            kit.get_tool("subtract")
-        file = FileBody(data=b"x", name="f", mime_type="m")
-        result = await room.agents.invoke_request_tool(toolkit="kit", tool="t", request=file)
-        assert isinstance(result, FileBody)
-        assert (result.name, result.data) == ("f", b"x")
-        [(header, _)] = server.received("agent.invoke_tool")
-        assert header["arguments"] == {"type": "file", "name": "f", "mime_type": "m", "usage": None}

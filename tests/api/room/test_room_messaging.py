@@ -128,7 +128,7 @@ async def test_sending_without_waiting_keeps_the_order_and_only_logs(caplog: pyt
         room.messaging.send_message_nowait(to="bob", type="n", message=5)
         await server.protocol.__aenter__()
     assert "nobody of that name" in caplog.text
-    assert "was not sent" in caplog.text
+    assert "a message of type 'n' was not delivered: there is no connection" in caplog.text
 
 
 async def test_presence_is_followed() -> None:
@@ -292,7 +292,7 @@ async def _raise(reader: MessageStreamReader) -> None:
     [
         (None, "bob", "not accepted"),
         (_raise, "bob", "not now"),
-        (_raise, "stranger", "not known"),
+        (_raise, "stranger", "has not enabled messaging"),
     ],
 )
 async def test_streams_are_rejected_with_a_reason(acceptor: Any, opener: str, error: str) -> None:

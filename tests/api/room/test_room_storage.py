@@ -13,9 +13,8 @@ import pytest
 from meshagent.api.contracts.content import FileBody
 from meshagent.api.errors import AlreadyExistsError, ConnectionLostError, InvalidStateError, NotFoundError
 from meshagent.api.room.client import RoomClient
-from meshagent.api.room.files import FileHandle
+from meshagent.api.room.files import WRITE_SIZE, WRITES_IN_FLIGHT, FileHandle
 from meshagent.api.room.reconnect import ReconnectPolicy
-from meshagent.api.room.storage import WRITE_SIZE, WRITES_IN_FLIGHT
 from tests.support.scripted_server import NO_ANSWER, BreakableProtocol, ScriptedServer, memory_pair
 
 

@@ -17,8 +17,8 @@ from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.events import EventHandler
 from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
-from meshagent.api.room._tasks import OwnedTasks
 from meshagent.api.room.descriptions import RequiredSchema, Requirement
+from meshagent.api.room.tasks import OwnedTasks
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:

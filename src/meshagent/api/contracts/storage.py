@@ -95,13 +95,13 @@ class FileEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A file was created, replaced or deleted; `participant_id` says by whom, None for the server itself."""
 
     path: str
-    participant_id: str | None
+    participant_id: str | None = None
 
 
 class FileMovedEvent(msgspec.Struct, frozen=True, kw_only=True):
     source_path: str
     destination_path: str
-    participant_id: str | None
+    participant_id: str | None = None
 
 
 EXISTS = Operation("storage.exists", PathRequest, ExistsResult)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
 from meshagent.api.contracts.content import Body, JsonBody
 from meshagent.api.contracts.operation import EMPTY
 from meshagent.api.errors import InvalidRequestError
+from meshagent.api.participant import Participant
+from meshagent.api.room.core import RoomCalls
 from meshagent.api.room.descriptions import AgentDescription, Requirement, ToolkitDescription
-
-if TYPE_CHECKING:
-    from meshagent.api.participant import Participant
-    from meshagent.api.room.client import RoomClient
 
 __all__ = ["AgentsClient"]
 
@@ -22,7 +20,7 @@ __all__ = ["AgentsClient"]
 class AgentsClient:
     """Use it as `room.agents`. Errors of all methods: as `RoomClient.call`; `NotFoundError` for unknown names."""
 
-    def __init__(self, *, room: RoomClient) -> None:
+    def __init__(self, *, room: RoomCalls) -> None:
         self._room = room
 
     async def make_call(self, *, name: str, url: str, arguments: Mapping[str, Any]) -> None:

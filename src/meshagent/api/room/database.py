@@ -6,7 +6,7 @@ import builtins
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from meshagent.api.contracts.data_types import DataType
 from meshagent.api.contracts.database import CreateMode, Row
 from meshagent.api.contracts.operation import EMPTY, Empty, Operation
 from meshagent.api.errors import InvalidRequestError
+from meshagent.api.room.core import RoomCalls
 
 __all__ = ["CreateMode", "DatabaseClient", "Filter", "sql_filter"]
 
@@ -24,14 +25,6 @@ ResultT = TypeVar("ResultT", bound="msgspec.Struct | Body")
 
 Filter = str | Mapping[str, Any]
 """SQL text, or column name to the value that it must have; of several all."""
-
-
-class _Room(Protocol):
-    """What this client needs of the room client."""
-
-    async def call(
-        self, operation: Operation[RequestT, ResultT], request: RequestT, payload: bytes = b"", /
-    ) -> ResultT: ...
 
 
 class DatabaseClient:
@@ -44,7 +37,7 @@ class DatabaseClient:
     `InvalidRequestError` for what does not fit the table. Cancelling a write leaves its outcome unknown.
     """
 
-    def __init__(self, room: _Room) -> None:
+    def __init__(self, room: RoomCalls) -> None:
         self._room = room
 
     async def list_tables(self) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import binascii
 import logging
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pycrdt
 
@@ -15,10 +15,8 @@ from meshagent.api.documents.crdt_doc import MalformedUpdateError, merge_updates
 from meshagent.api.documents.runtime import RuntimeDocument
 from meshagent.api.documents.schema import MeshSchema
 from meshagent.api.errors import ConnectionLostError, RequestTimeoutError, RoomException
+from meshagent.api.room.core import RoomCore
 from meshagent.api.room.reconnect import ReconnectPolicy
-
-if TYPE_CHECKING:
-    from meshagent.api.room.client import RoomClient
 
 __all__ = ["MeshDocument", "OpenDocument"]
 
@@ -49,7 +47,7 @@ class OpenDocument:
     worked out from state vectors when the connection is back, so nothing is lost and nothing doubled.
     """
 
-    def __init__(self, path: str, room: RoomClient, *, create: bool) -> None:
+    def __init__(self, path: str, room: RoomCore, *, create: bool) -> None:
         self.path = path
         self.users = 0
         self.document: MeshDocument | None = None
@@ -99,7 +97,7 @@ class OpenDocument:
             RequestTimeoutError: The connection is lost and does not come back in time.
         """
         try:
-            async with asyncio.timeout(self._room._policy.request_timeout):
+            async with asyncio.timeout(self._room.request_timeout):
                 while not self._settled.is_set():  # a wake-up may come after the next edit
                     await self._settled.wait()
         except TimeoutError:
@@ -151,7 +149,7 @@ class OpenDocument:
             return
         self._edits.append(update)
         if self._sender is None:
-            self._sender = self._room._tasks.start(self._send_edits(), f"edits of {self.path}")
+            self._sender = self._room.spawn(self._send_edits(), f"edits of {self.path}")
 
     async def _send_edits(self) -> None:
         try:
@@ -185,7 +183,7 @@ class OpenDocument:
         """Send one update; trouble of the server that may pass is waited out."""
         for delay in REFUSAL_RETRIES.delays():
             try:
-                await self._room._call_now(api.SYNC, api.SyncRequest(path=self.path), payload)
+                await self._room.call_now(api.SYNC, api.SyncRequest(path=self.path), payload)
             except ConnectionLostError:
                 raise
             except RoomException as error:
@@ -195,7 +193,7 @@ class OpenDocument:
                 await asyncio.sleep(delay)
             else:
                 return
-        await self._room._call_now(api.SYNC, api.SyncRequest(path=self.path), payload)
+        await self._room.call_now(api.SYNC, api.SyncRequest(path=self.path), payload)
 
     def _refused(self, error: RoomException) -> None:
         """The room does not take an edit: this copy differs from the room's from now on."""
@@ -229,7 +227,7 @@ class OpenDocument:
         self._restored = asyncio.get_running_loop().create_future()
         try:
             request = api.ConnectRequest(path=self.path, create=self._create, vector=vector)
-            await self._room._call_now(api.CONNECT, request)
+            await self._room.call_now(api.CONNECT, request)
             received = await self._restored
         finally:
             self._restored = None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
-
-from meshagent.api.room._tasks import OwnedTasks
 
 __all__ = ["EventHandler", "EventSource"]
 
@@ -23,10 +21,13 @@ class EventSource:
     Handlers are called in the order in which they were added. One that raises is logged and disturbs nobody. A
     coroutine function runs as a task that ends with the room; tasks start in the order of the events, and may
     make requests.
+
+    Args:
+        spawn: Runs a coroutine as a task of that name.
     """
 
-    def __init__(self, tasks: OwnedTasks) -> None:
-        self._tasks = tasks
+    def __init__(self, spawn: Callable[[Awaitable[Any], str], object]) -> None:
+        self._spawn = spawn
         self._listeners: dict[str, list[tuple[EventHandler, _Call]]] = {}
 
     def on(self, event_name: str, func: EventHandler) -> None:
@@ -50,7 +51,7 @@ class EventSource:
                 log.exception("the handler %r of %r failed", func, event_name)
                 continue
             if inspect.isawaitable(result):
-                self._tasks.start(result, f"handler of {event_name}")
+                self._spawn(result, f"handler of {event_name}")
 
 
 class _Call:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from meshagent.api.contracts import livekit as api
-
-if TYPE_CHECKING:
-    from meshagent.api.room.client import RoomClient
+from meshagent.api.room.core import RoomCalls
 
 __all__ = ["LivekitClient", "LivekitConnectionInfo"]
 
@@ -24,7 +21,7 @@ class LivekitConnectionInfo:
 class LivekitClient:
     """Use it as `room.livekit`."""
 
-    def __init__(self, *, room: RoomClient) -> None:
+    def __init__(self, *, room: RoomCalls) -> None:
         self._room = room
 
     async def get_connection_info(self, *, breakout_room: str | None = None) -> LivekitConnectionInfo:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import queues as api
@@ -12,9 +11,7 @@ from meshagent.api.contracts.content import EmptyBody, JsonBody, TextBody
 from meshagent.api.contracts.operation import EMPTY
 from meshagent.api.errors import RoomException
 from meshagent.api.jsontext import Json
-
-if TYPE_CHECKING:
-    from meshagent.api.room.client import RoomClient
+from meshagent.api.room.core import RoomCalls
 
 __all__ = ["Queue", "QueuesClient"]
 
@@ -33,7 +30,7 @@ class QueuesClient:
     Errors of all methods: as `RoomClient.call`; `NotFoundError` for a queue that does not exist.
     """
 
-    def __init__(self, *, room: RoomClient) -> None:
+    def __init__(self, *, room: RoomCalls) -> None:
         self._room = room
 
     async def list(self, name: str | None = None, message: Json = None, create: bool = True) -> builtins.list[Queue]:

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
-from collections import deque
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
 
 import msgspec
 
 from meshagent.api.contracts import storage as api
 from meshagent.api.contracts.content import FileBody
-from meshagent.api.contracts.operation import Empty, Operation
 from meshagent.api.contracts.storage import EntryResult, StatResult
-from meshagent.api.errors import ConnectionLostError
+from meshagent.api.room.core import RoomCore
 from meshagent.api.room.events import EventSource
-from meshagent.api.room.files import FileHandle, Opening, StorageEntry
-from meshagent.api.transport.protocol import MessageHandler, Protocol
-from meshagent.api.wire import envelope
-from meshagent.api.wire.packets import DATA_SIZE
-
-if TYPE_CHECKING:
-    from meshagent.api.room.client import RoomClient
+from meshagent.api.room.files import FileHandle, OpenFiles, Opening, StorageEntry
 
 __all__ = ["StorageClient"]
-
-RequestT = TypeVar("RequestT", bound=msgspec.Struct)
-
-WRITE_SIZE: Final = 2 * DATA_SIZE - 1024
-"""Bytes of one `storage.write`: two full packets with the request's header."""
-
-WRITES_IN_FLIGHT: Final = 8
 
 
 class StorageClient(EventSource):
@@ -44,9 +27,13 @@ class StorageClient(EventSource):
     Errors of all methods: as `RoomClient.call`; `NotFoundError`, `AlreadyExistsError`.
     """
 
-    def __init__(self, *, room: RoomClient) -> None:
-        super().__init__(room._tasks)
+    def __init__(self, *, room: RoomCore) -> None:
+        super().__init__(room.spawn)
         self._room = room
+        self._files = OpenFiles(room)
+        for event in (api.FILE_UPDATED, api.FILE_DELETED):
+            room.listen(event, partial(self._on_change, event.name))
+        room.listen(api.FILE_MOVED, partial(self._on_change, api.FILE_MOVED.name))
 
     async def exists(self, path: str) -> bool:
         """Whether there is a file or a folder."""
@@ -73,11 +60,7 @@ class StorageClient(EventSource):
             path: The file. Folders on the way are made.
             overwrite: Whether a file that exists is replaced; else opening it is an `AlreadyExistsError`.
         """
-        return Opening(lambda: self._open(path, overwrite))
-
-    async def _open(self, path: str, overwrite: bool) -> FileHandle:
-        result = await self._room.call(api.OPEN, api.OpenRequest(path=path, overwrite=overwrite))
-        return FileHandle(result.handle, self, connection=self._room._connection)
+        return Opening(lambda: self._files.open(path, overwrite=overwrite, client=self))
 
     async def write(self, handle: FileHandle, data: bytes | str) -> None:
         """Append to an open file; text goes as UTF-8. Large data travels in pieces, several under way at once.
@@ -85,30 +68,15 @@ class StorageClient(EventSource):
         Writes of one handle are stored in the order of the calls. After an error, the file has an unknown part
         of the data and should not be closed.
         """
-        encoded = data.encode() if isinstance(data, str) else bytes(data)
-        request = api.HandleRequest(handle=handle.id)
-        async with handle._writing:
-            under_way: deque[asyncio.Task[Empty]] = deque()
-            try:
-                for piece in _pieces(encoded):
-                    if len(under_way) >= WRITES_IN_FLIGHT:
-                        await under_way.popleft()
-                    # Tasks start in the order in which they are made, so the pieces are sent in order.
-                    under_way.append(asyncio.create_task(self._on_handle(handle, api.WRITE, request, piece)))
-                while under_way:
-                    await under_way.popleft()
-            finally:
-                await _abandon(under_way)
+        await self._files.write(handle, data.encode() if isinstance(data, str) else bytes(data))
 
     async def close(self, handle: FileHandle) -> None:
         """Publish what was written."""
-        async with handle._writing:
-            await self._on_handle(handle, api.CLOSE, api.CloseRequest(handle=handle.id))
+        await self._files.close(handle)
 
     async def discard(self, handle: FileHandle) -> None:
         """Throw away what was written; servers other than this project's may not know how."""
-        async with handle._writing:
-            await self._on_handle(handle, api.CLOSE, api.CloseRequest(handle=handle.id, discard=True))
+        await self._files.close(handle, discard=True)
 
     async def download(self, path: str) -> FileBody:
         """A whole file: its name, type and bytes."""
@@ -130,45 +98,10 @@ class StorageClient(EventSource):
         request = api.MoveRequest(source_path=source_path, destination_path=destination_path, overwrite=overwrite)
         await self._room.call(api.MOVE, request)
 
-    async def _on_handle(
-        self, handle: FileHandle, operation: Operation[RequestT, Empty], request: RequestT, payload: bytes = b""
-    ) -> Empty:
-        """Ask for something about an open file, but only on the connection on which it is open.
-
-        The number of a handle may mean another file on the next connection.
-        """
-        if handle._connection is None:
-            return await self._room.call(operation, request, payload)
-        if handle._connection != self._room._connection:
-            raise ConnectionLostError("the connection ended while the file was open: nothing of it was stored")
-        return await self._room._call_now(operation, request, payload)
-
     # -- events
 
-    def _message_handlers(self) -> builtins.list[tuple[str, MessageHandler]]:
-        return [
-            (api.FILE_UPDATED.name, self._on_file_event),
-            (api.FILE_DELETED.name, self._on_file_event),
-            (api.FILE_MOVED.name, self._on_file_event),
-        ]
-
-    def _on_file_event(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
-        header, _ = envelope.unpack(data)
-        self.emit(message_type.removeprefix("storage."), **header)
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    """`data` in the sizes in which it is written; one empty piece for no data."""
-    yield data[:WRITE_SIZE]
-    for start in range(WRITE_SIZE, len(data), WRITE_SIZE):
-        yield data[start : start + WRITE_SIZE]
-
-
-async def _abandon(tasks: Iterable[asyncio.Task[Empty]]) -> None:
-    """End tasks whose results nobody will see."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    def _on_change(self, event_name: str, event: api.FileEvent | api.FileMovedEvent, payload: bytes) -> None:
+        self.emit(event_name.removeprefix("storage."), **msgspec.structs.asdict(event))
 
 
 def _entry(found: EntryResult | StatResult) -> StorageEntry:

@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from meshagent.api.contracts import documents as api
-from meshagent.api.errors import InvalidStateError, RoomException
+from meshagent.api.errors import ConnectionLostError, InvalidStateError, RoomException
 from meshagent.api.room._done import DONE, Done
+from meshagent.api.room.core import ConnectionHooks, RoomCore
 from meshagent.api.room.documents import MeshDocument, OpenDocument
-from meshagent.api.transport.protocol import MessageHandler, Protocol
-from meshagent.api.wire import envelope
-
-if TYPE_CHECKING:
-    from meshagent.api.room.client import RoomClient
 
 __all__ = ["MeshDocument", "SyncClient"]
 
@@ -29,9 +24,19 @@ class SyncClient:
     Errors of all methods: as `RoomClient.call`; `NotFoundError`, `AlreadyExistsError`.
     """
 
-    def __init__(self, *, room: RoomClient) -> None:
+    def __init__(self, *, room: RoomCore) -> None:
         self._room = room
         self._open: dict[str, OpenDocument] = {}
+        room.listen(api.UPDATED, self._on_update)
+        room.follow_connection(
+            ConnectionHooks(
+                name="documents",
+                lost=self._connection_lost,
+                restore=self._restore,
+                before_leave=self._flush_all,
+                left=self._leave,
+            )
+        )
 
     def start(self) -> Done:
         """Does nothing: the client works from when the room is ready. May be awaited."""
@@ -64,7 +69,7 @@ class SyncClient:
         entry = self._open.get(path)
         if entry is None:
             entry = self._open[path] = OpenDocument(path, self._room, create=create)
-            entry.opening = self._room._tasks.start(entry.open(), f"opening {path}", quiet=True)
+            entry.opening = self._room.spawn(entry.open(), f"opening {path}", quiet=True)
         entry.users += 1
         assert entry.opening is not None
         try:
@@ -120,7 +125,7 @@ class SyncClient:
         assert entry.opening is not None
         if not entry.opening.done():  # the room may have subscribed us already
             entry.opening.cancel()
-            self._room._tasks.start(self._disconnect(entry), f"closing {entry.path}", quiet=True)
+            self._room.spawn(self._disconnect(entry), f"closing {entry.path}", quiet=True)
 
     def _forget(self, entry: OpenDocument) -> None:
         if self._open.get(entry.path) is entry:
@@ -129,24 +134,21 @@ class SyncClient:
 
     async def _disconnect(self, entry: OpenDocument) -> None:
         try:
-            await self._room._call_now(api.DISCONNECT, api.DisconnectRequest(path=entry.path))
+            await self._room.call_now(api.DISCONNECT, api.DisconnectRequest(path=entry.path))
         except RoomException as error:
             log.info("the room was not told that %s is closed: %s", entry.path, error)
 
     # -- the connection
 
-    def _message_handlers(self) -> list[tuple[str, MessageHandler]]:
-        return [(api.UPDATED.name, self._on_update)]
-
-    def _on_update(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
-        event, payload = envelope.unpack_as(data, api.SyncRequest)
-        entry = self._open.get(_normal(event.path))
+    def _on_update(self, event: api.SyncRequest, payload: bytes) -> None:
+        path = _normal(event.path)
+        entry = self._open.get(path)
         if entry is None:
-            log.debug("an update came late for %s", event.path)
+            log.debug("ignored an update of %s, which is not open any more", path)
         else:
             entry.receive(payload)
 
-    async def _flush(self) -> None:
+    async def _flush_all(self) -> None:
         """Wait until the room has all edits."""
         for entry in list(self._open.values()):
             try:
@@ -158,11 +160,15 @@ class SyncClient:
         for entry in self._open.values():
             entry.connection_lost()
 
-    async def _restore(self, *, same_run: bool) -> None:
+    async def _restore(self, same_run: bool) -> None:
         """Open the documents again on a new connection, and exchange what either side lacks."""
         for entry in list(self._open.values()):
-            if entry.document is not None:
-                await self._room._restore(f"the document {entry.path}", partial(entry.restore, same_run=same_run))
+            try:
+                await entry.restore(same_run=same_run)
+            except ConnectionLostError:
+                raise
+            except RoomException as error:
+                log.warning("reconnected without the document %s: %s", entry.path, error)
 
     def _leave(self) -> None:
         for entry in list(self._open.values()):
