@@ -96,7 +96,7 @@ async def test_tools_are_called_until_the_model_is_done(room: RoomClient) -> Non
     ("step", "said"),
     [
         (call("add", a=-1, b=1), "error: too small"),
-        (call("add", a="x", b=1), "error: the arguments of add"),
+        (call("add", a="x", b=1), "error: invalid arguments of add"),
         (call("divide", a=1), "error: no tool named 'divide'"),
     ],
 )

@@ -65,7 +65,7 @@ async def test_an_agent_is_listed_and_asked(server: TestServer) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
-    [({"a": 13, "b": 1}, "13 is unlucky"), ({"a": 14, "b": 1}, "sum"), ({"a": "x", "b": 1}, "do not fit")],
+    [({"a": 13, "b": 1}, "13 is unlucky"), ({"a": 14, "b": 1}, "sum"), ({"a": "x", "b": 1}, "invalid arguments")],
 )
 async def test_a_failure_reaches_the_caller(server: TestServer, arguments: dict[str, Any], reason: str) -> None:
     async with working(server, Adder(), name="adder"), joined(server, "alice") as alice:

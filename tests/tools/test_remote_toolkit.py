@@ -90,8 +90,8 @@ async def test_it_answers_calls_with_what_the_tool_returns() -> None:
     ("name", "arguments", "text"),
     [
         ("add", {"a": -1, "b": 2}, "too small"),
-        ("add", {"a": "x", "b": 2}, "the arguments of add"),
-        ("add", [1, 2], "not a JSON object"),
+        ("add", {"a": "x", "b": 2}, "invalid arguments of add"),
+        ("add", [1, 2], "must be a JSON object"),
         ("subtract", {}, "no tool 'subtract'"),
     ],
 )

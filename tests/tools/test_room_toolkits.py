@@ -150,7 +150,7 @@ async def test_documents(server: TestServer, room: RoomClient) -> None:
     assert path not in room.sync.get_open_documents()
     content = await call("get_document", path=path)
     assert len(content["document"]["content"]) == 2
-    assert await call("close_document", path=path) == f"{path} was not open"
+    assert await call("close_document", path=path) == f"{path} is not open"
     with pytest.raises(NotFoundError):
         await call("remove_document_element", path=path, element_id="nothing")
     with pytest.raises(NotFoundError):

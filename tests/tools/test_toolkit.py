@@ -77,7 +77,7 @@ class Stranger(Tool):
 
 
 async def test_schemas_never_fetch_what_they_refer_to() -> None:
-    with pytest.raises(InvalidRequestError, match="refers to"):
+    with pytest.raises(InvalidRequestError, match="does not define"):
         await Stranger().invoke(context(), {"text": "a"})
 
 
@@ -177,7 +177,7 @@ async def test_whatever_a_function_returns_becomes_a_content(value: object, cont
 
 
 async def test_what_has_no_json_form_is_an_error_that_says_so() -> None:
-    with pytest.raises(InvalidRequestError, match="no JSON form"):
+    with pytest.raises(InvalidRequestError, match="cannot be converted to JSON"):
         await returns(object()).invoke(context(), {})
 
 

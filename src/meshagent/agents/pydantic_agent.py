@@ -63,5 +63,5 @@ class PydanticAgent(TaskRunner, Generic[InputT, OutputT]):
 
     async def ask(self, *, context: AgentCallContext, arguments: dict[str, Any]) -> Any:
         """Call `ask_model` with JSON arguments; InvalidRequestError if they do not fit the input model."""
-        model: Any = validated(self.input_model, arguments, subject=f"the arguments of {self.name}")
+        model: Any = validated(self.input_model, arguments, subject=f"arguments of {self.name}")
         return (await self.ask_model(context, model)).model_dump(mode="json")

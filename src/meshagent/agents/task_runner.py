@@ -83,11 +83,9 @@ class TaskRunner(SingleRoomAgent, ABC):
         self.output_schema = None if output_schema is None else dict(output_schema)
         self.supports_tools = supports_tools
         self.toolkits = list(toolkits)
-        self._input_checker = SchemaChecker(self.input_schema, subject=f"the arguments of {self.name}")
+        self._input_checker = SchemaChecker(self.input_schema, subject=f"arguments of {self.name}")
         self._output_checker = (
-            None
-            if self.output_schema is None
-            else SchemaChecker(self.output_schema, subject=f"the answer of {self.name}")
+            None if self.output_schema is None else SchemaChecker(self.output_schema, subject=f"answer of {self.name}")
         )
         self._max_asks = max_asks
         self._registration_id: str | None = None

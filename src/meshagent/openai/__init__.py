@@ -1,4 +1,4 @@
-"""The adapters for OpenAI-compatible models, under the name that existing programs import."""
+"""Adapters for OpenAI-compatible models, under the import path of existing programs."""
 
 from meshagent.agents.llm.openai_adapter import OpenAICompletionsAdapter, OpenAIResponsesAdapter
 

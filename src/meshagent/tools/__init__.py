@@ -1,4 +1,4 @@
-"""Tools: functions that people, agents and programs call through a room, and the toolkits that group them."""
+"""Tools that users, agents and programs call through a room, and the toolkits that group them."""
 
 from meshagent.tools.context import ToolContext
 from meshagent.tools.database import DatabaseToolkit

@@ -1,4 +1,4 @@
-"""What a tool learns about the call that it serves."""
+"""`ToolContext`: who calls a tool, and in which room."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["ToolContext"]
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """One call of a tool.
+    """The context of one tool call.
 
     Attributes:
         room: The room that the tool works in.
-        caller: Who called. Somebody who did not enable messaging is known by id only.
-        on_behalf_of: For whom the caller acts, if for somebody else: whose dialogs to show, whose data to use.
-        caller_context: Whatever the caller handed along; the tool and its callers agree on what that is.
-        attachment: Bytes that came with the arguments.
+        caller: The calling participant. If it has not enabled messaging, only its id is known.
+        on_behalf_of: The participant that the caller acts for, if any: whose dialogs to show, whose data to use.
+        caller_context: Application-defined data from the caller.
+        attachment: Bytes sent with the arguments.
     """
 
     room: RoomClient
@@ -32,5 +32,5 @@ class ToolContext:
 
     @property
     def beneficiary(self) -> Participant:
-        """The one whom the call is for: `on_behalf_of`, else the caller."""
+        """The participant that the call is for: `on_behalf_of`, or else the caller."""
         return self.caller if self.on_behalf_of is None else self.on_behalf_of

@@ -1,4 +1,4 @@
-"""The room's tables as tools."""
+"""`DatabaseToolkit`: tools for the room's tables."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _COLUMN_TYPES: dict[str, Callable[[], DataType]] = {
 
 
 class DatabaseToolkit(Toolkit):
-    """Tools for tables: `list_tables`, `search_table`, and unless it is read-only `create_table`, `insert_rows`,
-    `update_rows`, `delete_rows`.
+    """Tools for tables: `list_tables` and `search_table`; unless read-only, also `create_table`, `insert_rows`,
+    `update_rows` and `delete_rows`.
 
     Args:
-        tables: Names of the tables that may be used; all by default.
-        read_only: Leave out what writes.
+        tables: Names of the tables that the tools may use. Default: all.
+        read_only: Exclude the tools that write.
     """
 
     def __init__(self, *, tables: Collection[str] | None = None, read_only: bool = False) -> None:
@@ -48,7 +48,7 @@ class DatabaseToolkit(Toolkit):
 
     def _database(self, context: ToolContext, table: str | None = None) -> DatabaseClient:
         if table is not None and self._tables is not None and table not in self._tables:
-            raise PermissionDeniedError(f"this tool may not use the table {table!r}")
+            raise PermissionDeniedError(f"this tool has no access to table {table!r}")
         return context.room.database
 
     async def _list_tables(self, context: ToolContext) -> list[str]:
@@ -65,14 +65,14 @@ class DatabaseToolkit(Toolkit):
         select: list[str] | None = None,
         limit: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 20,
     ) -> dict[str, Any]:
-        """Find rows of a table.
+        """Search rows of a table.
 
         Args:
-            table: The table.
-            where: An SQL condition such as `age > 30 AND name = 'Ann'`; none for all rows.
-            text: Words to look for, where the table has a full-text index.
-            select: The columns to return; none for all.
-            limit: How many rows to return at most.
+            table: Name of the table.
+            where: SQL condition such as `age > 30 AND name = 'Ann'`. Omit for all rows.
+            text: Words to search for. Requires a full-text index on the table.
+            select: Columns to return. Omit for all.
+            limit: Maximum number of rows.
         """
         rows = await self._database(context, table).search(
             table=table, where=where, text=text, select=select, limit=limit
@@ -82,36 +82,36 @@ class DatabaseToolkit(Toolkit):
     async def _create_table(
         self, context: ToolContext, table: str, columns: dict[str, Literal["text", "int", "float", "timestamp"]]
     ) -> str:
-        """Make a table; one that exists stays as it is.
+        """Create a table. An existing table is left unchanged.
 
         Args:
-            table: Its name.
-            columns: The type of each column by its name.
+            table: Name of the table.
+            columns: Column names with their types.
         """
         await self._database(context, table).create_table_with_schema(
             name=table,
             schema={name: _COLUMN_TYPES[kind]() for name, kind in columns.items()},
             mode="create_if_not_exists",
         )
-        return f"made the table {table}"
+        return f"created table {table}"
 
     async def _insert_rows(self, context: ToolContext, table: str, rows: list[dict[str, Any]]) -> str:
-        """Add rows to a table.
+        """Insert rows into a table.
 
         Args:
-            table: The table.
-            rows: The value of each column by its name; columns that are left out stay empty.
+            table: Name of the table.
+            rows: Objects that map column names to values. Omitted columns are null.
         """
         await self._database(context, table).insert(table=table, records=rows)
-        return f"added {len(rows)} rows"
+        return f"inserted {len(rows)} rows"
 
     async def _update_rows(self, context: ToolContext, table: str, where: str, values: dict[str, Any]) -> str:
-        """Change rows of a table.
+        """Update rows of a table.
 
         Args:
-            table: The table.
-            where: An SQL condition that says which rows; `true` for all.
-            values: The new value of each column to change, by its name.
+            table: Name of the table.
+            where: SQL condition that selects the rows; `true` for all.
+            values: New values by column name.
         """
         await self._database(context, table).update(table=table, where=where, values=values)
         return "updated"
@@ -120,8 +120,8 @@ class DatabaseToolkit(Toolkit):
         """Delete rows of a table.
 
         Args:
-            table: The table.
-            where: An SQL condition that says which rows; `true` for all.
+            table: Name of the table.
+            where: SQL condition that selects the rows; `true` for all.
         """
         await self._database(context, table).delete(table=table, where=where)
         return "deleted"

@@ -1,4 +1,4 @@
-"""Shared documents as tools: read them, and change them by tools made from their schema."""
+"""Toolkits that read documents, and edit them with tools generated from their schema."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["DocumentAuthoringToolkit", "DocumentTypeAuthoringToolkit", "InsertEl
 
 
 class DocumentAuthoringToolkit(Toolkit):
-    """Tools for documents of every kind: `open_document`, `close_document`, `get_document`,
+    """Tools for documents of any type: `open_document`, `close_document`, `get_document`,
     `remove_document_element`, `set_document_element_attribute`.
 
-    The tools work on documents whether they are open or not. Opening one keeps it live until it is closed or the
-    room is left, so that much work on it goes quickly.
+    A document does not have to be open: the other tools open it for the length of a call. `open_document` keeps it
+    open until it is closed or the client leaves the room, which makes a series of edits faster.
     """
 
     def __init__(self) -> None:
-        self._held: WeakKeyDictionary[RoomClient, set[str]] = WeakKeyDictionary()
+        self._open_paths: WeakKeyDictionary[RoomClient, set[str]] = WeakKeyDictionary()
         super().__init__(
             name="documents",
             title="Documents",
@@ -44,32 +44,32 @@ class DocumentAuthoringToolkit(Toolkit):
                 self._remove_document_element,
                 self._set_document_element_attribute,
             ),
-            rules=["Elements of documents are named by their $id, which get_document shows."],
+            rules=["Document elements are identified by their $id, which get_document returns."],
         )
 
     async def _open_document(self, context: ToolContext, path: str) -> dict[str, Any]:
-        """Open a document, make it if there is none, and return its content.
+        """Open a document, creating it if it does not exist, and return its content.
 
         Args:
-            path: The document; its extension says what kind it is.
+            path: Path of the document. The extension determines its type.
         """
-        held = self._held.setdefault(context.room, set())
+        open_paths = self._open_paths.setdefault(context.room, set())
         async with _opened(context.room, path, create=True) as document:
-            if path not in held:
+            if path not in open_paths:
                 await context.room.sync.open(path)
-                held.add(path)
+                open_paths.add(path)
             return document.root.to_json(include_ids=True)
 
     async def _close_document(self, context: ToolContext, path: str) -> str:
-        """Close a document when the work on it is done.
+        """Close a document that was opened with open_document.
 
         Args:
-            path: The document.
+            path: Path of the document.
         """
-        held = self._held.get(context.room, set())
-        if path not in held:
-            return f"{path} was not open"
-        held.discard(path)
+        open_paths = self._open_paths.get(context.room, set())
+        if path not in open_paths:
+            return f"{path} is not open"
+        open_paths.discard(path)
         await context.room.sync.close(path)
         return f"closed {path}"
 
@@ -77,17 +77,17 @@ class DocumentAuthoringToolkit(Toolkit):
         """Return the content of a document.
 
         Args:
-            path: The document.
+            path: Path of the document.
         """
         async with _opened(context.room, path) as document:
             return document.root.to_json(include_ids=True)
 
     async def _remove_document_element(self, context: ToolContext, path: str, element_id: str) -> str:
-        """Remove an element of a document with everything in it.
+        """Remove an element and its children from a document.
 
         Args:
-            path: The document.
-            element_id: The element's $id.
+            path: Path of the document.
+            element_id: $id of the element.
         """
         async with _opened(context.room, path) as document:
             _element(document, element_id).delete()
@@ -96,13 +96,13 @@ class DocumentAuthoringToolkit(Toolkit):
     async def _set_document_element_attribute(
         self, context: ToolContext, path: str, element_id: str | None, name: str, value: str | float | bool | None
     ) -> str:
-        """Set an attribute of an element of a document.
+        """Set an attribute of a document element.
 
         Args:
-            path: The document.
-            element_id: The element's $id; null for the root.
-            name: The attribute.
-            value: Its new value.
+            path: Path of the document.
+            element_id: $id of the element; null for the root.
+            name: Name of the attribute.
+            value: New value.
         """
         async with _opened(context.room, path) as document:
             _element(document, element_id).set_attribute(name, value)
@@ -110,11 +110,11 @@ class DocumentAuthoringToolkit(Toolkit):
 
 
 class DocumentTypeAuthoringToolkit(Toolkit):
-    """A tool `TYPE_insert_TAG` for each element that documents of one kind may be given.
+    """A tool `TYPE_insert_TAG` for each element type that can be inserted into documents of one type.
 
     Args:
-        schema: The schema of these documents.
-        document_type: Their extension, such as `document`.
+        schema: Schema of the documents.
+        document_type: Their file extension, such as `document`.
     """
 
     def __init__(self, *, schema: MeshSchema, document_type: str) -> None:
@@ -122,8 +122,8 @@ class DocumentTypeAuthoringToolkit(Toolkit):
         self.document_type = document_type
         super().__init__(
             name=f"{document_type}_authoring",
-            title=f"Writing {document_type} files",
-            description=f"Adds elements to documents whose path ends in .{document_type}.",
+            title=f"Edit {document_type} documents",
+            description=f"Inserts elements into .{document_type} documents.",
             tools=[
                 InsertElementTool(document_type, element, parents)
                 for element in schema.elements
@@ -133,30 +133,30 @@ class DocumentTypeAuthoringToolkit(Toolkit):
 
 
 class InsertElementTool(Tool):
-    """Adds one kind of element to a document.
+    """Inserts elements of one type into documents.
 
     Args:
-        document_type: The extension of the documents.
-        element: The kind of element.
+        document_type: File extension of the documents.
+        element: The element type.
         parents: Tags of the elements that may contain it.
     """
 
     def __init__(self, document_type: str, element: ElementType, parents: list[str]) -> None:
         self._element = element
-        places = " or ".join(parents)
+        parent_tags = " or ".join(parents)
         properties: dict[str, Any] = {
-            "path": {"type": "string", "description": f"the document; ends in .{document_type}"},
-            "parent_id": {"type": ["string", "null"], "description": f"$id of the {places}; null for the root"},
-            "after_id": {"type": ["string", "null"], "description": "$id of the element before it; null for the end"},
+            "path": {"type": "string", "description": f"path of the document, ending in .{document_type}"},
+            "parent_id": {"type": ["string", "null"], "description": f"$id of the {parent_tags}; null for the root"},
+            "after_id": {"type": ["string", "null"], "description": "$id of the preceding element; null to append"},
             "attributes": _attributes_schema(element),
         }
         if element.tag_name == TEXT_TAG:
-            properties["text"] = {"type": "string", "description": "the text in it"}
+            properties["text"] = {"type": "string", "description": "text of the element"}
         super().__init__(
             name=f"{document_type}_insert_{element.tag_name}",
             title=f"Insert {element.tag_name}",
-            description=f"Add an element {element.tag_name} to a .{document_type} document."
-            + (f" It is: {element.description}" if element.description else ""),
+            description=f"Insert a {element.tag_name} element into a .{document_type} document."
+            + (f" The element is: {element.description}" if element.description else ""),
             input_schema={
                 "type": "object",
                 "additionalProperties": False,
@@ -166,14 +166,14 @@ class InsertElementTool(Tool):
         )
 
     async def execute(self, context: ToolContext, *args: Any, **kwargs: Any) -> ToolResult:
-        """Add the element.
+        """Insert the element.
 
         Returns:
-            `{"$id": …}`, by which other tools name it.
+            `{"$id": …}`, which identifies the element in other tools.
 
         Raises:
             NotFoundError: The document has no such parent or sibling.
-            MeshSchemaException: The element cannot be there.
+            MeshSchemaException: The schema does not allow the element there.
         """
         tag, attributes = self._element.tag_name, kwargs["attributes"]
         async with _opened(context.room, kwargs["path"], create=True) as document:
@@ -190,7 +190,7 @@ class InsertElementTool(Tool):
 
 @asynccontextmanager
 async def _opened(room: RoomClient, path: str, *, create: bool = False) -> AsyncIterator[MeshDocument]:
-    """A document for the length of a block; at its end the room has all edits."""
+    """Open a document for the length of a block. On exit the server has received all edits."""
     document = await room.sync.open(path, create=create)
     try:
         yield document
@@ -204,12 +204,12 @@ def _element(document: MeshDocument, element_id: str | None) -> Element:
         return root
     found = root.get_node_by_id(element_id)
     if found is None:
-        raise NotFoundError(f"the document has no element {element_id!r}")
+        raise NotFoundError(f"document has no element {element_id!r}")
     return found
 
 
 def _parents(schema: MeshSchema, tag: str) -> list[str]:
-    """Tags of elements that may be given such a child; those with a fixed sequence of children have theirs already."""
+    """Return the tags of elements that accept such a child. Elements with a fixed sequence of children do not."""
     return [
         element.tag_name
         for element in schema.elements

@@ -1,4 +1,4 @@
-"""Web pages and files fetched within limits: size, time, redirects, and addresses that may be reached."""
+"""`Fetcher`: downloads URLs from untrusted sources, with limits on size, time, redirects and addresses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CHUNK_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """What was at a URL. `url` is where it was found in the end; `mime_type` is without parameters."""
+    """A downloaded resource. `url` is the final URL after redirects; `mime_type` excludes parameters."""
 
     url: str
     mime_type: str
@@ -45,12 +45,12 @@ class Fetched:
 
     @property
     def name(self) -> str:
-        """The last part of the URL's path; `download` if it has none."""
+        """The last segment of the URL's path, or `download` if it is empty."""
         return PurePosixPath(URL(self.url).path).name or "download"
 
     @property
     def text(self) -> str:
-        """The data as text; what its encoding cannot read is replaced."""
+        """The data as text; undecodable bytes are replaced."""
         try:
             return self.data.decode(self.charset, "replace")
         except LookupError:
@@ -58,7 +58,7 @@ class Fetched:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is on the internet at large: not this machine, a private network or a cloud's own services."""
+    """Whether an address is on the public internet: not loopback, a private network or a cloud metadata service."""
     if isinstance(address, IPv6Address):
         embedded = address.ipv4_mapped or address.sixtofour
         if embedded is None and address in _NAT64:
@@ -69,16 +69,15 @@ def is_public(address: Address) -> bool:
 
 
 class Fetcher:
-    """Fetches URLs that somebody else names, such as a model.
+    """Downloads URLs chosen by others, such as a language model, without access to internal addresses.
 
-    The address is judged when the connection is made, for each redirect again, so that a name that changes its mind
-    helps nobody.
+    The address is checked when the connection is made and again for each redirect, which prevents DNS rebinding.
 
     Args:
-        max_bytes: Largest answer, unpacked.
-        timeout: Seconds for all of it.
-        max_redirects: How many are followed.
-        allows: Judges addresses.
+        max_bytes: Maximum size of a response after decompression.
+        timeout: Seconds for the whole download.
+        max_redirects: Maximum number of redirects.
+        allows: Decides whether an address may be contacted. Default: `is_public`.
     """
 
     def __init__(
@@ -95,27 +94,27 @@ class Fetcher:
         self._allows = allows
 
     async def fetch(self, url: str) -> Fetched:
-        """What is at an http or https URL.
+        """Download an http or https URL.
 
         Raises:
-            InvalidRequestError: It is not such a URL.
-            PermissionDeniedError: It leads to an address that may not be reached.
-            LimitExceededError: The answer is too large, or redirected too often.
-            RequestTimeoutError: It took too long.
-            UnavailableError: Nobody is there.
-            RoomException: The answer is a failure.
+            InvalidRequestError: `url` is not an http or https URL.
+            PermissionDeniedError: The address is not allowed.
+            LimitExceededError: The response is too large, or there are too many redirects.
+            RequestTimeoutError: The download took too long.
+            UnavailableError: The server cannot be reached.
+            RoomException: The server returned an error status.
         """
         try:
             async with asyncio.timeout(self._timeout), self._session() as session:
                 return await self._follow(session, url)
         except TimeoutError:
-            raise RequestTimeoutError(f"{url} took longer than {self._timeout:g} seconds") from None
+            raise RequestTimeoutError(f"downloading {url} took longer than {self._timeout:g} seconds") from None
         except aiohttp.ClientError as error:
-            raise UnavailableError(f"{url} cannot be fetched: {error}") from None
+            raise UnavailableError(f"cannot download {url}: {error}") from None
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        connector = aiohttp.TCPConnector(resolver=_JudgingResolver(self._allows), use_dns_cache=False)
+        connector = aiohttp.TCPConnector(resolver=_CheckingResolver(self._allows), use_dns_cache=False)
         headers = {"User-Agent": "meshagent"}
         async with aiohttp.ClientSession(
             connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
@@ -123,33 +122,33 @@ class Fetcher:
             yield session
 
     async def _follow(self, session: aiohttp.ClientSession, url: str) -> Fetched:
-        target = self._judged(url)
+        target = self._checked(url)
         for _ in range(self._max_redirects + 1):
-            async with session.get(target, allow_redirects=False) as answer:
-                location = answer.headers.get("Location")
-                if answer.status in _REDIRECTS and location:
-                    target = self._judged(str(target.join(URL(location))))
+            async with session.get(target, allow_redirects=False) as response:
+                location = response.headers.get("Location")
+                if response.status in _REDIRECTS and location:
+                    target = self._checked(str(target.join(URL(location))))
                     continue
-                if answer.status >= 400:
-                    raise RoomException(f"{target} answered with status {answer.status}")
+                if response.status >= 400:
+                    raise RoomException(f"{target} returned status {response.status}")
                 return Fetched(
                     url=str(target),
-                    mime_type=answer.content_type,
-                    charset=answer.charset or "utf-8",
-                    data=await self._read(answer),
+                    mime_type=response.content_type,
+                    charset=response.charset or "utf-8",
+                    data=await self._read(response),
                 )
-        raise LimitExceededError(f"{url} redirects too often", limit=self._max_redirects)
+        raise LimitExceededError(f"too many redirects from {url}", limit=self._max_redirects)
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         data = bytearray()
-        async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
             data += chunk
             if len(data) > self._max_bytes:
-                raise LimitExceededError(f"{answer.url} has more than {self._max_bytes} bytes", limit=self._max_bytes)
+                raise LimitExceededError(f"{response.url} exceeds {self._max_bytes} bytes", limit=self._max_bytes)
         return bytes(data)
 
-    def _judged(self, url: str) -> URL:
-        """The URL; addresses that it names itself never reach the resolver, so they are judged here."""
+    def _checked(self, url: str) -> URL:
+        """Parse and check a URL. Literal IP addresses bypass the resolver, so they are checked here."""
         try:
             parsed = URL(url)
             host, _ = parsed.host, parsed.port
@@ -162,12 +161,12 @@ class Fetcher:
         except ValueError:
             return parsed
         if not self._allows(address):
-            raise PermissionDeniedError(f"{host} may not be reached from here")
+            raise PermissionDeniedError(f"access to {host} is not allowed")
         return parsed
 
 
-class _JudgingResolver(AbstractResolver):
-    """Finds only addresses that may be reached."""
+class _CheckingResolver(AbstractResolver):
+    """Resolves host names to allowed addresses only."""
 
     def __init__(self, allows: Callable[[Address], bool]) -> None:
         self._allows = allows
@@ -179,7 +178,7 @@ class _JudgingResolver(AbstractResolver):
         found = await self._resolver.resolve(host, port, family)
         allowed = [entry for entry in found if self._allows(ip_address(entry["host"].partition("%")[0]))]
         if found and not allowed:
-            raise PermissionDeniedError(f"{host} may not be reached from here")
+            raise PermissionDeniedError(f"access to {host} is not allowed")
         return allowed
 
     async def close(self) -> None:

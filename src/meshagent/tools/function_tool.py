@@ -1,4 +1,4 @@
-"""Tools made of plain Python functions: the schema comes from the type hints, the texts from the docstring."""
+"""Tools from plain Python functions: type hints become the schema, the docstring becomes the descriptions."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ Function = Callable[..., Any]
 class FunctionTool(Tool):
     """A tool that calls a function.
 
-    The function's parameters become the arguments: their types the JSON Schema, as Pydantic reads them
-    (`Annotated[int, Field(description=…)]`, enums, dataclasses and models included), their entries in the docstring's
-    `Args:` section the descriptions. A parameter annotated as `ToolContext` receives the context. A coroutine
-    function runs on the event loop, another one in a worker thread. What it returns may be anything that has a JSON
-    form: an object, text and contents go as they are, any other value as `{"result": value}`.
+    The parameters become the tool's arguments. Their types become the JSON Schema, as Pydantic understands them
+    (including `Annotated[int, Field(description=…)]`, enums, dataclasses and models); the docstring's `Args:` section
+    provides their descriptions. A parameter annotated as `ToolContext` receives the context. Coroutine functions run on
+    the event loop, other functions in a worker thread. The function may return anything that can be converted to JSON:
+    objects, strings and contents are returned as they are, other values as `{"result": value}`.
 
     Args:
-        function: What to call.
-        name: The function's name by default.
-        title: The name in words by default.
-        description: The docstring's text before `Args:` by default.
+        function: The function or callable object.
+        name: Default: the function's name.
+        title: Default: the name with spaces for underscores.
+        description: Default: the docstring's text before `Args:`.
 
     Raises:
-        InvalidRequestError: The function has a parameter that cannot be given by name, or whose type has no schema.
+        InvalidRequestError: The function has a positional-only or variadic parameter, or one whose type has no schema.
     """
 
     def __init__(
@@ -52,26 +52,26 @@ class FunctionTool(Tool):
         thumbnail_url: str | None = None,
     ) -> None:
         self.function = function
-        own_name = name if name is not None else getattr(function, "__name__", type(function).__name__)
-        described = _Docstring(inspect.getdoc(function) or "")
-        self._context_parameter, self._model = _arguments_model(function, own_name, described)
+        tool_name = name if name is not None else getattr(function, "__name__", type(function).__name__)
+        docstring = _Docstring(inspect.getdoc(function) or "")
+        self._context_parameter, self._model = _arguments_model(function, tool_name, docstring)
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object whose call is a coroutine function
         )
         super().__init__(
-            name=own_name,
-            title=title if title is not None else own_name.replace("_", " ").strip(),
-            description=description if description is not None else described.text,
+            name=tool_name,
+            title=title if title is not None else tool_name.replace("_", " ").strip(),
+            description=description if description is not None else docstring.text,
             input_schema=closed_schema(self._model),
             rules=rules,
             thumbnail_url=thumbnail_url,
         )
 
     async def execute(self, context: ToolContext, *args: Any, **kwargs: Any) -> ToolResult:
-        """Call the function with the arguments as its types.
+        """Convert the arguments to the function's types and call it.
 
         Raises:
-            InvalidRequestError: An argument does not fit its type; other errors come from the function.
+            InvalidRequestError: An argument does not match its type; other errors come from the function.
         """
         values = self._values(kwargs)
         if self._context_parameter is not None:
@@ -81,8 +81,8 @@ class FunctionTool(Tool):
         return to_result(await asyncio.to_thread(self.function, **values))
 
     def _values(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        model = validated(self._model, arguments, subject=f"the arguments of {self.name}")
-        # Arguments that were not given keep the function's own defaults.
+        model = validated(self._model, arguments, subject=f"arguments of {self.name}")
+        # Pass only the given arguments, so that the function's own defaults apply to the others.
         return {name: getattr(model, name) for name in type(model).model_fields if name in model.model_fields_set}
 
 
@@ -102,30 +102,30 @@ def tool(
 
 
 def tool(function: Function | None = None, /, **options: Any) -> FunctionTool | Callable[[Function], FunctionTool]:
-    """Make a `FunctionTool` of the decorated function: `@tool`, or `@tool(name=…, rules=…)`."""
+    """Decorator that turns a function into a `FunctionTool`: `@tool`, or `@tool(name=…, rules=…)`."""
     if function is not None:
         return FunctionTool(function)
     return lambda decorated: FunctionTool(decorated, **options)
 
 
 def function_tools(*functions: Function) -> list[FunctionTool]:
-    """A tool for each function; a leading underscore, which keeps a method private, is not part of its name."""
+    """Return a tool for each function. A leading underscore of a private method is dropped from the tool's name."""
     return [FunctionTool(function, name=function.__name__.lstrip("_")) for function in functions]
 
 
 def to_result(value: object) -> ToolResult:
-    """What a function returned, as a tool's result; InvalidRequestError if it has no JSON form."""
+    """Convert a function's return value to a tool result; InvalidRequestError if it cannot be converted to JSON."""
     if value is None or isinstance(value, (Body, str)):
         return value
     try:
         plain = to_jsonable_python(value)
     except PydanticSerializationError as error:
-        raise InvalidRequestError(f"the tool returned something that has no JSON form: {error}") from None
+        raise InvalidRequestError(f"tool result cannot be converted to JSON: {error}") from None
     return JsonBody(json=plain if isinstance(plain, dict) else {"result": plain})
 
 
 def closed_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of a model's input, without Pydantic's made-up titles."""
+    """Return the JSON Schema of a model's input, without the titles that Pydantic generates."""
     schema = cast("dict[str, Any]", _without_titles(model.model_json_schema()))
     schema.setdefault("properties", {})
     schema.setdefault("required", [])
@@ -133,33 +133,33 @@ def closed_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def validated(model: type[BaseModel], value: Mapping[str, Any], *, subject: str) -> BaseModel:
-    """`value` as an instance of `model`; InvalidRequestError if it does not fit."""
+    """Return `value` as an instance of `model`; InvalidRequestError if it is invalid."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequestError(f"{subject}: {where}: {first['msg']}") from None
+        raise InvalidRequestError(f"invalid {subject}: {where}: {first['msg']}") from None
 
 
-def _arguments_model(function: Function, name: str, described: _Docstring) -> tuple[str | None, type[BaseModel]]:
-    """The name of the parameter that takes the context, and a model of all others."""
+def _arguments_model(function: Function, name: str, docstring: _Docstring) -> tuple[str | None, type[BaseModel]]:
+    """Return the name of the parameter that receives the context, if any, and a model of the other parameters."""
     target = function if inspect.isroutine(function) else type(function).__call__
     try:
         hints = get_type_hints(target, include_extras=True)
     except NameError as error:
-        raise InvalidRequestError(f"{name}: a type hint cannot be resolved: {error}") from None
+        raise InvalidRequestError(f"{name}: cannot resolve a type hint: {error}") from None
     context_parameter: str | None = None
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise InvalidRequestError(f"{name}: the parameter {parameter.name!r} cannot be given by name")
+            raise InvalidRequestError(f"{name}: parameter {parameter.name!r} cannot be passed by name")
         hint = hints.get(parameter.name, Any)
         if hint is ToolContext or ToolContext in get_args(hint):
             context_parameter = parameter.name
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
-        description = described.parameters.get(parameter.name)
+        description = docstring.parameters.get(parameter.name)
         if description is None or _is_described(hint):
             fields[parameter.name] = (hint, default)
         else:
@@ -169,7 +169,7 @@ def _arguments_model(function: Function, name: str, described: _Docstring) -> tu
         model = create_model(f"{name}_arguments", __config__=config, **fields)
         model.model_json_schema()
     except (PydanticUserError, NameError, TypeError) as error:
-        raise InvalidRequestError(f"{name}: its parameters cannot be described: {error}") from None
+        raise InvalidRequestError(f"{name}: no JSON Schema for its parameters: {error}") from None
     return context_parameter, model
 
 
@@ -184,7 +184,7 @@ _VALUES: Final = ("default", "const", "enum", "examples")
 
 
 def _without_titles(schema: Any, *, names: bool = False) -> Any:
-    """A schema without `title`s; with `names`, its keys are names of properties and all stay."""
+    """Return a schema without `title`s. With `names`, the keys are property names, all of which are kept."""
     if isinstance(schema, dict):
         return {
             key: value if key in _VALUES and not names else _without_titles(value, names=not names and key in _NAMES)
@@ -197,7 +197,7 @@ def _without_titles(schema: Any, *, names: bool = False) -> Any:
 
 
 class _Docstring:
-    """A docstring in the Google style: its text, and what its `Args:` section says of each parameter."""
+    """A Google-style docstring: its text, and the descriptions in its `Args:` section by parameter."""
 
     _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Raises|Yields|Example|Examples):\s*$", re.MULTILINE)
     _ENTRY = re.compile(r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*(?:\n {5,}.*)*)", re.MULTILINE)

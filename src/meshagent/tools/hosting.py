@@ -1,4 +1,4 @@
-"""`RemoteToolkit`: a toolkit that everyone in a room can call (spec room-protocol 5.5.2, 5.5.5)."""
+"""`RemoteToolkit`: publishes a toolkit in a room (spec room-protocol 5.5.2, 5.5.5)."""
 
 from __future__ import annotations
 
@@ -40,15 +40,17 @@ UNREGISTER_TIMEOUT = 5.0
 
 
 class RemoteToolkit(Toolkit):
-    """A toolkit hosted in a room: `start` registers it, and from then on it answers calls until `stop`.
+    """A toolkit hosted in a room: answers calls from `start`, which registers it, to `stop`.
 
-    Calls run side by side, a task each; beyond `max_calls` they are refused. A tool that raises answers with an
-    error that carries the exception's text. After a lost connection the toolkit registers again by itself; answers
-    to calls of the earlier connection are dropped, for nobody waits for them any more.
+    Calls run concurrently, each in its own task; more than `max_calls` at a time are rejected. If a tool raises, the
+    caller receives the exception's text. The toolkit registers again after a reconnect; answers to calls from the
+    previous connection are dropped, because their callers have been told that the call failed.
 
     Args:
-        public: Whether everyone sees it, or only callers who name its host.
-        max_calls: Calls that may run at a time.
+        public: Whether all participants see it, or only callers that name its host.
+        max_calls: Maximum number of concurrent calls.
+
+        Other arguments: as `Toolkit`.
     """
 
     def __init__(
@@ -72,20 +74,24 @@ class RemoteToolkit(Toolkit):
 
     @property
     def room(self) -> RoomClient:
-        """The room that hosts it; InvalidStateError while it is not started."""
+        """The room that the toolkit is hosted in.
+
+        Raises:
+            InvalidStateError: The toolkit is not started.
+        """
         if self._room is None:
-            raise InvalidStateError(f"the toolkit {self.name!r} is not started")
+            raise InvalidStateError(f"toolkit {self.name!r} is not started")
         return self._room
 
     async def start(self, *, room: RoomClient) -> None:
         """Register in `room` and answer calls.
 
         Raises:
-            InvalidStateError: It is started already, or the room client hosts a toolkit of that name.
-            RoomException: The room refused the registration.
+            InvalidStateError: The toolkit is already started, or the room client already hosts one of that name.
+            RoomException: The server rejected the registration.
         """
         if self._room is not None:
-            raise InvalidStateError(f"the toolkit {self.name!r} is started already")
+            raise InvalidStateError(f"toolkit {self.name!r} is already started")
         room.protocol.register_handler(self._message_type, self._on_call)
         self._room = room
         room.on("reconnected", self._register_again)
@@ -96,7 +102,7 @@ class RemoteToolkit(Toolkit):
             raise
 
     async def stop(self) -> None:
-        """Take no more calls, end those that run, and unregister. Does nothing if it is not started."""
+        """Cancel running calls and unregister. Does nothing if the toolkit is not started."""
         room = self._room
         if room is None:
             return
@@ -108,11 +114,11 @@ class RemoteToolkit(Toolkit):
                 async with asyncio.timeout(UNREGISTER_TIMEOUT):
                     await room.call(api.UNREGISTER_TOOLKIT, api.UnregisterRequest(id=registration_id))
             except (RoomException, ChanClosed, TimeoutError) as error:
-                log.info("the toolkit %s was not unregistered: %s", self.name, error)
+                log.info("toolkit %s was not unregistered: %s", self.name, error)
 
     @asynccontextmanager
     async def hosted(self, room: RoomClient) -> AsyncIterator[Self]:
-        """The toolkit in `room` for the length of an `async with` block; errors as `start`."""
+        """Host the toolkit in `room` for the length of an `async with` block; errors as `start`."""
         await self.start(room=room)
         try:
             yield self
@@ -148,38 +154,38 @@ class RemoteToolkit(Toolkit):
         try:
             await self._register(room)
         except ConnectionLostError:
-            log.info("the connection ended again before the toolkit %s was registered", self.name)
+            log.info("connection lost again before toolkit %s was registered", self.name)
 
     # -- calls
 
     def _on_call(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
         room = self.room
         if self._running >= self._max_calls:
-            error = LimitExceededError(f"the toolkit {self.name!r} is busy", limit=self._max_calls)
+            error = LimitExceededError(f"toolkit {self.name!r} is busy", limit=self._max_calls)
             _answer_nowait(protocol, message_id, _error_body(error))
             return
         self._running += 1
-        task = self._calls.start(self._serve(room, room.connection_number, message_id, data), f"a call of {self.name}")
+        task = self._calls.start(self._serve(room, room.connection_number, message_id, data), f"call to {self.name}")
         task.add_done_callback(self._call_ended)
 
     def _call_ended(self, task: asyncio.Task[None]) -> None:
         self._running -= 1
 
     async def _serve(self, room: RoomClient, connection: int, message_id: int, data: bytes) -> None:
-        """Run one call and answer it, if the connection that it came by still stands."""
+        """Run one call and answer it, unless the connection it arrived on is gone."""
         try:
             answer = await self._run(room, data)
         except asyncio.CancelledError:
             if room.connection_number == connection:
-                _answer_nowait(room.protocol, message_id, ErrorBody(text=f"the toolkit {self.name!r} was stopped"))
+                _answer_nowait(room.protocol, message_id, ErrorBody(text=f"toolkit {self.name!r} was stopped"))
             raise
         if room.connection_number != connection:
-            log.info("the connection ended before %s answered a call", self.name)
+            log.info("connection lost before %s answered a call", self.name)
             return
         try:
             await room.protocol.send(names.TOOL_CALL_RESPONSE, answer.pack(), message_id)
         except ChanClosed:
-            log.info("the connection ended before %s answered a call", self.name)
+            log.info("connection lost before %s answered a call", self.name)
 
     async def _run(self, room: RoomClient, data: bytes) -> Body:
         try:
@@ -192,17 +198,17 @@ class RemoteToolkit(Toolkit):
             )
             arguments: Any = jsontext.loads(bytes(call.arguments)) or {}
             if not isinstance(arguments, dict):
-                raise InvalidRequestError(f"the arguments of {call.name} are not a JSON object")
+                raise InvalidRequestError(f"arguments of {call.name} must be a JSON object")
             return await self.execute(context=context, name=call.name, arguments=arguments, attachment=payload or None)
         except RoomException as error:
             return _error_body(error)
         except Exception as error:
-            log.exception("a tool of %s failed", self.name)
+            log.exception("a tool of toolkit %s failed", self.name)
             return ErrorBody(text=str(error) or type(error).__name__)
 
 
 def _participant(room: RoomClient, participant_id: str) -> Participant:
-    """Whoever has that id; one who is not known, since messaging is not enabled, as an id alone."""
+    """Return the participant with that id; one that has not enabled messaging is returned with its id only."""
     if participant_id == room.local_participant.id:
         return room.local_participant
     for participant in room.messaging.remote_participants:
@@ -218,5 +224,5 @@ def _error_body(error: RoomException) -> ErrorBody:
 def _answer_nowait(protocol: Protocol, message_id: int, answer: Body) -> None:
     try:
         protocol.send_nowait(names.TOOL_CALL_RESPONSE, answer.pack(), message_id)
-    except Exception as error:  # noqa: BLE001 - closed or full: the caller learns it from the connection's end
-        log.info("a call could not be answered: %s", error)
+    except Exception as error:  # noqa: BLE001 - closed or full: the caller sees the connection end
+        log.info("could not answer a call: %s", error)

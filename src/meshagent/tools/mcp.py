@@ -1,4 +1,4 @@
-"""Tools of MCP servers in a room. Needs the package `mcp`, which the extra `agents` brings along."""
+"""Tools of MCP servers as toolkits. Requires the package `mcp`, which the extra `agents` installs."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ log = logging.getLogger(__name__)
 MAX_PAGES = 100
 
 McpServer: TypeAlias = Any
-"""A URL (streamable HTTP), what `stdio_server` returns, a transport, or a server object in this process."""
+"""A URL (streamable HTTP), the result of `stdio_server`, a transport, or a server object in this process."""
 
 
 def stdio_server(
     command: str, args: Sequence[str] = (), *, env: Mapping[str, str] | None = None, cwd: str | None = None
 ) -> mcp.StdioServerParameters:
-    """A server that is started as a process, and spoken with through its standard input and output.
+    """Return a server that is started as a process and connected through its standard input and output.
 
     Args:
         command: The program.
         args: Its arguments.
-        env: Environment variables beyond the few that every process gets.
-        cwd: Where it runs.
+        env: Environment variables, in addition to the few that MCP always passes.
+        cwd: Working directory.
     """
     import mcp
 
@@ -51,63 +51,64 @@ def stdio_server(
 
 
 class McpConnection:
-    """A connection to an MCP server. A task of its own holds it, so that any task may start, use and stop it.
+    """A connection to an MCP server, which any task may start, use and stop.
 
-    A connection that is lost is made again for the next call.
+    A lost connection is reopened by the next call.
 
     Args:
         server: The server.
-        headers: Sent with each HTTP request, such as `{"Authorization": "Bearer …"}`; for URLs only.
-        timeout: Seconds that connecting, and each request, may take.
+        headers: Sent with each HTTP request, such as `{"Authorization": "Bearer …"}`. Only for URLs.
+        timeout: Seconds for connecting, and for each request.
     """
 
     def __init__(self, server: McpServer, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0) -> None:
         self._server = server
         self._headers = dict(headers or {})
         self._timeout = timeout
-        self._holder: asyncio.Task[None] | None = None
+        self._connection_task: asyncio.Task[None] | None = None
         self._client: mcp.Client | None = None
         self._stop = asyncio.Event()
         self._connecting = asyncio.Lock()
 
     async def start(self) -> None:
-        """Connect, unless it is connected.
+        """Connect, if not already connected.
 
         Raises:
-            UnavailableError: The server cannot be reached, or does not speak MCP.
+            UnavailableError: The server cannot be reached, or does not support MCP.
         """
         async with self._connecting:
             if self._client is not None:
                 return
             self._stop = asyncio.Event()
             connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._holder = asyncio.create_task(self._hold(connected), name="MCP connection")
+            self._connection_task = asyncio.create_task(self._run_connection(connected), name="MCP connection")
             try:
                 async with asyncio.timeout(self._timeout):
                     await asyncio.shield(connected)
             except TimeoutError:
                 await self._end()
-                raise UnavailableError(f"the MCP server did not answer within {self._timeout:g} seconds") from None
+                raise UnavailableError(f"MCP server did not respond within {self._timeout:g} seconds") from None
             except BaseException:
                 await self._end()
                 raise
 
     async def stop(self) -> None:
-        """Disconnect; a process that was started for it ends. Does nothing if it is not connected."""
+        """Disconnect, and end the server process if there is one. Does nothing if not connected."""
         async with self._connecting:
             await self._end()
 
     async def list_tools(self) -> list[mcp.types.Tool]:
-        """The server's tools.
+        """Return the server's tools, up to 100 pages.
 
         Raises:
-            UnavailableError: It cannot be reached; RoomException for its own failures.
+            UnavailableError: The server cannot be reached.
+            RoomException: The server returned an error.
         """
         tools: list[mcp.types.Tool] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            client = await self._connected()
-            page = await self._answered(client.list_tools(cursor=cursor))
+            client = await self._ensure_client()
+            page = await self._request(client.list_tools(cursor=cursor))
             tools.extend(page.tools)
             cursor = page.next_cursor
             if cursor is None:
@@ -115,17 +116,17 @@ class McpConnection:
         return tools
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any]) -> Body:
-        """Call a tool; a tool that fails gives an `ErrorBody`. Errors as `list_tools`."""
-        client = await self._connected()
-        return to_body(name, await self._answered(client.call_tool(name, dict(arguments))))
+        """Call a tool. If the tool fails, the result is an error content. Errors as `list_tools`."""
+        client = await self._ensure_client()
+        return to_body(name, await self._request(client.call_tool(name, dict(arguments))))
 
-    async def _connected(self) -> mcp.Client:
+    async def _ensure_client(self) -> mcp.Client:
         await self.start()
         if self._client is None:
-            raise UnavailableError("the connection to the MCP server ended")
+            raise UnavailableError("lost the connection to the MCP server")
         return self._client
 
-    async def _answered(self, request: Any) -> Any:
+    async def _request(self, request: Any) -> Any:
         import anyio
         import mcp
 
@@ -133,41 +134,41 @@ class McpConnection:
             async with asyncio.timeout(self._timeout):
                 return await request
         except TimeoutError:
-            raise RequestTimeoutError(f"the MCP server did not answer within {self._timeout:g} seconds") from None
+            raise RequestTimeoutError(f"MCP server did not respond within {self._timeout:g} seconds") from None
         except mcp.MCPError as error:
             if error.code != mcp.types.CONNECTION_CLOSED:
-                raise RoomException(f"the MCP server refused: {error}") from None
+                raise RoomException(f"MCP server returned an error: {error}") from None
             await self.stop()
-            raise UnavailableError("the connection to the MCP server ended") from None
+            raise UnavailableError("lost the connection to the MCP server") from None
         except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
             await self.stop()
-            raise UnavailableError(f"the connection to the MCP server ended: {error}") from None
+            raise UnavailableError(f"lost the connection to the MCP server: {error}") from None
 
     async def _end(self) -> None:
         self._stop.set()
-        holder, self._holder = self._holder, None
-        if holder is not None:
+        connection_task, self._connection_task = self._connection_task, None
+        if connection_task is not None:
             if self._client is None:
-                holder.cancel()  # it is still connecting
-            await asyncio.wait([holder])
+                connection_task.cancel()  # still connecting: it does not wait for `_stop` yet
+            await asyncio.wait([connection_task])
 
-    async def _hold(self, connected: asyncio.Future[None]) -> None:
-        """Be connected until told to stop; what enters and leaves the connection must be one task."""
+    async def _run_connection(self, connected: asyncio.Future[None]) -> None:
+        """Stay connected until `_stop` is set. A task of its own, because one task must enter and leave the client."""
         try:
-            async with self._opened() as client:
+            async with self._open_client() as client:
                 self._client = client
                 connected.set_result(None)
                 await self._stop.wait()
-        except Exception as error:  # noqa: BLE001 - transports fail in many ways, groups of errors included
+        except Exception as error:  # noqa: BLE001 - transports raise many types, including exception groups
             if connected.done():
-                log.warning("the connection to the MCP server ended: %s", _first_cause(error))
+                log.warning("lost the connection to the MCP server: %s", _first_cause(error))
             else:
-                connected.set_exception(UnavailableError(f"the MCP server cannot be used: {_first_cause(error)}"))
+                connected.set_exception(UnavailableError(f"cannot connect to the MCP server: {_first_cause(error)}"))
         finally:
             self._client = None
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[mcp.Client]:
+    async def _open_client(self) -> AsyncIterator[mcp.Client]:
         import mcp
 
         if not self._headers:
@@ -175,7 +176,7 @@ class McpConnection:
                 yield client
             return
         if not isinstance(self._server, str):
-            raise InvalidStateError("headers go with a URL")
+            raise InvalidStateError("headers require the URL of a server")
         import httpx2
         from mcp.client.streamable_http import streamable_http_client
 
@@ -200,12 +201,12 @@ class McpTool(Tool):
         self._connection = connection
 
     async def execute(self, context: ToolContext, *args: Any, **kwargs: Any) -> ToolResult:
-        """Call the server; errors as `McpConnection.call_tool`."""
+        """Call the tool on the server; errors as `McpConnection.call_tool`."""
         return await self._connection.call_tool(self.name, kwargs)
 
 
 class McpToolkit(Toolkit):
-    """The tools of an MCP server, as they were when it was made by `connect`."""
+    """The tools of an MCP server, as listed when `connect` was called."""
 
     def __init__(self, name: str, connection: McpConnection, tools: Sequence[mcp.types.Tool]) -> None:
         super().__init__(name, [McpTool(connection, described) for described in tools])
@@ -213,7 +214,7 @@ class McpToolkit(Toolkit):
     @staticmethod
     @asynccontextmanager
     async def connect(server: McpServer, *, name: str = "mcp", **options: Any) -> AsyncIterator[McpToolkit]:
-        """The toolkit of a server for the length of the block.
+        """Connect to a server for the length of the block, and return its toolkit.
 
         Args:
             server: The server.
@@ -221,7 +222,7 @@ class McpToolkit(Toolkit):
             options: As for `McpConnection`.
 
         Raises:
-            UnavailableError: The server cannot be reached, or does not speak MCP.
+            UnavailableError: The server cannot be reached, or does not support MCP.
         """
         connection = McpConnection(server, **options)
         try:
@@ -231,7 +232,7 @@ class McpToolkit(Toolkit):
 
 
 class RemoteMcpToolkit(RemoteToolkit):
-    """An MCP server as a toolkit of a room: `start` connects to it and registers its tools.
+    """Hosts the tools of an MCP server in a room: `start` connects to the server and registers its tools.
 
     Args:
         server: The server.
@@ -252,7 +253,7 @@ class RemoteMcpToolkit(RemoteToolkit):
         self._connection = McpConnection(server, headers=headers, timeout=timeout)
 
     async def start(self, *, room: RoomClient) -> None:
-        """Connect to the server and register its tools; errors as `McpConnection.start`, `RemoteToolkit.start`."""
+        """Connect to the server and register its tools; errors as `McpConnection.start` and `RemoteToolkit.start`."""
         try:
             self.tools = [McpTool(self._connection, described) for described in await self._connection.list_tools()]
             await super().start(room=room)
@@ -267,7 +268,10 @@ class RemoteMcpToolkit(RemoteToolkit):
 
 
 def to_body(tool: str, result: mcp.types.CallToolResult) -> Body:
-    """The answer of an MCP tool as a content: structured content as JSON, one text, one file, or a list of all."""
+    """Convert the result of an MCP tool to a content.
+
+    Structured content becomes JSON, a single image or audio a file, text blocks one text, anything else a JSON list.
+    """
     blocks: list[Any] = list(result.content)
     if result.is_error:
         return ErrorBody(text="\n".join(block.text for block in blocks if block.type == "text") or f"{tool} failed")
@@ -283,7 +287,7 @@ def to_body(tool: str, result: mcp.types.CallToolResult) -> Body:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """The first error in groups of groups."""
+    """Return the first leaf of nested exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

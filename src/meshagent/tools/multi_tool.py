@@ -1,4 +1,4 @@
-"""Tools that can be called only together with others, as when each call must say something to the user first."""
+"""Tools that must be called together with others, for example with one that tells the user about each call."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 
 class MultiTool(Tool):
-    """A tool whose arguments hold those of companions, each under its tool's name.
+    """Combines a tool with companion tools. Its arguments contain those of each tool, under the tool's name.
 
-    Calling it calls the companions first, in order, then the tool itself, whose answer is the answer. A companion
-    that fails is logged and stops nothing.
+    A call runs the companions first, in order, then the base tool, whose result is returned. A failing companion is
+    logged and ignored.
 
     Args:
-        required: The companions.
-        base_tool: The tool itself; name, title, description and rules are its.
+        required: The companion tools.
+        base_tool: The tool; also provides name, title and description.
     """
 
     def __init__(self, *, required: Sequence[Tool], base_tool: Tool) -> None:
@@ -32,7 +32,7 @@ class MultiTool(Tool):
         self.base_tool = base_tool
         parts = [*self.required, base_tool]
         definitions: dict[str, Any] = {}
-        properties = {part.name: _embedded(part, definitions) for part in parts}
+        properties = {part.name: _embeddable_schema(part, definitions) for part in parts}
         super().__init__(
             name=base_tool.name,
             title=base_tool.title,
@@ -49,12 +49,12 @@ class MultiTool(Tool):
         )
 
     async def execute(self, context: ToolContext, *args: Any, **kwargs: Any) -> ToolResult:
-        """Call the companions, then the tool; errors come from the tool."""
+        """Call the companions, then the base tool. Only errors of the base tool are raised."""
         for companion in self.required:
-            await self._accompany(companion, context, kwargs[companion.name])
+            await self._call_companion(companion, context, kwargs[companion.name])
         return await self.base_tool.invoke(context, kwargs[self.base_tool.name], context.attachment)
 
-    async def _accompany(self, companion: Tool, context: ToolContext, arguments: Mapping[str, Any]) -> None:
+    async def _call_companion(self, companion: Tool, context: ToolContext, arguments: Mapping[str, Any]) -> None:
         try:
             answer: Body = await companion.invoke(context, arguments)
             log.debug("%s before %s: %s", companion.name, self.name, answer)
@@ -63,7 +63,7 @@ class MultiTool(Tool):
 
 
 class MultiToolkit(Toolkit):
-    """A toolkit whose tools can be called only together with companions."""
+    """A toolkit whose tools must be called together with companion tools; see `MultiTool`."""
 
     def __init__(self, *, required: Sequence[Tool], base_toolkit: Toolkit) -> None:
         super().__init__(
@@ -79,22 +79,22 @@ class MultiToolkit(Toolkit):
         )
 
 
-def _embedded(part: Tool, definitions: dict[str, Any]) -> dict[str, Any]:
-    """A tool's schema as part of a larger one; its definitions move to `definitions` under names of their own."""
+def _embeddable_schema(part: Tool, definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool's schema for embedding. Its `$defs` move to `definitions`, prefixed with the tool's name."""
     schema = dict(part.full_schema)
     own = schema.pop("$defs", {})
     prefix = f"{part.name}_"
-    definitions.update({prefix + name: _renamed(definition, prefix) for name, definition in own.items()})
-    embedded = _renamed(schema, prefix)
+    definitions.update({prefix + name: _prefix_refs(definition, prefix) for name, definition in own.items()})
+    embedded = _prefix_refs(schema, prefix)
     return {"description": part.description, **embedded} if part.description else dict(embedded)
 
 
-def _renamed(schema: Any, prefix: str) -> Any:
+def _prefix_refs(schema: Any, prefix: str) -> Any:
     if isinstance(schema, dict):
         return {
             key: value.replace("#/$defs/", f"#/$defs/{prefix}", 1)
             if key == "$ref" and isinstance(value, str)
-            else _renamed(value, prefix)
+            else _prefix_refs(value, prefix)
             for key, value in schema.items()
         }
-    return [_renamed(item, prefix) for item in schema] if isinstance(schema, list) else schema
+    return [_prefix_refs(item, prefix) for item in schema] if isinstance(schema, list) else schema

@@ -1,4 +1,4 @@
-"""Tools whose arguments are a Pydantic model."""
+"""`PydanticTool`: a tool whose arguments are a Pydantic model."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class PydanticTool(Tool, Generic[ModelT]):
-    """A tool that gets its arguments as an instance of `input_model`. Override `execute_model`.
+    """A tool that receives its arguments as an instance of `input_model`. Override `execute_model`.
 
     Args:
-        input_model: The arguments; its schema becomes the tool's.
+        input_model: Type of the arguments. Its JSON Schema becomes the tool's input schema.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class PydanticTool(Tool, Generic[ModelT]):
 
     @abstractmethod
     async def execute_model(self, context: ToolContext, arguments: ModelT) -> ToolResult | BaseModel:
-        """Do the work; a model that is returned becomes JSON."""
+        """Run the tool. A returned model is converted to JSON."""
 
     async def execute(self, context: ToolContext, *args: Any, **kwargs: Any) -> ToolResult:
-        """Read the arguments and call `execute_model`.
+        """Convert the arguments to the model and call `execute_model`.
 
         Raises:
-            InvalidRequestError: The arguments do not fit the model; other errors come from the tool.
+            InvalidRequestError: The arguments do not match the model; other errors come from the tool.
         """
-        arguments = validated(self.input_model, kwargs, subject=f"the arguments of {self.name}")
+        arguments = validated(self.input_model, kwargs, subject=f"arguments of {self.name}")
         return to_result(await self.execute_model(context, cast(ModelT, arguments)))

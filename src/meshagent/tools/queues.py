@@ -1,4 +1,4 @@
-"""The room's queues as tools."""
+"""`QueueToolkit`: tools for the room's queues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class QueueToolkit(Toolkit):
     """Tools for queues: `list_queues`, `send_to_queue`, `receive_from_queue`.
 
     Args:
-        queues: Names of the queues that may be used; all by default.
+        queues: Names of the queues that the tools may use. Default: all.
     """
 
     def __init__(self, *, queues: Collection[str] | None = None) -> None:
@@ -25,35 +25,35 @@ class QueueToolkit(Toolkit):
         super().__init__(
             name="queues",
             title="Queues",
-            description="The queues of the room, through which work is handed to others.",
+            description="The queues of the room, which pass work to others.",
             tools=function_tools(self._list_queues, self._send_to_queue, self._receive_from_queue),
         )
 
     def _check(self, queue: str) -> None:
         if self._queues is not None and queue not in self._queues:
-            raise PermissionDeniedError(f"this tool may not use the queue {queue!r}")
+            raise PermissionDeniedError(f"this tool has no access to queue {queue!r}")
 
     async def _list_queues(self, context: ToolContext) -> dict[str, int]:
-        """List the queues, each with how many messages wait in it."""
+        """List the queues with the number of messages in each."""
         found = await context.room.queues.list()
         return {queue.name: queue.size for queue in found if self._queues is None or queue.name in self._queues}
 
     async def _send_to_queue(self, context: ToolContext, queue: str, message: dict[str, Any]) -> str:
-        """Append a message to a queue, from which one worker takes it.
+        """Append a message to a queue. One receiver will get it.
 
         Args:
-            queue: The queue; a missing one is made.
-            message: What the worker is to do.
+            queue: Name of the queue; created if it does not exist.
+            message: The message, such as a description of the work to do.
         """
         self._check(queue)
         await context.room.queues.send(queue, message)
         return f"sent to {queue}"
 
     async def _receive_from_queue(self, context: ToolContext, queue: str) -> dict[str, Any]:
-        """Take the oldest message of a queue; `message` is null if none waits.
+        """Remove and return the oldest message of a queue. `message` is null if the queue is empty.
 
         Args:
-            queue: The queue.
+            queue: Name of the queue.
         """
         self._check(queue)
         return {"message": await context.room.queues.receive(queue, wait=False)}

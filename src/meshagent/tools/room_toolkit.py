@@ -1,4 +1,4 @@
-"""Toolkits that others host in the room, as if they were one's own."""
+"""`RoomToolkit`: use a toolkit hosted in the room like a local one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["RoomTool", "RoomToolkit"]
 
 
 class RoomTool(Tool):
-    """A tool of the room; executing it calls whoever hosts it.
+    """A tool hosted in the room. Executing it calls its host.
 
     Args:
-        toolkit: The name of its toolkit.
-        description: What the room says of it; it must have an input schema.
-        participant_id: Whose private toolkit to use, if that participant has one of that name.
+        toolkit: Name of its toolkit.
+        description: The tool as listed by the room; must have an input schema.
+        participant_id: If this participant hosts a toolkit of that name, use its toolkit, even a private one.
     """
 
     def __init__(self, *, toolkit: str, description: ToolDescription, participant_id: str | None = None) -> None:
@@ -43,7 +43,7 @@ class RoomTool(Tool):
         return await self._call(context, kwargs)
 
     async def invoke(self, context: ToolContext, arguments: Mapping[str, Any], attachment: bytes = b"") -> Body:
-        """As `execute`. The arguments are checked where the tool is hosted."""
+        """As `execute`. The host validates the arguments."""
         return await self._call(context, arguments)
 
     async def _call(self, context: ToolContext, arguments: Mapping[str, Any]) -> Body:
@@ -60,15 +60,15 @@ class RoomTool(Tool):
 
 
 class RoomToolkit(Toolkit):
-    """A toolkit of the room, without its request tools, which take no arguments that a model could give.
+    """A toolkit hosted in the room, without its request tools, because they have no JSON arguments.
 
     Args:
-        description: What the room says of it.
-        participant_id: Whose private toolkit to use, as in `RoomTool`.
-        tools: Names of the tools to take; all by default.
+        description: The toolkit as listed by the room.
+        participant_id: As in `RoomTool`.
+        tools: Names of the tools to include. Default: all.
 
     Raises:
-        NotFoundError: It has no tool of one of these names.
+        NotFoundError: The toolkit lacks one of `tools`.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class RoomToolkit(Toolkit):
     async def find(
         room: RoomClient, name: str, *, participant_id: str | None = None, tools: Collection[str] | None = None
     ) -> RoomToolkit | None:
-        """The toolkit of that name as `participant_id` sees it; None if there is none.
+        """Return the toolkit of that name as visible to `participant_id`, or None if there is none.
 
         Raises:
-            NotFoundError: It has no tool of one of the names in `tools`.
+            NotFoundError: The toolkit lacks one of `tools`.
         """
         for description in await room.agents.list_toolkits(participant_id=participant_id):
             if description.name == name:

@@ -1,4 +1,4 @@
-"""The room's files as tools."""
+"""`StorageToolkit`: tools for the room's files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MAX_READ_BYTES = 10 * 1024 * 1024
 
 
 class StorageToolkit(Toolkit):
-    """Tools for the files of the room: `list_files_in_room`, `read_file`, `get_file_download_url`, and unless it is
-    read-only `write_file` and `save_file_from_url`.
+    """Tools for files: `list_files_in_room`, `read_file` and `get_file_download_url`; unless read-only, also
+    `write_file` and `save_file_from_url`.
 
     Args:
-        read_only: Leave out what writes.
-        fetcher: How far `save_file_from_url` may reach; by default public addresses only, 10 MB, 30 seconds.
-        max_read_bytes: Largest file that `read_file` returns.
+        read_only: Exclude the tools that write.
+        fetcher: Downloads for `save_file_from_url`. Default: public addresses only, at most 10 MB and 30 seconds.
+        max_read_bytes: Maximum size of a file that `read_file` returns.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class StorageToolkit(Toolkit):
         )
 
     async def _list_files_in_room(self, context: ToolContext, path: str = "") -> dict[str, Any]:
-        """List what a folder of the room holds.
+        """List the files and folders in a folder of the room.
 
         Args:
-            path: The folder; empty for the top.
+            path: Path of the folder. Empty for the root folder.
         """
         entries = await context.room.storage.list(path)
         return {
@@ -63,31 +63,31 @@ class StorageToolkit(Toolkit):
         """Read a file of the room.
 
         Args:
-            path: The file.
+            path: Path of the file.
         """
         found = await context.room.storage.stat(path)
         if found is None or found.is_folder:
-            raise NotFoundError(f"there is no file {path!r}")
+            raise NotFoundError(f"no such file: {path!r}")
         if found.size is not None and found.size > self._max_read_bytes:
             limit = self._max_read_bytes
-            raise LimitExceededError(f"{path!r} has {found.size} bytes; this tool reads {limit} at most", limit=limit)
+            raise LimitExceededError(f"{path!r} has {found.size} bytes; the limit is {limit}", limit=limit)
         return await context.room.storage.download(path)
 
     async def _get_file_download_url(self, context: ToolContext, path: str) -> LinkBody:
-        """Make a link from which a file of the room can be downloaded for a limited time.
+        """Create a link for downloading a file of the room. The link expires.
 
         Args:
-            path: The file.
+            path: Path of the file.
         """
         return LinkBody(name=path.rpartition("/")[2], url=await context.room.storage.download_url(path))
 
     async def _write_file(self, context: ToolContext, path: str, text: str, overwrite: bool = False) -> str:
-        """Write a text file into the room.
+        """Write a text file in the room.
 
         Args:
-            path: The file; folders on the way are made.
-            text: All of its content.
-            overwrite: Whether a file that exists is replaced.
+            path: Path of the file. Missing folders are created.
+            text: Content of the file.
+            overwrite: Whether to replace an existing file.
         """
         async with context.room.storage.open(path, overwrite=overwrite) as file:
             await file.write(text)
@@ -97,9 +97,9 @@ class StorageToolkit(Toolkit):
         """Download a file from the web into the room.
 
         Args:
-            url: Where it is, beginning with http:// or https://.
-            path: The file to write; folders on the way are made.
-            overwrite: Whether a file that exists is replaced.
+            url: URL of the file, starting with http:// or https://.
+            path: Path of the file to write. Missing folders are created.
+            overwrite: Whether to replace an existing file.
         """
         fetched = await self._fetcher.fetch(url)
         async with context.room.storage.open(path, overwrite=overwrite) as file:

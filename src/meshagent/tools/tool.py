@@ -1,4 +1,4 @@
-"""Tools: named functions that people, programs and language models call through a room."""
+"""Base classes of tools: `Tool` with JSON arguments, `RequestTool` with a whole content."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from meshagent.tools.validation import SchemaChecker
 __all__ = ["BaseTool", "RequestTool", "Tool", "ToolResult"]
 
 ToolResult: TypeAlias = "Body | dict[str, Any] | str | None"
-"""What tools return: a content; or a dict, which becomes JSON, text, or None for nothing."""
+"""What tools return: a content, a dict (sent as JSON), a string (sent as text), or None (an empty content)."""
 
 
 class BaseTool(ABC):
-    """What all tools have in common.
+    """Common base class of all tools.
 
     Args:
-        name: How it is called; unique in its toolkit.
-        title: For people; the name by default.
-        description: What it does and when to use it, for people and for models.
-        rules: Sentences for models that are given the tool.
-        thumbnail_url: A picture of it.
+        name: Unique in its toolkit.
+        title: Display name. Default: `name`.
+        description: What the tool does and when to use it, for users and models.
+        rules: Instructions for models that may use the tool.
+        thumbnail_url: URL of an image.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class BaseTool(ABC):
 
     @abstractmethod
     async def invoke(self, context: ToolContext, arguments: Mapping[str, Any], attachment: bytes = b"") -> Body:
-        """Run the tool as the room calls it: check the arguments, execute, and make a content of the result."""
+        """Validate the arguments, execute the tool, and convert the result to a content."""
 
     @abstractmethod
     def registration(self) -> RegisteredTool:
-        """How the room learns of the tool."""
+        """Return the description of the tool that is sent to the room."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -61,8 +61,10 @@ class Tool(BaseTool):
     """A tool with JSON arguments. Override `execute`.
 
     Args:
-        input_schema: JSON Schema of the arguments, an object; none at all by default.
-        defs: Definitions for `$ref`s of the schema, if they are kept apart from it.
+        input_schema: JSON Schema of the arguments, an object. Default: no arguments.
+        defs: Definitions for `$ref`s in the schema, if not part of it.
+
+        Other arguments: as `BaseTool`.
     """
 
     def __init__(
@@ -79,28 +81,28 @@ class Tool(BaseTool):
         super().__init__(name=name, title=title, description=description, rules=rules, thumbnail_url=thumbnail_url)
         self.input_schema = dict(input_schema) if input_schema is not None else no_arguments_schema()
         self.defs = None if defs is None else dict(defs)
-        self._checker = SchemaChecker(self.full_schema, subject=f"the arguments of {name}")
+        self._checker = SchemaChecker(self.full_schema, subject=f"arguments of {name}")
 
     @property
     def full_schema(self) -> dict[str, Any]:
-        """The input schema with its definitions in it."""
+        """The input schema including `defs`."""
         if not self.defs:
             return self.input_schema
         return {**self.input_schema, "$defs": {**self.input_schema.get("$defs", {}), **self.defs}}
 
     @abstractmethod
     async def execute(self, context: ToolContext, *args: Any, **kwargs: Any) -> ToolResult:
-        """Do the work. Implementations name the arguments of their schema: `execute(self, context, *, a, b)`.
+        """Run the tool. Implementations name the arguments of their schema: `execute(self, context, *, a, b)`.
 
         Raises:
-            Exception: Any failure; its text is what the caller reads.
+            Exception: Any failure; the caller receives its text.
         """
 
     async def invoke(self, context: ToolContext, arguments: Mapping[str, Any], attachment: bytes = b"") -> Body:
-        """Check the arguments against the schema, and execute.
+        """Validate the arguments against the schema and execute the tool.
 
         Raises:
-            InvalidRequestError: The arguments do not fit; other errors come from the tool.
+            InvalidRequestError: The arguments do not match the schema; other errors come from the tool.
         """
         self._checker.check(dict(arguments))
         return ensure_response(await self.execute(context, **arguments))
@@ -120,18 +122,18 @@ class RequestTool(BaseTool):
 
     @abstractmethod
     async def execute(self, context: ToolContext, request: Body) -> ToolResult:
-        """Do the work; errors as in `Tool.execute`."""
+        """Run the tool; errors as in `Tool.execute`."""
 
     async def invoke(self, context: ToolContext, arguments: Mapping[str, Any], attachment: bytes = b"") -> Body:
-        """Put the content together, and execute.
+        """Assemble the content and execute the tool.
 
         Raises:
-            InvalidRequestError: The arguments are no content's header; other errors come from the tool.
+            InvalidRequestError: The arguments are not the header of a content; other errors come from the tool.
         """
         if "type" not in arguments:
-            raise InvalidRequestError(f"{self.name} takes a content: text, a file, a link or JSON")
+            raise InvalidRequestError(f"{self.name} requires a content: text, a file, a link or JSON")
         return ensure_response(await self.execute(context, unpack_body_parts(dict(arguments), attachment)))
 
     def registration(self) -> RegisteredTool:
-        """A registration without an input schema, which is what tells request tools (spec room-protocol 5.5.2)."""
+        """Return a registration without input schema, which marks request tools (spec room-protocol 5.5.2)."""
         return RegisteredTool(title=self.title, description=self.description, thumbnail_url=self.thumbnail_url)

@@ -1,4 +1,4 @@
-"""Toolkits: named groups of tools."""
+"""`Toolkit`: a named group of tools."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Toolkit:
     """A named group of tools, with rules for the models that use them.
 
     Args:
-        name: Unique in its room.
-        tools: Its tools; their names must differ.
-        rules: Sentences for models that are given the toolkit.
-        title: For people; the name by default.
+        name: Unique in its room. Default: the class name.
+        tools: The tools; their names must be unique.
+        rules: Instructions for models that may use the toolkit.
+        title: Display name. Default: `name`.
         description: What the tools are for.
-        thumbnail_url: A picture of it.
+        thumbnail_url: URL of an image.
 
     Raises:
-        AlreadyExistsError: Two tools have one name.
+        AlreadyExistsError: Two tools have the same name.
     """
 
     def __init__(
@@ -47,19 +47,19 @@ class Toolkit:
         seen: set[str] = set()
         for tool in self.tools:
             if tool.name in seen:
-                raise AlreadyExistsError(f"the toolkit {self.name!r} has two tools named {tool.name!r}")
+                raise AlreadyExistsError(f"toolkit {self.name!r} has two tools named {tool.name!r}")
             seen.add(tool.name)
 
     def get_tool(self, name: str) -> BaseTool:
-        """The tool of that name.
+        """Return the tool of that name.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: There is no such tool.
         """
         for tool in self.tools:
             if tool.name == name:
                 return tool
-        raise NotFoundError(f"the toolkit {self.name!r} has no tool {name!r}")
+        raise NotFoundError(f"toolkit {self.name!r} has no tool {name!r}")
 
     async def execute(
         self, *, context: ToolContext, name: str, arguments: Mapping[str, Any], attachment: bytes | None = None
@@ -67,14 +67,14 @@ class Toolkit:
         """Call a tool and return its content.
 
         Args:
-            context: Who calls.
-            name: Which tool.
-            arguments: What its schema describes; for a `RequestTool`, the header of a content.
-            attachment: Bytes that go with them; for a `RequestTool`, the content's bytes.
+            context: Caller and room.
+            name: Name of the tool.
+            arguments: The arguments; for a `RequestTool`, the header of a content.
+            attachment: Bytes sent with the arguments; for a `RequestTool`, the content's bytes.
 
         Raises:
             NotFoundError: There is no such tool.
-            InvalidRequestError: The arguments do not fit its schema; other errors come from the tool.
+            InvalidRequestError: The arguments do not match its schema; other errors come from the tool.
         """
         tool = self.get_tool(name)
         if attachment:
@@ -82,7 +82,7 @@ class Toolkit:
         return await tool.invoke(context, arguments, attachment or b"")
 
     def all_rules(self) -> list[str]:
-        """The toolkit's rules, then those of its tools."""
+        """Return the rules of the toolkit, followed by those of its tools."""
         return [*self.rules, *(rule for tool in self.tools for rule in tool.rules)]
 
     def __repr__(self) -> str:

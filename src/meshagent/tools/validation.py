@@ -1,4 +1,4 @@
-"""Checks of JSON values against JSON Schemas, with errors that say what is wrong and where."""
+"""`SchemaChecker`: validates JSON values against a JSON Schema."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["SchemaChecker"]
 
 
 class SchemaChecker:
-    """One JSON Schema, compiled when it is first used.
+    """A JSON Schema, compiled on first use.
 
-    References to other documents are never fetched: a schema may come from a stranger.
+    References to other documents are never fetched, because a schema may come from an untrusted participant.
 
     Args:
         schema: A JSON Schema; draft 2020-12 unless its `$schema` says otherwise.
-        subject: What is checked, as errors call it, such as `the arguments of add`.
+        subject: What is validated, for error messages, such as `arguments of add`.
     """
 
     def __init__(self, schema: Mapping[str, Any], *, subject: str) -> None:
@@ -27,10 +27,11 @@ class SchemaChecker:
         self._validator: Any = None
 
     def check(self, value: Json) -> None:
-        """Do nothing if `value` fits.
+        """Validate `value`.
 
         Raises:
-            InvalidRequestError: It does not fit, or the schema is none; the text names the first place.
+            InvalidRequestError: The value does not match the schema, or the schema is invalid. The text names the first
+                error and its location.
         """
         import jsonschema
         import referencing.exceptions
@@ -38,15 +39,14 @@ class SchemaChecker:
         try:
             error = jsonschema.exceptions.best_match(self._compiled().iter_errors(value))
         except jsonschema.exceptions.SchemaError as wrong:
-            raise InvalidRequestError(f"the schema of {self._subject} is wrong: {wrong.message}") from None
+            raise InvalidRequestError(f"invalid schema for the {self._subject}: {wrong.message}") from None
         except referencing.exceptions.Unresolvable as wrong:
-            raise InvalidRequestError(
-                f"the schema of {self._subject} refers to {wrong.ref!r}, which it lacks"
-            ) from None
+            message = f"invalid schema for the {self._subject}: it does not define {wrong.ref!r}"
+            raise InvalidRequestError(message) from None
         if error is not None:
             where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
             place = f" at {where.lstrip('.')}" if where else ""
-            raise InvalidRequestError(f"{self._subject} do not fit the schema{place}: {_shortened(error.message)}")
+            raise InvalidRequestError(f"invalid {self._subject}{place}: {_shortened(error.message)}")
 
     def _compiled(self) -> Any:
         if self._validator is None:
@@ -60,5 +60,5 @@ class SchemaChecker:
 
 
 def _shortened(text: str, limit: int = 500) -> str:
-    """Messages repeat the value, which may be a whole file."""
+    """Truncate a message: jsonschema quotes the value, which may be a whole file."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,4 +1,4 @@
-"""Web pages for models: fetched within limits, read as text."""
+"""`WebToolkit`: lets a model read web pages as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from meshagent.tools.toolkit import Toolkit
 __all__ = ["WebToolkit", "html_to_text"]
 
 _TEXT_TYPES: Final = ("application/json", "application/xml", "application/javascript", "application/x-yaml")
-_SILENT: Final = frozenset({"script", "style", "noscript", "template", "svg", "head"})
+_INVISIBLE: Final = frozenset({"script", "style", "noscript", "template", "svg", "head"})
 _BLOCKS: Final = frozenset(
     [
         *("address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figure", "footer", "form"),
@@ -26,11 +26,11 @@ _BLOCKS: Final = frozenset(
 
 
 class WebToolkit(Toolkit):
-    """One tool, `fetch_url`: the text of a web page.
+    """One tool, `fetch_url`, which returns the text of a web page.
 
     Args:
-        fetcher: How far it may reach; by default public addresses only, 2 MB, 20 seconds.
-        max_characters: Longer texts are cut, which the text says.
+        fetcher: Downloads the pages. Default: public addresses only, at most 2 MB and 20 seconds.
+        max_characters: Longer texts are truncated and marked as such.
     """
 
     def __init__(self, *, fetcher: Fetcher | None = None, max_characters: int = 100_000) -> None:
@@ -42,16 +42,17 @@ class WebToolkit(Toolkit):
         """Get the text of a web page.
 
         Args:
-            url: The address, beginning with http:// or https://.
+            url: URL of the page, starting with http:// or https://.
         """
-        text = await asyncio.to_thread(_readable, await self._fetcher.fetch(url))  # large pages take a while
+        # Large pages take too long to parse for the event loop.
+        text = await asyncio.to_thread(_page_text, await self._fetcher.fetch(url))
         if len(text) <= self._max_characters:
             return text
-        return f"{text[: self._max_characters]}\n[cut here: {len(text)} characters in all]"
+        return f"{text[: self._max_characters]}\n[truncated: {len(text)} characters in total]"
 
 
 def html_to_text(html: str) -> str:
-    """The text of a page: scripts and the like left out, a line for each block, links with their addresses."""
+    """Return the visible text of a page, one line per block element, with the URLs of links."""
     reader = _PageReader()
     reader.feed(html)
     reader.close()
@@ -59,26 +60,26 @@ def html_to_text(html: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def _readable(page: Fetched) -> str:
+def _page_text(page: Fetched) -> str:
     if page.mime_type in ("text/html", "application/xhtml+xml"):
         return html_to_text(page.text)
     if page.mime_type.startswith("text/") or page.mime_type in _TEXT_TYPES or page.mime_type.endswith("+json"):
         return page.text
-    raise InvalidRequestError(f"{page.url} is no text but {page.mime_type}, {len(page.data)} bytes")
+    raise InvalidRequestError(f"{page.url} is not text: {page.mime_type}, {len(page.data)} bytes")
 
 
 class _PageReader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
-        self._silent = 0
+        self._invisible_depth = 0
         self._in_title = False
         self._links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._in_title = self._in_title or tag == "title"
-        if tag in _SILENT:
-            self._silent += 1
+        if tag in _INVISIBLE:
+            self._invisible_depth += 1
         if tag in _BLOCKS:
             self.parts.append("\n")
         if tag == "a":
@@ -88,15 +89,15 @@ class _PageReader(HTMLParser):
         if tag == "title":
             self._in_title = False
             self.parts.append("\n")
-        if tag in _SILENT:
-            self._silent = max(0, self._silent - 1)
+        if tag in _INVISIBLE:
+            self._invisible_depth = max(0, self._invisible_depth - 1)
         if tag in _BLOCKS:
             self.parts.append("\n")
         if tag == "a" and self._links:
             link = self._links.pop()
-            if link.startswith(("http://", "https://")) and not self._silent:
+            if link.startswith(("http://", "https://")) and not self._invisible_depth:
                 self.parts.append(f" ({link})")
 
     def handle_data(self, data: str) -> None:
-        if self._in_title or not self._silent:
+        if self._in_title or not self._invisible_depth:
             self.parts.append(data.replace("\n", " "))

@@ -103,7 +103,7 @@ class _OutputSchema:
     checker: SchemaChecker = field(init=False)
 
     def __post_init__(self) -> None:
-        self.checker = SchemaChecker(self.schema, subject="the model's answer")
+        self.checker = SchemaChecker(self.schema, subject="answer of the model")
 
     def read(self, text: str) -> Any:
         value = jsontext.loads(text)
