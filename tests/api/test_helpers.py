@@ -1,4 +1,4 @@
-"""The helpers of spec room-protocol 9.9."""
+"""The helpers of `meshagent.api`."""
 
 from __future__ import annotations
 

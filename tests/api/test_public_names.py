@@ -1,4 +1,4 @@
-"""What `meshagent.api` exports, and that importing it stays cheap (spec room-protocol 9.2)."""
+"""What `meshagent.api` exports, and that importing it stays cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The toolkits `dataset` and `database` at wire level, in Arrow (spec room-protocol-current 2.12)."""
+"""The toolkits `dataset` and `database` at wire level, in Arrow (protocol 12)."""
 
 from __future__ import annotations
 

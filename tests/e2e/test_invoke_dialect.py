@@ -1,4 +1,4 @@
-"""The invoke dialect of today's clients, at wire level from the shapes of the reference (room-protocol-current)."""
+"""The invoke dialect of today's clients, at wire level from the shapes of protocol 14."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What today's clients do first: REST, a token, the room (spec room-protocol-current 2.2, 2.16)."""
+"""What today's clients do first: REST, a token, the room (protocol 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queues and LiveKit through the SDK (spec room-protocol appendix F, 6; 5.8)."""
+"""Queues and LiveKit through the SDK (protocol 10, 13.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables through the SDK, as the acceptance checks want them (spec room-protocol appendix F, 10)."""
+"""Tables through the SDK (protocol 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A participant that does not read is cut off, and nobody else waits for it (architecture section 5)."""
+"""A participant that does not read is cut off, and nobody else waits for it (protocol 1.9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Toolkits and agents at wire level: registering, listing, calling, leaving (spec room-protocol 5.5)."""
+"""Toolkits and agents at wire level: registering, listing, calling, leaving (protocol 9)."""
 
 from __future__ import annotations
 

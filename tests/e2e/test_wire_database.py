@@ -1,4 +1,4 @@
-"""Tables at wire level, as clients of the 0.5 generation ask for them (spec room-protocol 5.7, traps 63 to 67)."""
+"""Tables at wire level, as clients of the 0.5 generation ask for them (protocol 11)."""
 
 from __future__ import annotations
 

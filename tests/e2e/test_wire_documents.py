@@ -1,4 +1,4 @@
-"""Documents at wire level: order, echoes, repair, reconnection, HTTP (spec room-protocol 5.2)."""
+"""Documents at wire level: order, echoes, repair, reconnection, HTTP (protocol 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joining, leaving, and being refused, at wire level (spec room-protocol 1.2, 3, 4)."""
+"""Joining, leaving, and being refused, at wire level (protocol 1.2, 3, 4)."""
 
 from __future__ import annotations
 

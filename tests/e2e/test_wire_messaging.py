@@ -1,4 +1,4 @@
-"""Presence and messages at wire level (spec room-protocol 5.3)."""
+"""Presence and messages at wire level (protocol 5)."""
 
 from __future__ import annotations
 

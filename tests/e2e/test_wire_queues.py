@@ -1,4 +1,4 @@
-"""Queues at wire level: order, waiting, durability, receivers that vanish (spec room-protocol 5.6)."""
+"""Queues at wire level: order, waiting, durability, receivers that vanish (protocol 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A token that allows reading a document and not editing it, at wire level (spec room-protocol 5.2.5)."""
+"""A token that allows reading a document and not editing it, at wire level (protocol 7.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files at wire level: handles that publish at close, and clients that die before (spec room-protocol 5.4)."""
+"""Files at wire level: handles that publish at close, and clients that die before (protocol 6)."""
 
 from __future__ import annotations
 

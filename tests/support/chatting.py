@@ -1,4 +1,4 @@
-"""A person at a chat user interface, and clients of a real room (spec chat-protocol 3)."""
+"""A person at a chat user interface, and clients of a real room (protocol 17.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of the toolkit `dataset` at wire level, with Arrow data (spec room-protocol-current 2.12)."""
+"""Calls of the toolkit `dataset` at wire level, with Arrow data (protocol 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of the invoke dialect at wire level, from the shapes of the reference (spec room-protocol-current 2.4, 2.5)."""
+"""Calls of the invoke dialect at wire level, from the shapes of the reference (protocol 14.1, protocol 14.2)."""
 
 from __future__ import annotations
 

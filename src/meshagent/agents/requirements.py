@@ -1,4 +1,4 @@
-"""Install the document schemas and toolkits that an agent requires (spec room-protocol 5.5.9, Appendix D)."""
+"""Install the document schemas and toolkits that an agent requires (protocol 9.10, 9.12)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["install_requirements"]
 
 BUILT_IN_HOST = "https://api.meshagent.com"
-"""Base URL that names the schemas and toolkits built into every server; never requested (spec room-protocol 5.5.9)."""
+"""Base URL that names the schemas and toolkits built into every server; never requested (protocol 9.10)."""
 
 FIRST_POLL_DELAY = 0.02
 MAX_POLL_DELAY = 1.0

@@ -1,4 +1,4 @@
-"""`TaskRunner`: an agent that answers JSON requests (spec room-protocol 5.5.2, 5.5.7)."""
+"""`TaskRunner`: an agent that answers JSON requests (protocol 9.2, 9.8)."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class TaskRunner(SingleRoomAgent, ABC):
 
 
 def _description(entry: Mapping[str, Any]) -> ToolkitDescription:
-    """Read a toolkit passed with a request, where tools are a list (spec room-protocol 5.5.7)."""
+    """Read a toolkit passed with a request, where tools are a list (protocol 9.8)."""
     return ToolkitDescription(
         name=entry["name"],
         title=entry.get("title"),

@@ -1,4 +1,4 @@
-"""`VoiceBot`: joins LiveKit meetings and talks to users (spec chat-protocol 2, `voice_call`).
+"""`VoiceBot`: joins LiveKit meetings and talks to users (protocol 17.2, `voice_call`).
 
 LiveKit Agents, installed by the extra `voice`, runs the conversation itself; this module handles the calls.
 """

@@ -15,7 +15,7 @@
 
 Callers branch on the class or on `code`; the text is for people. On the wire an error is a body of type
 `error` with that text; clients of the current generation also read the integer `wire_code`
-(spec room-protocol-current 2.3).
+(protocol 16.1).
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ _BY_WIRE_CODE: dict[int, type[RoomException]] = {
         RequestTimeoutError,
     )
 }
-# Numbers of single areas that mean one of the general kinds (spec room-protocol-current 2.3).
+# Numbers of single areas that mean one of the general kinds (protocol 16.2).
 _BY_WIRE_CODE |= dict.fromkeys((2001, 3001, 5001, 6001, 7001), NotFoundError)
 _BY_WIRE_CODE |= dict.fromkeys((2002, 3005, 5002, 7003), AlreadyExistsError)
 _BY_WIRE_CODE |= {

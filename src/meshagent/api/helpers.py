@@ -1,4 +1,4 @@
-"""Short ways to a room for programs that run where a key is at hand (spec room-protocol 9.9).
+"""Short ways to a room for programs that run where a key is at hand.
 
 The server and the key come from the environment or from the profile; see `meshagent.api.profile`.
 """

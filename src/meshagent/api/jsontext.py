@@ -1,7 +1,7 @@
 """JSON text as it travels: fast for what everyone sends, tolerant of what Python programs may send.
 
 Python's own encoder writes `NaN`, `Infinity` and lone surrogates that strict decoders refuse, and clients
-turn unknown values into text with `str()` (spec room-protocol 2.3). Reading accepts all of that; what we
+turn unknown values into text with `str()` (protocol 2.3). Reading accepts all of that; what we
 write is strict JSON: not-a-number and infinities become null, lone surrogates U+FFFD.
 """
 

@@ -1,4 +1,4 @@
-"""Who is in a room (spec room-protocol 9.6)."""
+"""Who is in a room."""
 
 from __future__ import annotations
 

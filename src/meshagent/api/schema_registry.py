@@ -1,4 +1,4 @@
-"""Schemas that are put into rooms: `SchemaRegistry` (spec room-protocol 9.8)."""
+"""Schemas that are put into rooms: `SchemaRegistry`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conversation in a room: the thread document, and the signals between a person and an agent (spec chat-protocol)."""
+"""A conversation in a room: the thread document, and the signals between a person and an agent (protocol 17)."""
 
 from __future__ import annotations
 

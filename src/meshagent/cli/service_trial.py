@@ -21,7 +21,7 @@ class Invitation:
 
 
 def invitations(service: Service) -> list[Invitation]:
-    """The calls that a room makes to a service when it starts (spec room-protocol 7.4).
+    """The calls that a room makes to a service when it starts (protocol 15.5).
 
     Raises:
         UsageError: The service has no URL, or nothing that can be called.

@@ -202,7 +202,7 @@ class RoomFactory:
                 operations=operations,
                 one_way_handlers={**flat_answers.one_way_handlers(), **invoke.one_way_handlers()},
                 request_handlers={**invoke.request_handlers(), **toolkit_requests.request_handlers()},
-                # The order in which the traces of a leaving participant are removed (spec room-protocol 3.6).
+                # The order in which the traces of a leaving participant are removed (protocol 3.7).
                 services=(
                     queues,
                     messaging,

@@ -1,4 +1,4 @@
-"""`RemoteToolkit`: publishes a toolkit in a room (spec room-protocol 5.5.2, 5.5.5)."""
+"""`RemoteToolkit`: publishes a toolkit in a room (protocol 9.2, 9.6)."""
 
 from __future__ import annotations
 

@@ -135,5 +135,5 @@ class RequestTool(BaseTool):
         return ensure_response(await self.execute(context, unpack_body_parts(dict(arguments), attachment)))
 
     def registration(self) -> RegisteredTool:
-        """Return a registration without input schema, which marks request tools (spec room-protocol 5.5.2)."""
+        """Return a registration without input schema, which marks request tools (protocol 9.2)."""
         return RegisteredTool(title=self.title, description=self.description, thumbnail_url=self.thumbnail_url)

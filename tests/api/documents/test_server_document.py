@@ -31,7 +31,7 @@ def page(*children: Any, **attributes: Any) -> dict[str, Any]:
     return {"page": {**attributes, "children": list(children)}}
 
 
-# --- what the reference vectors say (spec room-protocol 6.4) ---------------------------------------------------
+# --- what the reference vectors say (protocol 8.4) ---------------------------------------------------
 
 STEPS = [
     "AQIBAAcBA3htbAMFY2hpbGQoAAEAAyRpZAF3AmUxAA==",

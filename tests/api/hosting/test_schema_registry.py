@@ -1,4 +1,4 @@
-"""Deploying schemas into rooms that call (spec room-protocol 9.8)."""
+"""Deploying schemas into rooms that call."""
 
 from __future__ import annotations
 

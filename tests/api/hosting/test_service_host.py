@@ -1,4 +1,4 @@
-"""Hosting services: calls, dismissal, disconnection, stopping (spec room-protocol 8.5)."""
+"""Hosting services: calls, dismissal, disconnection, stopping (protocol 15.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`DatabaseClient` on a real room database, and the SQL it makes of filters (spec room-protocol 5.7, 9.7, F 10)."""
+"""`DatabaseClient` on a real room database, and the SQL it makes of filters (protocol 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scopes: their JSON form, and what each check lets through (spec room-protocol-current 2.2)."""
+"""Scopes: their JSON form, and what each check lets through (protocol 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Participant tokens: claims, roles, signing (spec room-protocol 4 and 10.1)."""
+"""Participant tokens: claims, roles, signing (protocol 4)."""
 
 from __future__ import annotations
 

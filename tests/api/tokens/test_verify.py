@@ -1,4 +1,4 @@
-"""What a server says to each token (spec room-protocol 4.4)."""
+"""What a server says to each token (protocol 4.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The message layer: entry, order, handlers, early messages, limits (spec room-protocol 1.10, 10.3)."""
+"""The message layer: entry, order, handlers, early messages, limits."""
 
 from __future__ import annotations
 

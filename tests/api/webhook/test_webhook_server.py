@@ -1,4 +1,4 @@
-"""Receiving webhooks over real HTTP (spec room-protocol 8.2 to 8.4)."""
+"""Receiving webhooks over real HTTP (protocol 15.1 to 15.3)."""
 
 from __future__ import annotations
 

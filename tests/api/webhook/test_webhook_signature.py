@@ -1,4 +1,4 @@
-"""The form in which webhooks are written and signed (spec room-protocol 8.1)."""
+"""The form in which webhooks are written and signed (protocol 15.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contents: the seven types of the first generation, and the two of the second (spec room-protocol 2.4)."""
+"""Contents: the seven types of the first generation, and the two of the second (protocol 2.4)."""
 
 from __future__ import annotations
 

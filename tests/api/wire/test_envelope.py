@@ -1,4 +1,4 @@
-"""Envelopes and the JSON in them (spec room-protocol 2.1 to 2.3)."""
+"""Envelopes and the JSON in them (protocol 2.1 to 2.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packets: cutting and reassembling, whole and under loss (spec room-protocol 1.4 to 1.7)."""
+"""Packets: cutting and reassembling, whole and under loss (protocol 1.4 to 1.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Built-in schemas and toolkits over HTTP, against a real room (spec room-protocol 5.5.9)."""
+"""Built-in schemas and toolkits over HTTP, against a real room (protocol 9.10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calling services into a room, and what is answered inside (spec room-protocol 5.5.9)."""
+"""Calling services into a room, and what is answered inside (protocol 9.10)."""
 
 from __future__ import annotations
 

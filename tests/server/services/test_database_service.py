@@ -1,4 +1,4 @@
-"""The operations of the room database, end to end on the engine (spec room-protocol 5.7)."""
+"""The operations of the room database, end to end on the engine (protocol 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services of a project, called at each start of a room (spec room-protocol 7.4)."""
+"""The services of a project, called at each start of a room (protocol 15.5)."""
 
 from __future__ import annotations
 

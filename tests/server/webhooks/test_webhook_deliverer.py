@@ -1,4 +1,4 @@
-"""Delivering events to webhooks: bodies, signatures, order, retries, full queues, stopping (spec room-protocol 8)."""
+"""Delivering events to webhooks: bodies, signatures, order, retries, full queues, stopping (protocol 15)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ChatBot`: an agent that users chat with in threads (spec chat-protocol)."""
+"""`ChatBot`: an agent that users chat with in threads (protocol 17)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ThreadHistory`: tracks which messages of a thread the model has read (spec chat-protocol 5)."""
+"""`ThreadHistory`: tracks which messages of a thread the model has read (protocol 17.4)."""
 
 from __future__ import annotations
 

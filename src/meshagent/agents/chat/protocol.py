@@ -1,4 +1,4 @@
-"""Messages between user interfaces and chat agents (spec chat-protocol 2)."""
+"""Messages between user interfaces and chat agents (protocol 17.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`StreamedAnswer`: streams a model's text into a thread (spec chat-protocol 4, step 6)."""
+"""`StreamedAnswer`: streams a model's text into a thread (protocol 17.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ThreadDocument`: members and messages of a thread (spec chat-protocol 1)."""
+"""`ThreadDocument`: members and messages of a thread (protocol 17.1)."""
 
 from __future__ import annotations
 

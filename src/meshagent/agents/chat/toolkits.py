@@ -1,4 +1,4 @@
-"""Select the toolkits for answering one chat message (spec chat-protocol 3, step 10; 4, step 5)."""
+"""Select the toolkits for answering one chat message (protocol 17.3, 17.4)."""
 
 from __future__ import annotations
 

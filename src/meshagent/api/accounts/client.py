@@ -1,4 +1,4 @@
-"""The client of the accounts REST API (spec room-protocol 7.2)."""
+"""The client of the accounts REST API."""
 
 from __future__ import annotations
 

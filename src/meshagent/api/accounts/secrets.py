@@ -1,4 +1,4 @@
-"""Secrets of a project: logins of container registries, and sets of named values (spec room-protocol 7.4)."""
+"""Secrets of a project: logins of container registries, and sets of named values."""
 
 from __future__ import annotations
 

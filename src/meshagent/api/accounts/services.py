@@ -1,4 +1,4 @@
-"""Services: programs that a project runs or calls in its rooms (spec room-protocol 7.4)."""
+"""Services: programs that a project runs or calls in its rooms (protocol 15.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agent.*`: agents that can be asked and toolkits that can be invoked (spec room-protocol 5.5)."""
+"""`agent.*`: agents that can be asked and toolkits that can be invoked (protocol 9)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Contents, also called bodies: what requests answer and what tools take and return (spec room-protocol 2.4).
+"""Contents, also called bodies: what requests answer and what tools take and return (protocol 2.4).
 
 A content is a typed value: fields that become a JSON header, and for some types a payload of bytes. Seven types belong
-to every client; `binary` and `control` only to the current generation's streams (spec room-protocol-current 2.3).
+to every client; `binary` and `control` only to the current generation's streams (protocol 2.4).
 `meshagent.api.wire.content` turns them into bytes and back.
 """
 

@@ -1,4 +1,4 @@
-"""Types of the columns of a room's tables (spec room-protocol 5.7.2)."""
+"""Types of the columns of a room's tables (protocol 11.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`database.*`: the tables of a room (spec room-protocol 5.7).
+"""`database.*`: the tables of a room (protocol 11).
 
 Rows are JSON objects, columns have the types of `meshagent.api.contracts.data_types`, filters are SQL text. What
 programs of the time send is accepted: one row where a list is meant, `ignoreMissing`.

@@ -1,4 +1,4 @@
-"""`dataset.*`: the tables of a room in Arrow, for clients of the current generation (spec room-protocol-current 2.12).
+"""`dataset.*`: the tables of a room in Arrow, for clients of the current generation (protocol 12).
 
 Every request may say where: in a namespace, on a branch, at a version. Data is an Arrow IPC stream.
 """

@@ -1,4 +1,4 @@
-"""`developer.*`: the room's log, which any participant may write and watch (spec room-protocol 5.9)."""
+"""`developer.*`: the room's log, which any participant may write and watch (protocol 13.2)."""
 
 from __future__ import annotations
 

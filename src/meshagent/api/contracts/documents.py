@@ -1,4 +1,4 @@
-"""`room.*`: structured documents that several participants edit at once (spec room-protocol 5.2)."""
+"""`room.*`: structured documents that several participants edit at once (protocol 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`livekit.*`: where to join the room's audio and video (spec room-protocol 5.8)."""
+"""`livekit.*`: where to join the room's audio and video (protocol 13.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`messaging.*`: presence and messages between participants (spec room-protocol 5.3)."""
+"""`messaging.*`: presence and messages between participants (protocol 5)."""
 
 from __future__ import annotations
 

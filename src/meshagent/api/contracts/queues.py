@@ -1,4 +1,4 @@
-"""`queues.*`: named first-in first-out queues of JSON messages (spec room-protocol 5.6)."""
+"""`queues.*`: named first-in first-out queues of JSON messages (protocol 10)."""
 
 from __future__ import annotations
 

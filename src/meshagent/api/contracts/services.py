@@ -1,4 +1,4 @@
-"""`services.*`: the services that a project calls into its rooms (spec room-protocol-current 2.16)."""
+"""`services.*`: the services that a project calls into its rooms (protocol 13.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`storage.*`: the room's files (spec room-protocol 5.4)."""
+"""`storage.*`: the room's files (protocol 6)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class HandleRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Publish what was written, or with `discard` throw it away (an extension, spec 10.5)."""
+    """Publish what was written, or with `discard` throw it away (an extension of this server)."""
 
     handle: str | int
     discard: bool = False

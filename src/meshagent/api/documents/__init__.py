@@ -1,5 +1,5 @@
 """Documents: schemas, the tree they describe, and its mapping onto a CRDT. No I/O, no event loop.
 
 `ServerDocument` is what a room holds for each open document, `RuntimeDocument` what a client holds.
-Source: spec room-protocol 6.
+Source: protocol 8.
 """

@@ -1,4 +1,4 @@
-"""Schemas that every room has, deployed or not (spec room-protocol 5.2.1, Appendix B; chat-protocol 1)."""
+"""Schemas that every room has, deployed or not (protocol 7.2, 8.9, 17.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing change operations into the CRDT (spec room-protocol 6.5)."""
+"""Writing change operations into the CRDT (protocol 8.5)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ The only module that calls the binding's document functions, so its traps are ha
 an update is a `MalformedUpdateError`, never a Rust panic. Observers only append to queues, because an exception
 or a write inside one would corrupt the transaction that called it.
 
-Source: spec room-protocol 6.4; Yjs update format v1.
+Source: protocol 8.4; Yjs update format v1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading a document's tree from its CRDT and writing nodes into it (spec room-protocol 6.4)."""
+"""Reading a document's tree from its CRDT and writing nodes into it (protocol 8.4)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A document as its users see it: a tree of elements that follows change notifications.
 
-Source: spec room-protocol 6.6, 6.7, 9.8.
+Source: protocol 8.5, 8.6.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Document(EventEmitter):
 
     Args:
         schema: What the document may hold.
-        broadcast_changes: Called with `{"documentID", "changes"}` for each edit (spec 6.5). Whoever applies the
+        broadcast_changes: Called with `{"documentID", "changes"}` for each edit (protocol 8.5). Whoever applies the
             changes answers through `receive_changes` before it returns.
-        json: Initial content in the form of spec 6.3.
+        json: Initial content in the form of protocol 8.3.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Document(EventEmitter):
         return self._root
 
     def to_json(self, *, include_ids: bool = False) -> dict[str, Any]:
-        """The document in the JSON form of spec 6.3."""
+        """The document in the JSON form of protocol 8.3."""
         return self._root.to_json(include_ids=include_ids)
 
     def receive_changes(self, notification: Mapping[str, Any] | BaseModel) -> None:
-        """Follow one change (spec 6.6), then call the handlers. Changes of unknown elements are ignored."""
+        """Follow one change (protocol 8.6), then call the handlers. Changes of unknown elements are ignored."""
         for emission in self._apply(notification):
             emission()
 

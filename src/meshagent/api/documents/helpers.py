@@ -1,4 +1,4 @@
-"""Small helpers that existing code imports from `meshagent.api.schema_document` (spec room-protocol 9.8)."""
+"""Small helpers that existing code imports from `meshagent.api.schema_document`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Item = TypeVar("_Item")
 
 
 def tag_name_from_json(json: Mapping[str, Any]) -> str:
-    """The tag of an element in its JSON form (spec 6.3)."""
+    """The tag of an element in its JSON form (protocol 8.3)."""
     if len(json) != 1:
         raise InvalidRequestError("an element is an object of one key, its tag")
     return next(iter(json))

@@ -3,7 +3,7 @@
 Nodes are a mirror: an edit is sent as a change operation, comes back as a notification, and only that changes them,
 all before the call returns.
 
-Source: spec room-protocol 6.5 to 6.8.
+Source: protocol 8.5 to 8.7.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Element(EventEmitter):
         return self._insert(self._new(tag_name, attributes), {"after": element.id})
 
     def append_json(self, json: Mapping[str, Any]) -> Element:
-        """Append an element, all below it included, from its JSON form (spec 6.3).
+        """Append an element, all below it included, from its JSON form (protocol 8.3).
 
         Raises:
             InvalidRequestError: The JSON does not fit the schema; nothing changed.
@@ -173,7 +173,7 @@ class Element(EventEmitter):
         self.doc._send([{"nodeID": self.id, "delete": {}}])
 
     def to_json(self, *, include_ids: bool = False) -> dict[str, Any]:
-        """The element and all below it in the JSON form of spec 6.3."""
+        """The element and all below it in the JSON form of protocol 8.3."""
         body = {name: value for name, value in self._attributes.items() if include_ids or name != ID}
         if self.schema.child_property_name is not None:
             body[self.schema.child_property_name] = [

@@ -1,4 +1,4 @@
-"""What observers of a document receive, as pydantic models (spec room-protocol 6.6).
+"""What observers of a document receive, as pydantic models (protocol 8.6).
 
 Inside the SDK notifications travel as the plain dicts these models describe; `ChangeNotification.model_validate`
 and `model_dump` convert. In a notification each entry of a delta holds exactly one of retain, insert and delete.

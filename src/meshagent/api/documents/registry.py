@@ -1,4 +1,4 @@
-"""CRDT documents by id, for code that drives them with change operations alone (spec room-protocol 9.10)."""
+"""CRDT documents by id, for code that drives them with change operations alone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ProtocolMap:
             base64_state: Its initial state, an update in base64; None for an empty document.
             undo: Whether local changes can be undone.
             send_update_to_backend: Called with the id and each local change, an update in base64.
-            send_update_to_client: Called with the id and each notification (spec 6.6).
+            send_update_to_client: Called with the id and each notification (protocol 8.6).
 
         Raises:
             AlreadyExistsError: There is one with that id.
@@ -84,7 +84,7 @@ class ProtocolMap:
         document.close()
 
     def apply_changes(self, payload: Mapping[str, Any]) -> None:
-        """Apply `{"documentID", "changes"}` (spec 6.5)."""
+        """Apply `{"documentID", "changes"}` (protocol 8.5)."""
         doc_id = payload["documentID"]
         document, send = self._entry(doc_id)
         try:

@@ -7,7 +7,7 @@ between. Only what changed is looked at, never the whole tree.
 Removed are: elements of unknown or disallowed tags, or nested too deep; texts other than the one text node of an
 element `text`; attributes the schema does not have or whose value is no JSON; values embedded in text; content that
 is no node at all. Left alone are missing attributes, types of values and the order of children, because clients
-build an element in many small updates (spec room-protocol 6.5).
+build an element in many small updates (protocol 8.5).
 """
 
 from __future__ import annotations

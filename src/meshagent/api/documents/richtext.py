@@ -1,4 +1,4 @@
-"""Rich text as runs of equal formatting, and the composition of changes (spec room-protocol 6.6)."""
+"""Rich text as runs of equal formatting, and the composition of changes (protocol 8.6)."""
 
 from __future__ import annotations
 

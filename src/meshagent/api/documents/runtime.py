@@ -1,6 +1,6 @@
 """Documents backed by a CRDT, and the registry that finds them by id.
 
-Source: spec room-protocol 5.2, 6.5, 6.9, 9.10.
+Source: protocol 7, 8.5.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RuntimeDocument(Document):
             reported back.
         id: Local name of the document; random by default.
         data: Initial state, a Yjs v1 update.
-        json: Initial content in the form of spec 6.3; a local change.
+        json: Initial content in the form of protocol 8.3; a local change.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RuntimeDocument(Document):
             self._fill(parse_document(schema, json))
 
     def send_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
-        """Make edits (spec 6.5) in one transaction.
+        """Make edits (protocol 8.5) in one transaction.
 
         Raises:
             NotFoundError: A change names an element that does not exist.
@@ -149,7 +149,7 @@ _documents: WeakValueDictionary[str, RuntimeDocument] = WeakValueDictionary()
 
 
 class DocumentRuntime:
-    """Makes documents and finds them by id. All instances share one registry (spec 9.10)."""
+    """Makes documents and finds them by id. All instances share one registry."""
 
     def __init__(self) -> None:
         self._made: WeakValueDictionary[str, RuntimeDocument] = WeakValueDictionary()
@@ -209,7 +209,7 @@ class DocumentRuntime:
         return self.get_doc(id).get_state_vector()
 
     def apply_changes(self, changes: Mapping[str, Any]) -> None:
-        """Apply `{"documentID", "changes"}` to the document it names (spec 6.5)."""
+        """Apply `{"documentID", "changes"}` to the document it names (protocol 8.5)."""
         self.get_doc(changes["documentID"]).send_changes(changes["changes"])
 
 

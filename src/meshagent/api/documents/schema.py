@@ -3,7 +3,7 @@
 A schema is itself a valid JSON Schema of the document's JSON form, and is sent to every client that opens a
 document. Reading one and writing it again changes nothing, not even the order of its keys.
 
-Source: spec room-protocol 6.1 and 6.2.
+Source: protocol 8.1 and 8.2.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ElementProperty(ABC):
 
     @abstractmethod
     def to_json(self) -> JsonObject:
-        """The property as an object of one key, its name (spec room-protocol 6.1)."""
+        """The property as an object of one key, its name (protocol 8.1)."""
 
     def _with_description(self, definition: JsonObject) -> JsonObject:
         if self.description is not None:
@@ -165,7 +165,7 @@ class ElementType:
             prop.validate(schema)
 
     def to_json(self) -> JsonObject:
-        """The element's definition (spec room-protocol 6.1)."""
+        """The element's definition (protocol 8.1)."""
         properties: JsonObject = {}
         for prop in self.properties:
             properties.update(prop.to_json())
@@ -210,7 +210,7 @@ class MeshSchema:
         elements_by_tag_name: The same, by tag.
 
     Raises:
-        MeshSchemaValidationException: On construction, if a rule of spec room-protocol 6.2 is broken.
+        MeshSchemaValidationException: On construction, if a rule of protocol 8.2 is broken.
     """
 
     def __init__(self, *, root_tag_name: str, elements: Iterable[ElementType]) -> None:
@@ -250,7 +250,7 @@ class MeshSchema:
 
     @staticmethod
     def from_json(json: Mapping[str, Any]) -> MeshSchema:
-        """Read a schema; only `$root_tag_ref` and `$defs` count (spec room-protocol 6.1)."""
+        """Read a schema; only `$root_tag_ref` and `$defs` count (protocol 8.1)."""
         json = _mapping(json, "a schema is an object")
         definitions = _mapping(json.get("$defs"), "a schema needs `$defs`")
         elements = [

@@ -3,7 +3,7 @@
 It tells effective changes from echoes, keeps the schema by repairing what an update broke, and never lets the CRDT
 see an author's changes out of order. It does no I/O: its owner stores `Applied.update` and forwards it.
 
-Source: spec room-protocol 5.2, 6.
+Source: protocol 7, 8.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ class ServerDocument:
             MalformedUpdateError: Not an update; the document is as it was.
             DocumentDamagedError: Close this object and load the document again from its history.
         """
-        if update in self._recent:  # every client sends back what it receives (spec room-protocol 5.2.5)
+        if update in self._recent:  # every client sends back what it receives (protocol 7.4)
             return _UNCHANGED
         return self._integrate(update, check=True)
 
     def from_json(self, json: object) -> bytes | None:
-        """Fill an empty document from its JSON form (spec room-protocol 6.3); returns the change.
+        """Fill an empty document from its JSON form (protocol 8.3); returns the change.
 
         Missing elements of an ordered property are made as `seed` does.
 
@@ -107,7 +107,7 @@ class ServerDocument:
         """Make the elements that a new document must have; returns the change, None if there are none.
 
         They are the children of ordered properties, from the root down: a thread gets its `members` and
-        `messages` (spec chat-protocol 1).
+        `messages` (protocol 17.1).
         """
         with self._doc.transaction() as txn:
             node = read_root(self._doc, txn, self.schema.root_tag_name)
@@ -133,7 +133,7 @@ class ServerDocument:
         return self._take(check=False).update
 
     def to_json(self, *, include_ids: bool = False) -> dict[str, Any]:
-        """The document in its JSON form (spec room-protocol 6.3)."""
+        """The document in its JSON form (protocol 8.3)."""
         with self._doc.transaction() as txn:
             node = read_root(self._doc, txn, self.schema.root_tag_name)
         return element_to_json(node, self.schema, include_ids=include_ids)

@@ -1,6 +1,6 @@
 """A document's nodes as plain values, and their JSON forms.
 
-Two JSON forms exist. The *document form* (spec room-protocol 6.3) is what people and agents read and write:
+Two JSON forms exist. The *document form* (protocol 8.3) is what people and agents read and write:
 `{tag: {attribute: value, child_property: [...]}}`. The *node form* (6.5, 6.6) travels in change operations and
 notifications: `{"element": {"name", "attributes", "children"}}`.
 """
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 ID: Final = "$id"
-"""Name of the attribute that identifies an element (spec room-protocol 6.4)."""
+"""Name of the attribute that identifies an element (protocol 8.4)."""
 
 TEXT_TAG: Final = "text"
 """Elements of this tag hold a text node."""
@@ -75,7 +75,7 @@ Node = ElementNode | TextNode
 
 
 def element_to_json(node: ElementNode, schema: MeshSchema, *, include_ids: bool = False) -> JsonObject:
-    """The document form of an element (spec room-protocol 6.3).
+    """The document form of an element (protocol 8.3).
 
     A tag the schema does not know keeps its attributes and loses its children: there is no name to show them under.
     """
@@ -92,7 +92,7 @@ def element_to_json(node: ElementNode, schema: MeshSchema, *, include_ids: bool 
 def parse_document(schema: MeshSchema, json: object) -> ElementNode:
     """Read the document form of a whole document.
 
-    Properties may be missing: partial documents are normal (spec room-protocol 5.2.2).
+    Properties may be missing: partial documents are normal (protocol 7.7).
 
     Raises:
         InvalidRequestError: The JSON does not fit the schema; the text says where.
@@ -179,7 +179,7 @@ class _Parser:
 
 
 def _is_text(json: Any) -> bool:
-    """A text node, as opposed to an element with the tag `text` (spec room-protocol 6.3)."""
+    """A text node, as opposed to an element with the tag `text` (protocol 8.3)."""
     if not isinstance(json, Mapping) or list(json) != [TEXT_TAG]:
         return False
     body = json[TEXT_TAG]

@@ -2,7 +2,7 @@
 
 The CRDT stores JSON values. It would turn others silently into null (dates, sets) or end in a panic (huge
 integers, keys that are no strings), so they are refused before they reach it. Integers come back from it as
-floats and are made integers again (spec room-protocol 6.4, Appendix H 12).
+floats and are made integers again (protocol 8.4).
 """
 
 from __future__ import annotations
@@ -97,5 +97,5 @@ def clean_attributes(attributes: Any) -> dict[str, Any]:
 
 
 def utf8_offset(text: str, index: int) -> int:
-    """The offset in bytes of the character at `index` of `text` (spec room-protocol 6.8)."""
+    """The offset in bytes of the character at `index` of `text` (protocol 8.7)."""
     return index if text.isascii() else len(text[:index].encode())

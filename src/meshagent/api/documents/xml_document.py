@@ -4,7 +4,7 @@ The CRDT knows nodes by handles and texts by UTF-8 bytes; its events tell how ma
 module keeps a skeleton of the tree: identities, order, and the plain text of each text node, which is what byte
 offsets are converted with.
 
-Source: spec room-protocol 6.4 to 6.6, 6.8.
+Source: protocol 8.4 to 8.7.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ServerXmlDocument:
     Args:
         doc: The document; a new one if None. A binding document stays usable by its owner.
         undo: Record local changes so that they can be undone.
-        notify_changes: Called with each notification (spec 6.6), after all changes of a transaction are in.
+        notify_changes: Called with each notification (protocol 8.6), after all changes of a transaction are in.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ServerXmlDocument:
         self._announce_initial_content()
 
     def apply_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
-        """Make edits (spec 6.5) in one transaction; `take_update` has them as one update.
+        """Make edits (protocol 8.5) in one transaction; `take_update` has them as one update.
 
         Undo and redo are steps of their own, after the other changes of the list. A change that fails leaves those
         before it in place.
@@ -238,7 +238,7 @@ class ServerXmlDocument:
     def _adopt(
         self, txn: Transaction, raw: XmlNode | None, parent: _Element
     ) -> tuple[_Element | _Text | None, dict[str, Any]]:
-        """Take a new subtree into the skeleton; returns its top and its node form (spec 6.6)."""
+        """Take a new subtree into the skeleton; returns its top and its node form (protocol 8.6)."""
         if is_text(raw):
             node = read_text(txn, raw)
             text = _Text(raw, parent, "".join(r.insert if isinstance(r.insert, str) else _EMBED for r in node.runs))

@@ -1,1 +1,1 @@
-"""Hosting agents and tools behind HTTP, to be called into rooms (spec room-protocol 8.5)."""
+"""Hosting agents and tools behind HTTP, to be called into rooms (protocol 15.6)."""

@@ -1,4 +1,4 @@
-"""One call of a hosted service: join the room, work there, leave (spec room-protocol 8.5)."""
+"""One call of a hosted service: join the room, work there, leave (protocol 15.6)."""
 
 from __future__ import annotations
 

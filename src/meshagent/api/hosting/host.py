@@ -1,4 +1,4 @@
-"""`ServiceHost`: agents and tools behind one HTTP address, called into rooms (spec room-protocol 8.5)."""
+"""`ServiceHost`: agents and tools behind one HTTP address, called into rooms (protocol 15.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agents that can be asked and tools that can be invoked: `room.agents` (spec room-protocol 5.5)."""
+"""Agents that can be asked and tools that can be invoked: `room.agents` (protocol 9)."""
 
 from __future__ import annotations
 

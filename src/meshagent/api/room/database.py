@@ -1,4 +1,4 @@
-"""Tables of a room: `room.database` (spec room-protocol 5.7)."""
+"""Tables of a room: `room.database` (protocol 11)."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class DatabaseClient:
         return [{"name": index.name, "columns": index.columns, "type": index.type} for index in result.indexes]
 
     async def _do(self, operation: Operation[RequestT, Any], request: RequestT) -> None:
-        """Call for the effect alone: what a server answers to a write is not fixed (spec room-protocol 5.7.1)."""
+        """Call for the effect alone: what a server answers to a write is not fixed (protocol 11.1)."""
         await self._room.call(Operation(operation.name, operation.request, Empty, operation.kind), request)
 
 

@@ -1,4 +1,4 @@
-"""What agents and toolkits say about themselves (spec room-protocol 5.5.2, 5.5.3)."""
+"""What agents and toolkits say about themselves (protocol 9.2, 9.3)."""
 
 from __future__ import annotations
 

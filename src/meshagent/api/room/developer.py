@@ -1,4 +1,4 @@
-"""The room's log, which participants write and watch: `room.developer` (spec room-protocol 5.9)."""
+"""The room's log, which participants write and watch: `room.developer` (protocol 13.2)."""
 
 from __future__ import annotations
 

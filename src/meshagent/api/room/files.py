@@ -1,4 +1,4 @@
-"""Files of a room while they are written, and what listings say of them (spec room-protocol 5.4, 10.5)."""
+"""Files of a room while they are written, and what listings say of them (protocol 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audio and video of the room: `room.livekit` (spec room-protocol 5.8)."""
+"""Audio and video of the room: `room.livekit` (protocol 13.1)."""
 
 from __future__ import annotations
 

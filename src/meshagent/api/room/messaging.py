@@ -1,4 +1,4 @@
-"""Presence and messages between participants: `room.messaging` (spec room-protocol 5.3, 10.4)."""
+"""Presence and messages between participants: `room.messaging` (protocol 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named queues of messages: `room.queues` (spec room-protocol 5.6)."""
+"""Named queues of messages: `room.queues` (protocol 10)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Final
 __all__ = ["ReconnectPolicy"]
 
 RECONNECT_CLOSE_CODES: Final = frozenset({1001, 1006, 1011, 1012, 1013})
-"""Ends that invite a new try. 1000 is a normal end, 1008 a token that is refused for good (spec 1.9)."""
+"""Ends that invite a new try. 1000 is a normal end, 1008 a token that is refused for good (protocol 16.3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Requests and their answers on one connection (spec room-protocol 5.0)."""
+"""Requests and their answers on one connection (protocol 2.6)."""
 
 from __future__ import annotations
 

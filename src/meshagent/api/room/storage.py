@@ -1,4 +1,4 @@
-"""The room's files: `room.storage` (spec room-protocol 5.4, 10.5)."""
+"""The room's files: `room.storage` (protocol 6)."""
 
 from __future__ import annotations
 

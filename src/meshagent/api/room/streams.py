@@ -1,4 +1,4 @@
-"""Byte streams between two participants, made of direct messages (spec room-protocol 5.3.5)."""
+"""Byte streams between two participants, made of direct messages (protocol 5.8)."""
 
 from __future__ import annotations
 

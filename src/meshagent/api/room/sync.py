@@ -1,4 +1,4 @@
-"""Shared documents: `room.sync` (spec room-protocol 5.2)."""
+"""Shared documents: `room.sync` (protocol 7)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SyncClient:
 
         Args:
             path: Where nothing exists yet.
-            json: Its content, one key, the root's tag; see spec 6.3 for the form.
+            json: Its content, one key, the root's tag; see protocol 8.3 for the form.
         """
         request = api.CreateRequest(path=_normal(path), json=None if json is None else dict(json))
         await self._room.call(api.CREATE, request)

@@ -1,4 +1,4 @@
-"""Service files (`kind: Service`) and templates of them (`kind: ServiceTemplate`); spec room-protocol 7.4."""
+"""Service files (`kind: Service`) and templates of them (`kind: ServiceTemplate`); protocol 15.5."""
 
 from __future__ import annotations
 

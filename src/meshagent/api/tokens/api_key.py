@@ -1,7 +1,7 @@
 """An API key as one line of text: `ma-` + key id + `-` + project id + `-` + secret.
 
 Each id is the 16 bytes of its UUID in URL-safe base64 without padding, with `-` written as `.`, so that only
-the separators are dashes; the secret is kept as it is and may hold dashes (spec room-protocol-current 2.2).
+the separators are dashes; the secret is kept as it is and may hold dashes (protocol 4.6).
 """
 
 from __future__ import annotations

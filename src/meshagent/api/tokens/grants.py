@@ -1,7 +1,7 @@
 """The sections of an `ApiScope`: what each room API lets the holder of a token do.
 
 In all of them an absent list means "all", and members that are not known here are kept and written back
-(spec room-protocol-current 2.2). Sections are immutable: to narrow a scope, give it another section.
+(protocol 4.4). Sections are immutable: to narrow a scope, give it another section.
 """
 
 from __future__ import annotations

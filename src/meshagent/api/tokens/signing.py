@@ -1,4 +1,4 @@
-"""Signing and checking compact JWTs with HS256, and nothing else (spec room-protocol 4.1).
+"""Signing and checking compact JWTs with HS256, and nothing else (protocol 4.1).
 
 The cryptography is PyJWT's HMAC, which compares in constant time. The text is taken apart here: a server reads the
 claims to find the key before it can check the signature, and so does each step once, in a fifth of the time.
@@ -105,7 +105,7 @@ def sign(claims: Mapping[str, Any], secret: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _prepared(secret: str) -> bytes:
-    """The key of a secret of any length: published examples use some under 32 bytes (spec 4.4).
+    """The key of a secret of any length: published examples use some under 32 bytes (protocol 4.2).
 
     Kept for the secrets in use: PyJWT's check that a secret is no public key costs as much as the rest of a join.
     """

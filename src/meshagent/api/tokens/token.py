@@ -1,4 +1,4 @@
-"""Participant tokens: who joins a room, and what they may do there (spec room-protocol 4)."""
+"""Participant tokens: who joins a room, and what they may do there (protocol 4)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ParticipantToken:
         project_id: Claim `sub`; any text.
         api_key_id: Claim `kid`: the key whose secret signs the token; any text.
         version: Claim `version`, which clients of the current generation write. With it, a token without an
-            `api` grant may use no room API; without it, all of them (spec room-protocol-current 2.2).
+            `api` grant may use no room API; without it, all of them (protocol 4.4).
         grants: In the order of the token.
         extra_payload: All other claims, `exp` included; the token's own claims win over these.
     """

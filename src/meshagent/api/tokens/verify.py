@@ -1,4 +1,4 @@
-"""What a server does with a token before it lets anyone in (spec room-protocol 4.4). No I/O: keys are looked up by
+"""What a server does with a token before it lets anyone in (protocol 4.2). No I/O: keys are looked up by
 a function that the caller gives, and the time is an argument."""
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def require_room(token: ParticipantToken, room_name: str) -> None:
 
 
 def effective_scope(token: ParticipantToken) -> ApiScope:
-    """What the token's holder may do in the room (spec room-protocol-current 2.2).
+    """What the token's holder may do in the room (protocol 4.4).
 
     Its `api` grant; or `FULL_ROOM_SCOPE` itself for a token with neither that grant nor a version, as the 0.5
     generation makes them; or nothing.

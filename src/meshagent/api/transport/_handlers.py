@@ -48,7 +48,7 @@ class HandlerTable:
 
     Messages without a handler are kept, the first 64 of a connection, and handed over when one is registered.
     `connected`, `room_ready` and the latest `room.status` are remembered for as long as the connection lives, so
-    that each new client of one connection learns them (spec room-protocol 10.3).
+    that each new client of one connection learns them.
     """
 
     def __init__(self, protocol: Protocol) -> None:

@@ -1,4 +1,4 @@
-"""Channels: asyncio queues that can be closed (spec room-protocol 9.3)."""
+"""Channels: asyncio queues that can be closed."""
 
 from __future__ import annotations
 

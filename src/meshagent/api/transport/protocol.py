@@ -34,7 +34,7 @@ class Protocol:
     """One end of a connection, an async context manager that may be entered more than once.
 
     Entries are counted: the outermost entry connects and the outermost exit disconnects. Entering again after
-    that connects anew (spec room-protocol 1.10, 10.3). A transport is a subclass that overrides `open_transport`,
+    that connects anew. A transport is a subclass that overrides `open_transport`,
     `read_packets`, `send_packet` and `close_transport`.
 
     Args:

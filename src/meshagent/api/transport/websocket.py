@@ -1,4 +1,4 @@
-"""WebSocket connections to rooms and, for servers built on aiohttp, from participants (spec room-protocol 1)."""
+"""WebSocket connections to rooms and, for servers built on aiohttp, from participants (protocol 1)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Webhooks: events that a server sends to a program's own HTTP address (spec room-protocol 8)."""
+"""Webhooks: events that a server sends to a program's own HTTP address (protocol 15)."""

@@ -1,4 +1,4 @@
-"""What webhooks tell (spec room-protocol 8.2, 9.11)."""
+"""What webhooks tell (protocol 15.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Posting a webhook (spec room-protocol 8.4)."""
+"""Posting a webhook (protocol 15.1)."""
 
 from __future__ import annotations
 

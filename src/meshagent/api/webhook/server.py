@@ -1,4 +1,4 @@
-"""Receiving webhooks: an HTTP server with a handler per event (spec room-protocol 8.3)."""
+"""Receiving webhooks: an HTTP server with a handler per event (protocol 15.6)."""
 
 from __future__ import annotations
 

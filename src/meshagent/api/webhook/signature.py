@@ -1,4 +1,4 @@
-"""How webhook bodies are written and signed; no I/O (spec room-protocol 8.1).
+"""How webhook bodies are written and signed; no I/O (protocol 15.2).
 
 The signature is a JWT whose claim `sha256` is the hash of the body. Receivers of the 0.5 generation hash what
 Python's `json.dumps` makes of the parsed body, not the bytes that came, so a sender must write exactly that form.

@@ -1,4 +1,4 @@
-"""WebSocket close codes as the room server uses them (spec room-protocol 1.9)."""
+"""WebSocket close codes as the room server uses them (protocol 16.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contents as bytes: an envelope whose header names the content's type (spec room-protocol 2.4)."""
+"""Contents as bytes: an envelope whose header names the content's type (protocol 2.4)."""
 
 from __future__ import annotations
 

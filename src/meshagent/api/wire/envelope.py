@@ -1,4 +1,4 @@
-"""The envelope: a JSON header and a binary payload in the data of one message (spec room-protocol 2.1, 2.2).
+"""The envelope: a JSON header and a binary payload in the data of one message (protocol 2.1, 2.2).
 
 `8 bytes header length | header, a UTF-8 JSON object | payload`. Programs may add a top-level key
 `__meshagent__` with tracing context; it is taken off before anyone reads the header.

@@ -1,4 +1,4 @@
-"""Names of messages that are neither operations nor events of `api.contracts` (spec room-protocol 3, 5.1)."""
+"""Names of messages that are neither operations nor events of `api.contracts` (protocol 3, 2.7)."""
 
 from __future__ import annotations
 

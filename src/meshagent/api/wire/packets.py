@@ -1,4 +1,4 @@
-"""Packets: how one message is cut for the WebSocket and put together again (spec room-protocol 1.4 to 1.7).
+"""Packets: how one message is cut for the WebSocket and put together again (protocol 1.4 to 1.7).
 
 A message is a header packet, `id (8) | 0 (4) | number of data packets (4) | type, UTF-8`, followed by that
 many data packets, `id (8) | index from 1 (4) | bytes`. All integers are big-endian. Nothing here does I/O.
@@ -14,7 +14,7 @@ DATA_SIZE: Final = 64 * 1024
 """Bytes of data in a packet that we send. Receivers take any size; old clients drop connections over 4 MiB."""
 
 MAX_PACKET_SIZE: Final = 4 * 1024 * 1024
-"""The largest packet, prefix included, that existing clients accept (spec 1.3)."""
+"""The largest packet, prefix included, that existing clients accept (protocol 1.3)."""
 
 DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
 """Bytes of data that a receiver assembles for one message before it gives the message up."""
@@ -64,7 +64,7 @@ class Reassembler:
 
     A packet that does not fit abandons the message that it was to continue: nothing half-read survives into
     the next one. A header packet always starts afresh; after any other misfit, packets are dropped until the
-    next header (spec 1.6). `dropped` counts packets and abandoned messages so that a shell can log them.
+    next header (protocol 1.6). `dropped` counts packets and abandoned messages so that a shell can log them.
 
     Args:
         max_message_size: Bytes of data of one message; a longer one is dropped whole, and its sender's next

@@ -1,4 +1,4 @@
-"""Who may come in: tokens of requests, checked before anything is upgraded or read (spec room-protocol 4.4)."""
+"""Who may come in: tokens of requests, checked before anything is upgraded or read (protocol 4.2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEARER = "bearer "
 
 
 def request_token(request: web.Request) -> str | None:
-    """The participant token of a request: the bearer header first, then the query (spec room-protocol-current 2.2)."""
+    """The participant token of a request: the bearer header first, then the query (protocol 1.1)."""
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
     if authorization[: len(_BEARER)].lower() == _BEARER:
         return authorization[len(_BEARER) :].strip()

@@ -1,4 +1,4 @@
-"""Built-in schemas and toolkits over HTTP, under the paths by which agents ask for them (spec room-protocol 5.5.9).
+"""Built-in schemas and toolkits over HTTP, under the paths by which agents ask for them (protocol 9.10).
 
     GET  /schemas/{name}     the schema as JSON
     POST /schemas/{name}     a `room.call`: puts the schema into the room that the call names

@@ -44,7 +44,7 @@ _DISK_IS_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 def status_of(error: RoomException) -> int:
     """The HTTP status of a failure: that of its code, else that of the kind of error it is a case of.
 
-    Bad tokens are 403 and not 401, which current clients would retry for ever (spec room-protocol 1.2). A full
+    Bad tokens are 403 and not 401, which current clients would retry for ever (protocol 1.2). A full
     disk is 507.
     """
     cause = error.__cause__

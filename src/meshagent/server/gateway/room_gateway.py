@@ -1,4 +1,4 @@
-"""The door of a room: `GET /rooms/{room}` upgraded to a WebSocket (spec room-protocol 1.1, 1.2)."""
+"""The door of a room: `GET /rooms/{room}` upgraded to a WebSocket (protocol 1.1, 1.2)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class RoomGateway:
             yield room
 
     def _check_dev_services(self, admission: Admission, room: Room) -> None:
-        """A token that brings services of its own needs a room that does not run yet (spec 1.2, 4.5)."""
+        """A token that brings services of its own needs a room that does not run yet (protocol 1.2)."""
         if admission.token.extra_payload.get("meshagent_dev_services") and room.participants:
             raise RoomRunsError(f"the room {room.name} is running; services can be tried in a fresh one only")
 

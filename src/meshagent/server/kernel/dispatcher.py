@@ -84,7 +84,7 @@ class Dispatcher:
     Args:
         operations: The operations; the name of each is also its message type in the flat dialect.
         one_way_handlers: Handlers of messages that get no answer, by type. An answer to one of these could complete
-            an unrelated request of the client, so they never get one (spec room-protocol 3.4).
+            an unrelated request of the client, so they never get one (protocol 2.7).
         request_handlers: Handlers of all other requests, by type.
         failed: Told of failures that are the server's own fault.
     """

@@ -131,7 +131,7 @@ class Connection(WebSocketHandler):
             )
 
     def received_text(self, text: str) -> bool:
-        """Text frames belong to no client of this protocol; they are ignored, not punished (spec 1.3)."""
+        """Text frames belong to no client of this protocol; they are ignored, not punished (protocol 1.3)."""
         return True
 
     def writable(self) -> None:

@@ -34,7 +34,7 @@ class RoomDirectory(Generic[RoomT]):
     """Starts each room once, holds it while it is used, and ends it when it is idle.
 
     A room is idle when nobody holds a lease on it and no person is in it: agents alone do not keep it open
-    (spec 3.5). It ends after `idle_grace` seconds of that, so that a set-up of agents only, or a page that
+    (protocol 3.5). It ends after `idle_grace` seconds of that, so that a set-up of agents only, or a page that
     reloads, is not torn down at once.
 
     Args:

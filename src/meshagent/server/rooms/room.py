@@ -43,7 +43,7 @@ class RoomParts:
         request_handlers: Handlers of requests that are no operations, by type.
         started: Told when the first participant has come.
         ended: Told when the run ends, if anybody was ever here.
-        services: All services, in the order in which a leaving participant is cleaned up (spec 3.6).
+        services: All services, in the order in which a leaving participant is cleaned up (protocol 3.7).
     """
 
     operations: OperationTable = field(default_factory=lambda: OperationTable(()))
@@ -236,7 +236,7 @@ class Room(RoomMembership):
     # --- attributes ----------------------------------------------------------------------------------
 
     def _set_attributes(self, participant: Participant, message: Message) -> None:
-        """Merge a participant's own attributes; its `name` stays the token's (spec 5.3.6)."""
+        """Merge a participant's own attributes; its `name` stays the token's (protocol 5.6)."""
         changed, _ = envelope.unpack(message.data)
         changed.pop("name", None)
         if not changed:

@@ -1,4 +1,4 @@
-"""`DatabaseService`: the `database.*` operations of one room (spec room-protocol 5.7)."""
+"""`DatabaseService`: the `database.*` operations of one room (protocol 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room's log: written by participants and by the server, read by watchers (spec room-protocol 5.9)."""
+"""The room's log: written by participants and by the server, read by watchers (protocol 13.2)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _grant(scope: ApiScope, request: object) -> None:
 
 
 def _specification(calls: list[ExternalService]) -> dict[str, Any]:
-    """A service in the form of spec room-protocol 7.4."""
+    """A service in the form of protocol 15.5."""
     first = urlsplit(calls[0].url)
     endpoints = [
         {"path": urlsplit(call.url).path or "/", "identity": call.participant_name, "role": call.role} for call in calls

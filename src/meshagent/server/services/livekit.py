@@ -1,4 +1,4 @@
-"""Audio and video: tokens for a configured LiveKit server (spec room-protocol 5.8)."""
+"""Audio and video: tokens for a configured LiveKit server (protocol 13.1)."""
 
 from __future__ import annotations
 

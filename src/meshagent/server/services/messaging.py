@@ -1,4 +1,4 @@
-"""Presence and messages between participants (spec room-protocol 5.3)."""
+"""Presence and messages between participants (protocol 5)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MessagingService:
         """Show the caller to the others and the others to the caller; repeating it is harmless.
 
         The order is: list to the caller, answer, announcement to the others. A quick peer's stream would be
-        refused if it heard of the caller before the caller had its answer (spec 5.3.1).
+        refused if it heard of the caller before the caller had its answer (protocol 5.2).
         """
         others = self._enabled(besides=caller)
         present = api.PresenceList(participants=[other.presence() for other in others])
@@ -57,7 +57,7 @@ class MessagingService:
         """
         target = self._room.participants.get(request.to_participant_id)
         if target is None:
-            # Clients of the current generation compare this text (spec room-protocol-current 2.7).
+            # Clients of the current generation compare this text (protocol 5.4).
             raise NotFoundError("the participant was not found")
         self._forward(caller, request.type, request.message, attachment, [target])
         return EMPTY

@@ -1,4 +1,4 @@
-"""Queues: named, durable, first in first out; each message goes to one receiver (spec room-protocol 5.6)."""
+"""Queues: named, durable, first in first out; each message goes to one receiver (protocol 10)."""
 
 from __future__ import annotations
 

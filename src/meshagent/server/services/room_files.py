@@ -112,7 +112,7 @@ class RoomFiles:
         return await self._files.stat(normal)
 
     async def list_folder(self, path: str) -> list[FileInfo]:
-        """What is directly in a folder, by name; nothing for a folder that does not exist (spec 5.4.2).
+        """What is directly in a folder, by name; nothing for a folder that does not exist (protocol 6.3).
 
         Raises:
             ConflictError: `path` is a file.
@@ -232,7 +232,7 @@ class RoomFiles:
         """Delete a file or an empty folder; with `recursive` a folder and all that is in it.
 
         A folder that was deleted in this run of the room can be deleted again: whoever empties a folder and then
-        deletes it must not fail because somebody else did the same (spec 5.4.2).
+        deletes it must not fail because somebody else did the same (protocol 6.6).
 
         Raises:
             NotFoundError: There is nothing at `path`, and no folder was.

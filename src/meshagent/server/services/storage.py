@@ -1,4 +1,4 @@
-"""Storage: the room's files as its participants use them (spec room-protocol 5.4)."""
+"""Storage: the room's files as its participants use them (protocol 6)."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ class StorageService(RoomFiles):
 
 
 def entry_fields(info: FileInfo) -> dict[str, Any]:
-    """What the wire says of a file or folder; times in ISO 8601 with their offset (spec 5.4.1)."""
+    """What the wire says of a file or folder; times in ISO 8601 with their offset (protocol 6.3)."""
     return {
         "name": info.name,
         "is_folder": info.is_folder,

@@ -33,7 +33,7 @@ def normalize_path(path: str) -> str:
         InvalidRequestError: `..` as a part, a backslash, a control character, text that is not Unicode (a lone
             surrogate), a part over `MAX_PART_BYTES`, a path over `MAX_PATH_BYTES` or of more than `MAX_PARTS`.
 
-    Source: spec room-protocol 5.0, room-protocol-current 2.8.
+    Source: protocol 6.2.
     """
     try:
         encoded_length = len(path.encode())

@@ -1,1 +1,1 @@
-"""Events for programs outside the rooms, and calls that bring services into them (spec room-protocol 8)."""
+"""Events for programs outside the rooms, and calls that bring services into them (protocol 15)."""

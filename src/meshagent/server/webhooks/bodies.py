@@ -1,4 +1,4 @@
-"""What a webhook gets told of an event, by its `action` and `payload`; no I/O (spec room-protocol 8.2)."""
+"""What a webhook gets told of an event, by its `action` and `payload`; no I/O (protocol 15.3)."""
 
 from __future__ import annotations
 

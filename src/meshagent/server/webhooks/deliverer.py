@@ -1,4 +1,4 @@
-"""Delivers events to webhooks, in the background (spec room-protocol 8.1, 8.2).
+"""Delivers events to webhooks, in the background (protocol 15.2, 15.3).
 
     publish ─► events ─► fan-out task ─► one queue per webhook ─► one task per webhook that has something to do
 

@@ -9,7 +9,7 @@ from meshagent.api.tokens.scope import ApiScope
 
 
 class Subscription(Protocol):
-    """A project's webhook (spec room-protocol 7.3).
+    """A project's webhook.
 
     `events` are names or `*`. `action` empty or None delivers the event, `call` sends a `room.call` for the room
     concerned instead. `payload` is JSON, or text that holds JSON. `secret` signs; None stands for the server's.

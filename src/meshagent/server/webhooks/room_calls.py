@@ -1,4 +1,4 @@
-"""`room.call`: inviting a service into a room (spec room-protocol 5.5.9, 8.2)."""
+"""`room.call`: inviting a service into a room (protocol 9.10, 15.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events rooms have for webhooks, and what they tell (spec room-protocol 8.2)."""
+"""Which events rooms have for webhooks, and what they tell (protocol 15.3)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.websocket.shell import server_frame
 
 _BINARY_FRAME: Final = 0x82
-_HEADER_FRAME: Final = Struct(">BBQII")  # frame of up to 125 bytes, then the header packet (spec 1.4)
+_HEADER_FRAME: Final = Struct(">BBQII")  # frame of up to 125 bytes, then the header packet (protocol 1.4)
 _SHORT_DATA_FRAME: Final = Struct(">BBQI")
 _DATA_FRAME: Final = Struct(">BBHQI")
 _LONG_DATA_FRAME: Final = Struct(">BBQQI")

@@ -1,4 +1,4 @@
-"""`room.*` in the flat dialect: a subscription per connection and path, updates as `room.sync` (spec 5.2)."""
+"""`room.*` in the flat dialect: a subscription per connection and path, updates as `room.sync` (protocol 7)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class FlatDocuments:
         return JsonBody(json=await self._documents.describe(request.path))
 
     async def connect(self, caller: Participant, request: api.ConnectRequest) -> AnswerWithFollowUp:
-        """Subscribe; the state follows the answer at once, since clients deadlock on the other order (spec 3.3)."""
+        """Subscribe; the state follows the answer at once, since clients deadlock on the other order (protocol 3.3)."""
         create = request.create and caller.scope.can_write_document(request.path)
         vector = _decode_base64(request.vector.encode()) if request.vector else None
         key = (caller.id, normalize_path(request.path))
@@ -107,7 +107,7 @@ class FlatDocuments:
         """Take one update, in the order of arrival; the answer comes when it is durable.
 
         What is merely late, such as an update for a path that was just closed, is acknowledged and dropped: an
-        error would stop a 0.5 client from sending any edit ever again (spec 5.2.5).
+        error would stop a 0.5 client from sending any edit ever again (protocol 7.4).
 
         Raises:
             MalformedUpdateError: The payload is not an update; nothing changed.

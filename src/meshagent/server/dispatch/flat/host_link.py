@@ -1,4 +1,4 @@
-"""Hosts of the flat dialect: how tool calls reach them, and what they answer (spec room-protocol 5.5.5)."""
+"""Hosts of the flat dialect: how tool calls reach them, and what they answer (protocol 9.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams of the area `dataset`: uploads of Arrow data, searches, rows of queries (spec room-protocol-current 2.12).
+"""Streams of the area `dataset`: uploads of Arrow data, searches, rows of queries (protocol 14.10).
 
 Engines and Arrow are imported when a stream begins, never with this module.
 """

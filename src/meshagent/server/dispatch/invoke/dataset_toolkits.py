@@ -1,4 +1,4 @@
-"""The toolkits `dataset` and `database`: the tables of a room, in Arrow and in JSON (spec room-protocol-current 2.12).
+"""The toolkits `dataset` and `database`: the tables of a room, in Arrow and in JSON (protocol 12).
 
 `dataset` is what clients from 0.38 on call; `database` renames to the operations of the flat dialect one to one.
 What this server lacks of `dataset` (watching tables, versions, branches, statistics) is not among the tools, and

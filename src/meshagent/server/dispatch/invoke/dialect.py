@@ -1,4 +1,4 @@
-"""The invoke dialect of one room: tool calls and streams of today's clients (spec room-protocol-current 2.4 to 2.6).
+"""The invoke dialect of one room: tool calls and streams of today's clients (protocol 14).
 
 A call goes down once and comes back once:
 
@@ -80,7 +80,7 @@ class InvokeDialect:
     # --- calls ---------------------------------------------------------------------------------------
 
     def invoke_tool(self, caller: Caller, message: Message) -> None:
-        """Start a call. A stream is registered before the next message is read (spec room-protocol-current 2.5)."""
+        """Start a call. A stream is registered before the next message is read (protocol 14.2)."""
         text, payload = envelope.split(message.data)
         request = jsontext.decode(text, InvokeTool)
         toolkit = self._toolkits.get(request.toolkit) if request.participant_id is None else None
@@ -169,7 +169,7 @@ class InvokeDialect:
         """One item of a call's input.
 
         It is always acknowledged, even for a call that is over: clients up to 0.47.0 wait for it, and take an error
-        for a failed stream (spec room-protocol-current 2.5). An item that must reach the disk first is acknowledged
+        for a failed stream (protocol 14.2). An item that must reach the disk first is acknowledged
         when it has.
         """
         text, payload = envelope.split(message.data)

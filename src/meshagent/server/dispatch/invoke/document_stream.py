@@ -1,4 +1,4 @@
-"""`sync.open`: a document as a duplex stream (spec room-protocol-current 2.9)."""
+"""`sync.open`: a document as a duplex stream (protocol 14.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`storage.upload` and `storage.download` as streams (spec room-protocol-current 2.8)."""
+"""`storage.upload` and `storage.download` as streams (protocol 14.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts of the invoke dialect: how tool calls reach them (spec room-protocol-current 2.6)."""
+"""Hosts of the invoke dialect: how tool calls reach them (protocol 14.4)."""
 
 from __future__ import annotations
 

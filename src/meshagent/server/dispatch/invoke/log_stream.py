@@ -1,4 +1,4 @@
-"""`developer.logs`: the room's log as a stream (spec room-protocol-current 2.11)."""
+"""`developer.logs`: the room's log as a stream (protocol 14.9)."""
 
 from __future__ import annotations
 

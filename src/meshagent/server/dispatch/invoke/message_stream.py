@@ -1,4 +1,4 @@
-"""`messaging.stream`: a stream between two participants, brokered by the server (spec room-protocol-current 2.7).
+"""`messaging.stream`: a stream between two participants, brokered by the server (protocol 14.6).
 
 To the target it is a call of the toolkit `messaging`, to the caller a stream that begins with `accepted`.
 """

@@ -1,4 +1,4 @@
-"""The core messages of the invoke dialect (spec room-protocol-current 2.3, 2.4)."""
+"""The core messages of the invoke dialect (protocol 14.1)."""
 
 from __future__ import annotations
 

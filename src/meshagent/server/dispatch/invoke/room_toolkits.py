@@ -1,4 +1,4 @@
-"""The room's own toolkits as today's clients know them (spec room-protocol-current 2.7 to 2.12, 2.16)."""
+"""The room's own toolkits as today's clients know them (protocol 14.5)."""
 
 from __future__ import annotations
 

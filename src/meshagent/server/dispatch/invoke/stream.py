@@ -1,4 +1,4 @@
-"""A call in the invoke dialect, from `room.invoke_tool` to its end (spec room-protocol-current 2.5).
+"""A call in the invoke dialect, from `room.invoke_tool` to its end (protocol 14.2).
 
     stream = streams.open(caller, message_id, call_id, begin)    # control open: input follows
     stream.receive(item)            # each chunk of the caller, in its connection's reader

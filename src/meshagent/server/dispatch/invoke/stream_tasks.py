@@ -166,7 +166,7 @@ async def receive_upload(
     """Pull an upload piece by piece, and commit it if all of it came.
 
     A client whose source fails also ends with a close, so what is shorter than announced is thrown away
-    (spec room-protocol-current 2.8).
+    (protocol 14.7).
 
     Raises:
         InvalidRequestError: It ended early; nothing was committed.

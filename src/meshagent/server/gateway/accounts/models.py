@@ -1,4 +1,4 @@
-"""Bodies of the accounts REST API (spec room-protocol 7.3). Requests have their rules here, answers their shapes."""
+"""Bodies of the accounts REST API. Requests have their rules here, answers their shapes."""
 
 from __future__ import annotations
 

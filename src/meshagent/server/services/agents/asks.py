@@ -110,7 +110,7 @@ class Asks:
                 raise NotFoundError(f"the required toolkit {name!r} has no tool {missing[0]!r}")
             entry = _toolkit_head(name, hosted, self._built_in.get(name))
             chosen = {tool: available[tool] for tool in (available if tools is None else tools)}
-            # Hosts refuse tools without a schema, which are request tools (spec 5.5.7).
+            # Hosts refuse tools without a schema, which are request tools (protocol 9.8).
             entry["tools"] = [
                 {"name": tool, **describe_tool(tool, spec)}
                 for tool, spec in chosen.items()
@@ -125,7 +125,7 @@ class Asks:
 
 
 def _toolkit_requirements(request: api.AskRequest) -> list[tuple[str, list[str] | None]]:
-    """Names of required toolkits with the tools wanted of each, None for all; both spellings (spec 5.5.6)."""
+    """Names of required toolkits with the tools wanted of each, None for all; both spellings (protocol 9.7)."""
     wanted: list[tuple[str, list[str] | None]] = [
         (entry["toolkit"], entry.get("tools")) for entry in request.requires or () if "toolkit" in entry
     ]

@@ -1,4 +1,4 @@
-"""URLs of calls that the server answers itself: `…/schemas/NAME` and `…/toolkits/NAME` (spec room-protocol 5.5.9).
+"""URLs of calls that the server answers itself: `…/schemas/NAME` and `…/toolkits/NAME` (protocol 9.10).
 
 Agents of the 0.5 generation call them to install what they require. They build the URL from the address that they
 know the server by, which may be another than the server's own view of it, or one that is no longer in use.

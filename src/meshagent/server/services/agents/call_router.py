@@ -1,4 +1,4 @@
-"""Answers `agent.call`: brings services into one room (spec room-protocol 5.5.9)."""
+"""Answers `agent.call`: brings services into one room (protocol 9.10)."""
 
 from __future__ import annotations
 

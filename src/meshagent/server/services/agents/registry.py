@@ -1,4 +1,4 @@
-"""Toolkits and agents that participants host, and who can see them (spec room-protocol 5.5.1 to 5.5.4)."""
+"""Toolkits and agents that participants host, and who can see them (protocol 9.2 to 9.5)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Registry:
         return agent
 
     def remove(self, registration_id: str, host: Participant) -> None:
-        """Remove a registration of `host`; an unknown id is no error (spec 5.5.2)."""
+        """Remove a registration of `host`; an unknown id is no error (protocol 9.2)."""
         toolkit = self._toolkits.get(registration_id)
         if toolkit is not None and toolkit.host is host:
             del self._toolkits[registration_id]
@@ -120,12 +120,12 @@ def describe_agent(agent: HostedAgent) -> dict[str, Any]:
 
 
 def _complete_requirement(requirement: dict[str, Any]) -> dict[str, Any]:
-    """Clients fail on a toolkit requirement without `tools` (spec 5.5.3)."""
+    """Clients fail on a toolkit requirement without `tools` (protocol 9.3)."""
     return {"tools": None, **requirement} if "toolkit" in requirement else requirement
 
 
 def describe_tool(name: str, tool: RegisteredTool) -> dict[str, Any]:
-    """A tool as listings show it; `input_spec` is what current clients read (spec room-protocol-current 2.4)."""
+    """A tool as listings show it; `input_spec` is what current clients read (protocol 14.1)."""
     described = {
         "title": tool.title or name,
         "description": tool.description or "",

@@ -1,4 +1,4 @@
-"""Serves `agent.*`: registrations, listings, tool calls and asks (spec room-protocol 5.5)."""
+"""Serves `agent.*`: registrations, listings, tool calls and asks (protocol 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`DatasetService`: the `dataset.*` operations of one room (spec room-protocol-current 2.12)."""
+"""`DatasetService`: the `dataset.*` operations of one room (protocol 12)."""
 
 from __future__ import annotations
 

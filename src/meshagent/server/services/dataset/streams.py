@@ -1,4 +1,4 @@
-"""Uploads of rows into tables, and searches that are read piece by piece (spec room-protocol-current 2.12)."""
+"""Uploads of rows into tables, and searches that are read piece by piece (protocol 14.10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typed values of clients of the current generation (spec room-protocol-current 2.12).
+"""Typed values of clients of the current generation (protocol 12.3).
 
 JSON's own values stand for themselves; all others are objects with one member that names their type.
 """

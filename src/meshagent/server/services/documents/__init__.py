@@ -1,1 +1,1 @@
-"""Structured documents that several participants edit at once (spec room-protocol 5.2)."""
+"""Structured documents that several participants edit at once (protocol 7)."""

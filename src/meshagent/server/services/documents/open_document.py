@@ -33,7 +33,7 @@ class OpenDocument:
 
     Changes of one loop turn become one record in the log and one message to each subscriber; whoever made
     them is answered when the record is durable. When the disk refuses, those answers fail, the document
-    stays in memory, and the whole state is written again until that succeeds (architecture rule 10).
+    stays in memory, and the whole state is written again until that succeeds (protocol 7.5).
 
     Args:
         room_key: Names the room in the log.

@@ -368,7 +368,7 @@ def _is_at_or_below(path: str, folder: str) -> bool:
 
 
 def _schema_name(path: str) -> str:
-    """The part of the file's name after its last dot (spec 5.2.1)."""
+    """The part of the file's name after its last dot (protocol 7.2)."""
     stem, dot, extension = path.rpartition("/")[2].rpartition(".")
     if not dot or not extension or not stem:
         raise InvalidRequestError(f"{path!r} has no extension, which would name its schema")

@@ -1,4 +1,4 @@
-"""`SqlService`: SQL queries and statements over the tables of one room (spec room-protocol-current 2.12)."""
+"""`SqlService`: SQL queries and statements over the tables of one room (protocol 12.5)."""
 
 from __future__ import annotations
 

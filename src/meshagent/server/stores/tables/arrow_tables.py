@@ -1,4 +1,4 @@
-"""The tables of one room with Arrow data in and out (spec room-protocol-current 2.12)."""
+"""The tables of one room with Arrow data in and out (protocol 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Types of columns: from a schema, from the rows themselves, and what each takes of JSON (spec room-protocol 5.7.2).
+"""Types of columns: from a schema, from the rows themselves, and what each takes of JSON (protocol 11.3).
 
 Importing this imports Arrow; `engine.load_engine` sees to it that this happens at the first use of a table.
 """

@@ -1,4 +1,4 @@
-"""SQL text of clients made fit for the engine (spec room-protocol 5.7.4).
+"""SQL text of clients made fit for the engine (protocol 11.5).
 
 The 0.5 generation writes strings also in double quotes, as JSON: `name = "Ann\\u00e9"`. Today's engine takes
 double quotes for identifiers. It does not compare dates with text, and it has no bound on the size of an expression

@@ -1,4 +1,4 @@
-"""Indexes as clients of the current generation ask for them and see them (spec room-protocol-current 2.12)."""
+"""Indexes as clients of the current generation ask for them and see them (protocol 12.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Indexes of tables (spec room-protocol 5.7.7)."""
+"""Indexes of tables (protocol 11.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of one room on LanceDB, with the whole contract of spec room-protocol 5.7.
+"""The tables of one room on LanceDB, with the whole contract of protocol 11.
 
 Importing this imports LanceDB and Arrow, which takes a second or more: `engine.TableEngine` does it in a thread
 at the first use of a table.

@@ -1,4 +1,4 @@
-"""Rows between JSON and Arrow (spec room-protocol 5.7.2)."""
+"""Rows between JSON and Arrow (protocol 11.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches: by filter, by nearness, by text, or by both (spec room-protocol 5.7.6)."""
+"""Searches: by filter, by nearness, by text, or by both (protocol 11.7)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Dates and times as text, in and out (spec room-protocol 5.7.2).
+"""Dates and times as text, in and out (protocol 11.3).
 
 Programs write ISO 8601 with `T` or a space, with or without an offset; `str()` of Python's own values is among
-these forms (spec room-protocol 2.3). What is read back is ISO 8601 with `T`.
+these forms (protocol 2.3). What is read back is ISO 8601 with `T`.
 """
 
 from __future__ import annotations
