@@ -246,3 +246,25 @@ async def test_sending_on_a_closed_connection_fails_at_once() -> None:
         room.protocol.close()
         with pytest.raises(ChanClosed):
             await room.protocol.send("x", b"")
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_leaving_disconnects_even_when_it_is_cancelled(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    client_end, server_end = memory_pair()
+    closed: list[str] = []
+    close_transport = client_end.close_transport
+
+    async def noted_close() -> None:
+        closed.append("closed")
+        await close_transport()
+
+    monkeypatch.setattr(client_end, "close_transport", noted_close)
+    async with ScriptedServer(server_end):
+        room = RoomClient(protocol=client_end)
+        await room.__aenter__()
+        leaving = asyncio.create_task(room.__aexit__(None, None, None))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert closed == ["closed"]

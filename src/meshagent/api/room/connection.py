@@ -191,24 +191,32 @@ class RoomConnection:
         exc: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        """Deliver what is held back, end all tasks, and disconnect. The arguments go to the protocol."""
+        """Deliver what is held back, end all tasks, and disconnect. The arguments go to the protocol.
+
+        Cancelling cuts short what is under way, and still disconnects.
+        """
         try:
             if self._state is _State.READY:
                 await self._prepare_to_leave()
         finally:
-            if self._supervisor is not None:
-                self._supervisor.cancel()
-                await asyncio.wait([self._supervisor])
-                self._supervisor = None
-            self._finish()
-            for hooks in self._hooks:
-                if hooks.left is not None:
-                    hooks.left()
             try:
-                await self._tasks.close()
+                await self._end_supervisor()
             finally:
-                self._unregister()
-                await self.protocol.__aexit__(exc_type, exc, traceback)
+                self._finish()
+                for hooks in self._hooks:
+                    if hooks.left is not None:
+                        hooks.left()
+                try:
+                    await self._tasks.close()
+                finally:
+                    self._unregister()
+                    await self.protocol.__aexit__(exc_type, exc, traceback)
+
+    async def _end_supervisor(self) -> None:
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.cancel()
+            await asyncio.wait([supervisor])
 
     async def _prepare_to_leave(self) -> None:
         try:

@@ -104,8 +104,10 @@ class Protocol:
         async with self._entering:
             self._entries -= 1
             if self._entries == 0:
-                await self._disconnect()
-                await self._handlers.close()
+                try:
+                    await self._disconnect()
+                finally:
+                    await self._handlers.close()
 
     async def reopen(self) -> None:
         """Connect again after the connection was lost. Entries and handlers stay; nothing is sent again.
@@ -150,12 +152,16 @@ class Protocol:
             if self._writer is not None:
                 await asyncio.wait([self._writer], timeout=DRAIN_TIMEOUT)
         finally:
-            for task in (self._reader, self._writer):
-                if task is not None and task is not asyncio.current_task():
-                    task.cancel()
-                    await asyncio.wait([task])
+            current = asyncio.current_task()
+            tasks = [task for task in (self._reader, self._writer) if task is not None and task is not current]
             self._reader = self._writer = None
-            await self.close_transport()
+            for task in tasks:
+                task.cancel()
+            try:
+                if tasks:
+                    await asyncio.wait(tasks)
+            finally:  # also when cancelled, else nobody closes the socket
+                await self.close_transport()
 
     def _end(self, code: int, *, discard: bool) -> None:
         """The connection is over. The first reason stands."""
