@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from meshagent.api.errors import LimitExceededError, NotFoundError
+from meshagent.api.documents.builtin import builtin_schema
+from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
 from meshagent.server.services.documents.ports import Update
 from meshagent.server.services.documents.service import DocumentSession, DocumentsService
 from meshagent.server.stores.errors import StoreFailedError
@@ -188,3 +191,66 @@ async def test_a_file_that_is_a_document_is_taken_over(scene: Scene) -> None:
         "document": {"content": [{"heading": {"text": "imported"}}]}
     }
     assert await scene.service.describe("json.document") == {"document": {"content": [{"body": {"text": "from JSON"}}]}}
+
+
+# --- documents as JSON -----------------------------------------------------------------------------------
+
+
+def page(*headings: str) -> dict[str, Any]:
+    return {"document": {"content": [{"heading": {"text": text}} for text in headings]}}
+
+
+async def test_documents_are_made_once_and_described_as_json(scene: Scene) -> None:
+    await scene.service.create(PATH, page("one"))
+    assert await scene.service.describe(PATH) == page("one")
+    with pytest.raises(AlreadyExistsError):
+        await scene.service.create(f"/{PATH}", None)
+    with pytest.raises(NotFoundError):
+        await scene.service.describe("another.document")
+
+
+async def test_replacing_the_json_of_a_document_reaches_its_watchers(scene: Scene) -> None:
+    await scene.service.create(PATH, page("one"))
+    session, watcher, _ = await scene.watch()
+    assert await scene.service.replace_json(PATH, page("one", "two"), "alice") == page("one", "two")
+    assert len(watcher.updates) == 1
+    await scene.service.replace_json(PATH, page("one", "two"), "alice")
+    assert len(watcher.updates) == 1  # nothing changed, nothing is sent
+    with pytest.raises(InvalidRequestError):
+        await scene.service.replace_json(PATH, {"nonsense": {}}, "alice")
+    assert await scene.service.describe(PATH) == page("one", "two")
+    session.close()
+
+
+@pytest.mark.parametrize("path", ["no extension", "a.unknown"])
+async def test_a_path_needs_a_known_schema(scene: Scene, path: str) -> None:
+    with pytest.raises((InvalidRequestError, NotFoundError)):
+        await scene.service.create(path, None)
+
+
+async def test_a_deployed_schema_goes_before_the_built_in_one(scene: Scene) -> None:
+    schema = builtin_schema("document")
+    assert schema is not None
+    deployed = json.dumps(schema.to_json()).replace('"heading"', '"title"').replace("/heading", "/title")
+    scene.files.files[".schemas/document.json"] = deployed.encode()
+    await scene.service.create(PATH, {"document": {"content": [{"title": {"text": "one"}}]}})
+    with pytest.raises(InvalidRequestError):
+        await scene.service.create("b.document", page("one"))
+    scene.files.files[".schemas/document.json"] = b"{}"
+    with pytest.raises(InvalidRequestError, match="schema"):
+        await scene.service.create("c.document", None)
+
+
+async def test_closing_writes_everything_down() -> None:
+    scene = Scene()
+    session, watcher, copy = await scene.watch()
+    await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "kept"}), "alice"))
+    await scene.service.close()
+    await scene.room.settle()
+    assert watcher.end is not None
+    stored = await scene.log.load("project/room", PATH)
+    assert stored is not None
+    assert stored.updates == ()  # all of it is in the snapshot
+    again = DocumentsService(FakeRoom(), scene.log, scene.files)
+    assert await again.describe(PATH) == page("kept")
+    await again.close()

@@ -1,4 +1,4 @@
-"""Where services are, as the docstring of the package says."""
+"""Where services are, as the docstring of the package says, and that each module is known to a test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meshagent.server import services
+from meshagent.server import services, stores
 
 ROOT = Path(services.__path__[0])
 SERVICES = {
@@ -29,3 +29,27 @@ def test_there_are_services() -> None:
 def test_a_service_is_in_the_module_of_its_name(name: str) -> None:
     base = snake_case(name.removesuffix("Service"))
     assert SERVICES[name] in (Path(f"{base}.py"), Path(base, "service.py"))
+
+
+def _modules() -> list[str]:
+    """The modules of services and stores, by their dotted names."""
+    found = []
+    for package in (services, stores):
+        root = Path(package.__path__[0])
+        for path in root.rglob("*.py"):
+            parts = path.relative_to(root).with_suffix("").parts
+            if parts[-1] != "__init__":
+                found.append(".".join((package.__name__, *parts)))
+    return sorted(found)
+
+
+TESTS = "\n".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("module", _modules())
+def test_a_test_imports_the_module_or_its_own_package(module: str) -> None:
+    """The parts of a package such as `stores.tables` are tested through the ones that others use."""
+    package = module.rpartition(".")[0]
+    is_part = package not in (services.__name__, stores.__name__)
+    wanted = rf"{re.escape(package)}\." if is_part else rf"{re.escape(module)}\b"
+    assert re.search(rf"from {wanted}", TESTS)

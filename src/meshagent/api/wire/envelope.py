@@ -21,8 +21,12 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 def pack(header: object, data: bytes | None = None) -> bytes:
     """The data of a message; `header` is a dict or a struct, which become a JSON object, `data` its payload."""
-    text = jsontext.dumps(header)
-    return b"".join((len(text).to_bytes(8, "big"), text, data or b""))
+    return join(jsontext.dumps(header), data or b"")
+
+
+def join(text: bytes, payload: bytes = b"") -> bytes:
+    """The data of a message whose header is JSON text already; `split` takes it apart again."""
+    return b"".join((len(text).to_bytes(8, "big"), text, payload))
 
 
 def split(data: bytes) -> tuple[bytes, bytes]:

@@ -73,16 +73,11 @@ def encode_answer(message_id: int, result: object) -> bytes:
         id_bytes = message_id.to_bytes(8, "big")
         return b"".join((_EMPTY_1, id_bytes, _EMPTY_2, id_bytes, _EMPTY_3))
     if isinstance(result, EncodedContent):
-        return encode_message(message_id, names.RESPONSE, pack_encoded(result.header, result.payload))
+        return encode_message(message_id, names.RESPONSE, envelope.join(result.header, result.payload))
     if isinstance(result, Body):
         return encode_message(message_id, names.RESPONSE, pack_content(result))
     data = envelope.pack({"type": "json", "json": result})
     return encode_message(message_id, names.RESPONSE, data)
-
-
-def pack_encoded(header: bytes, payload: bytes) -> bytes:
-    """A header that is JSON text already, and its payload, as the data of a message."""
-    return b"".join((len(header).to_bytes(8, "big"), header, payload))
 
 
 def pack_content(content: Body) -> bytes:

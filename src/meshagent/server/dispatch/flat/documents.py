@@ -12,6 +12,7 @@ from meshagent.api.contracts import documents as api
 from meshagent.api.contracts.content import JsonBody
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
+from meshagent.server.dispatch.document_updates import update_base64
 from meshagent.server.kernel.operations import AnswerWithFollowUp, ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.documents.ports import Update
@@ -47,7 +48,7 @@ class _FlatSubscriber:
         """The dialect has no word for it; what the participant still sends is acknowledged and dropped."""
 
     def _encode(self, update: Update) -> bytes:
-        return encode_event(_EVENT_ID, api.UPDATED.name, api.SyncRequest(path=self.path), update.base64)
+        return encode_event(_EVENT_ID, api.UPDATED.name, api.SyncRequest(path=self.path), update_base64(update))
 
 
 _EVENT_ID = 1

@@ -13,6 +13,7 @@ import msgspec
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError, RoomException
 from meshagent.server.dispatch.contents import binary_content, close_content, closes_stream
+from meshagent.server.dispatch.document_updates import update_base64
 from meshagent.server.dispatch.invoke.stream import Stream
 from meshagent.server.dispatch.invoke.stream_tasks import Inbox, Spawn
 from meshagent.server.kernel.operations import EncodedContent
@@ -114,7 +115,7 @@ class DocumentStream:
     # --- the document's side -------------------------------------------------------------------------
 
     def push(self, update: Update) -> None:
-        self._stream.send(EncodedContent(self._sync_header, update.base64))
+        self._stream.send(EncodedContent(self._sync_header, update_base64(update)))
 
     def ended(self, reason: str) -> None:
         self._stream.close(close_content(reason))

@@ -20,12 +20,13 @@ from typing import Final, Protocol
 
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, RoomException
+from meshagent.api.wire import envelope
 from meshagent.server.dispatch.contents import CONTROL_CLOSE, CONTROL_OPEN, error_content
 from meshagent.server.dispatch.invoke.messages import RESPONSE_CHUNK
 from meshagent.server.kernel.dispatcher import Caller
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.websocket.encoding import encode_message, pack_encoded
+from meshagent.server.websocket.encoding import encode_message
 
 MAX_STREAMS_PER_PARTICIPANT: Final = 1000
 
@@ -164,7 +165,7 @@ class Stream:
             call_id = self._call_id or uuid.uuid4().hex
             prefix = self._frame_prefix = b'{"tool_call_id":' + jsontext.dumps(call_id) + b',"chunk":'
         header = prefix + item.header + b"}"
-        data = pack_encoded(header, item.payload)
+        data = envelope.join(header, item.payload)
         self.participant.outbox.deliver(encode_message(self._message_id, RESPONSE_CHUNK, data))
 
     def close(self, content: EncodedContent = CONTROL_CLOSE) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
@@ -20,21 +19,13 @@ class DocumentFiles(Protocol):
 
 
 class Update:
-    """One effective change of a document on its way to subscribers; what it is encoded to is kept for all of them."""
+    """One change of a document on its way to subscribers, who share each form that it is encoded to."""
 
-    __slots__ = ("_base64", "_encoded", "data")
+    __slots__ = ("_encoded", "data")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._base64: bytes | None = None
         self._encoded: dict[Hashable, bytes] = {}
-
-    @property
-    def base64(self) -> bytes:
-        """The update as base64 text, the form in which both dialects carry it."""
-        if self._base64 is None:
-            self._base64 = base64.b64encode(self.data)
-        return self._base64
 
     def encoded(self, key: Hashable, encode: Callable[[Update], bytes]) -> bytes:
         """What `encode` makes of this update; it is called once for each key."""
