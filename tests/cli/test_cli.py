@@ -90,7 +90,7 @@ def test_a_failure_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys
     assert caught.value.code == 3
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("error: there is no key")
+    assert captured.err.startswith("error: no key to sign tokens with")
     assert "Traceback" not in captured.err
 
 

@@ -60,7 +60,7 @@ async def test_a_room_that_starts_again_has_another_session(server: TestServer) 
         ("none", "no token"),
         ("garbage", "token"),
         ("wrong secret", "not signed"),
-        ("other room", "does not open the room"),
+        ("other room", "has no grant for room"),
         ("no room", "no room grant"),
         ("unknown key", "no key"),
     ],

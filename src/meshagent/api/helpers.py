@@ -35,7 +35,7 @@ def validate_schema_name(name: str) -> None:
         InvalidRequestError: The name is empty, or holds a dot or a slash.
     """
     if not name or "." in name or "/" in name:
-        raise InvalidRequestError(f"a schema's name must be a word without a dot or a slash, not {name!r}")
+        raise InvalidRequestError(f"a schema name must not be empty or contain a dot or a slash: {name!r}")
 
 
 async def deploy_schema(*, room: RoomClient, schema: MeshSchema, name: str, overwrite: bool = True) -> None:

@@ -59,11 +59,11 @@ def load_profile(path: Path | None = None) -> Profile:
     except (FileNotFoundError, NotADirectoryError):
         return Profile()
     except (OSError, ValueError) as error:
-        raise InvalidRequestError(f"the profile {path} cannot be read: {error}") from None
+        raise InvalidRequestError(f"cannot read the profile {path}: {error}") from None
     known = {item.name for item in fields(Profile)}
     values = {key: value for key, value in data.items() if key in known} if isinstance(data, dict) else None
     if values is None or not all(value is None or isinstance(value, str) for value in values.values()):
-        raise InvalidRequestError(f"the profile {path} must be a JSON object of texts")
+        raise InvalidRequestError(f"the profile {path} must be a JSON object whose values are strings")
     return Profile(**values)
 
 
@@ -130,11 +130,11 @@ def find_credentials(environ: Mapping[str, str] | None = None) -> Credentials:
             found = Credentials(project_id=profile.project_id, key_id=profile.key_id, secret=profile.secret)
     if found is None:
         raise NotFoundError(
-            "there is no key to sign a token with: start a server on this machine with `meshagent serve`, or set "
+            "no key to sign tokens with: start a server on this machine with `meshagent serve`, or set "
             "MESHAGENT_PROJECT_ID, MESHAGENT_KEY_ID and MESHAGENT_SECRET (or MESHAGENT_API_KEY)"
         )
     if project_id not in (None, found.project_id) or key_id not in (None, found.key_id):
         raise InvalidRequestError(
-            f"MESHAGENT_PROJECT_ID or MESHAGENT_KEY_ID names another key than {source}: set MESHAGENT_SECRET as well"
+            f"MESHAGENT_PROJECT_ID or MESHAGENT_KEY_ID does not match {source}: set MESHAGENT_SECRET as well"
         )
     return found

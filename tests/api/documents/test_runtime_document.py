@@ -92,7 +92,7 @@ def test_what_the_schema_or_the_crdt_cannot_hold_is_refused_before_anything_chan
         (lambda: p.set_attribute("zzz", 1), MeshSchemaException),
         (lambda: copy.root.set_attribute("children", []), MeshSchemaException),
         (lambda: copy.root.insert_child_after(copy.root, "p"), MeshSchemaException),
-        (lambda: p.set_attribute("n", 2**64), InvalidRequestError),
+        (lambda: p.set_attribute("n", 2**63), InvalidRequestError),
         (lambda: p.set_attribute("n", {1, 2}), InvalidRequestError),
         (lambda: p.set_attribute("n", {1: 2}), InvalidRequestError),
         (lambda: p.set_attribute("n", [float("inf")]), InvalidRequestError),

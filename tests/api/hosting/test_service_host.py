@@ -139,7 +139,7 @@ async def test_a_service_that_fails_to_start_leaves_the_room(
         await call(host, room, path="/broken")
         await until_idle(host)
         await room.until_present(0)
-    assert "the call of /broken in room room failed" in caplog.text
+    assert "call of /broken in room room failed" in caplog.text
 
 
 async def test_a_room_that_cannot_be_joined_is_logged(
@@ -149,7 +149,7 @@ async def test_a_room_that_cannot_be_joined_is_logged(
     async with service_host() as host:
         await call(host, room)  # accepted nevertheless: an answer says nothing about joining
         await until_idle(host)
-    assert "the call of /chat in room room failed" in caplog.text
+    assert "call of /chat in room room failed" in caplog.text
     assert Agent.made == []
 
 
@@ -204,13 +204,13 @@ async def test_paths() -> None:
     assert host.path("later")(Agent) is Agent
     assert [(path.path, path.cls) for path in host.paths] == [("/chat", Agent), ("/later", Agent)]
     assert isinstance(host.paths[0], ServicePath)
-    with pytest.raises(AlreadyExistsError, match="/later is taken"):
+    with pytest.raises(AlreadyExistsError, match="path /later is already in use"):
         host.add_path(path="/later", cls=Agent)
     async with host:
         assert host.port != 0
-        with pytest.raises(InvalidStateError, match="before the host is started"):
+        with pytest.raises(InvalidStateError, match="before the service host is started"):
             host.add_path(path="/too-late", cls=Agent)
-        with pytest.raises(InvalidStateError, match="started already"):
+        with pytest.raises(InvalidStateError, match="already started"):
             await host.start()
     await host.stop()
 

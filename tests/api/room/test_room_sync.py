@@ -122,7 +122,7 @@ async def test_unreadable_content_fails_the_opening() -> None:
             await protocol.server.event("room.sync", header, b"")
 
         protocol.server.follow_ups["room.connect"] = garbage
-        with pytest.raises(Exception, match="cannot be read"):
+        with pytest.raises(Exception, match="cannot read the content"):
             await room.sync.open("notes.list")
 
 

@@ -103,7 +103,7 @@ def test_a_token_opens_the_rooms_of_its_grants_only() -> None:
     token.add_room_grant("r")
     token.add_room_grant("s")
     require_room(token, "s")
-    with pytest.raises(TokenRefusedError, match="it opens 'r', 's'") as caught:
+    with pytest.raises(TokenRefusedError, match="its grants are for 'r', 's'") as caught:
         require_room(token, "R")
     assert caught.value.problem is TokenProblem.WRONG_ROOM
 

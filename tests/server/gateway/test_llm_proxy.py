@@ -165,7 +165,7 @@ async def test_a_stream_that_the_provider_breaks_off_does_not_look_complete() ->
     [
         (token(ApiScope.user_default()), "use language models"),
         (token(ApiScope(llm=LlmGrant(models=["small"]))), "use the model 'big'"),
-        (token(room="other"), "does not open the room"),
+        (token(room="other"), "has no grant for room"),
         ("nonsense", "token"),
     ],
 )

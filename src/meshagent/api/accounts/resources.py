@@ -51,7 +51,7 @@ class ResourceMethods(RestClient):
             InvalidRequestError: It has no id.
         """
         if not secret.id:
-            raise InvalidRequestError("a secret to be updated needs its id")
+            raise InvalidRequestError("a secret needs its id to be updated")
         body = {"name": secret.name, "type": secret.type, "data": secret.payload()}
         await self._call("PUT", _of(project_id, "secrets", secret.id), body)
 
@@ -133,7 +133,7 @@ class ResourceMethods(RestClient):
         try:
             return Service.model_validate(answer)
         except ValidationError as error:
-            raise InvalidRequestError(f"the server's answer is no service: {error}") from error
+            raise InvalidRequestError(f"the server's answer is not a service: {error}") from error
 
     async def list_services(
         self, *, project_id: str, limit: int | None = None, offset: int | None = None

@@ -103,5 +103,5 @@ def _token_at_hand() -> str:
             return token
     token = load_profile(profile_path()).admin_token
     if not token:
-        raise NotFoundError("there is no token for the REST API: pass one, or set MESHAGENT_API_KEY")
+        raise NotFoundError("no token for the REST API: pass one, or set MESHAGENT_API_KEY")
     return token

@@ -37,7 +37,7 @@ def node_from_json(json: Mapping[str, Any]) -> Node:
         return TextNode(runs_from_json(text.get("delta", [])))
     element = json.get("element")
     if not isinstance(element, Mapping) or not isinstance(element.get("name"), str):
-        raise InvalidRequestError("a node is an `element` with a `name`, or a `text`")
+        raise InvalidRequestError("a node must have an `element` with a `name`, or a `text`")
     check_text(element["name"], "name")
     attributes = dict(element.get("attributes") or {})
     check_value(attributes, element["name"])
@@ -124,7 +124,7 @@ class ChangeWriter:
         if index is None:
             return default
         if index < 0:
-            raise InvalidRequestError("an index is not negative")
+            raise InvalidRequestError("an index must not be negative")
         return min(int(index), parent.len(self._txn))
 
     def _index(self, parent: XmlContainer, element: XmlElement) -> int:
@@ -189,5 +189,5 @@ def _byte_range(plain: str, index: int, length: int) -> tuple[int, int]:
 def _clamp(index: int, size: int) -> int:
     """Positions beyond the end are the end, as the CRDT has it; negative ones are an error."""
     if index < 0:
-        raise InvalidRequestError("positions and lengths in a text are not negative")
+        raise InvalidRequestError("positions and lengths in a text must not be negative")
     return min(index, size)

@@ -1,8 +1,8 @@
 """The CRDT behind a document: one Y.js document with one tree in it.
 
-The only module that calls the binding's document functions, so its traps are handled once. A failure to read
-an update is a `MalformedUpdateError`, never a Rust panic. Observers only append to queues, because an exception
-or a write inside one would corrupt the transaction that called it.
+The only module that calls pycrdt's document functions, so that its failures are handled once: an update that cannot be
+read is a `MalformedUpdateError`, never a Rust panic. Observers only append to queues, because an exception or a write
+inside one would corrupt the transaction that called it.
 
 Source: protocol 8.4; Yjs update format v1.
 """
@@ -27,6 +27,7 @@ __all__ = [
     "CrdtDoc",
     "DocumentDamagedError",
     "MalformedUpdateError",
+    "is_panic",
     "merge_updates",
     "new_client_id",
 ]
@@ -81,7 +82,7 @@ class CrdtDoc:
         self.updates: list[bytes] = []
         self.events: list[XmlEvent] = []
         txn = self._doc.create_transaction()
-        # As a fragment first: events of a root that was first opened as a map panic.
+        # As a fragment first: pycrdt 0.14 cannot report changes of a root that was opened as a map first.
         self.root = cast(XmlContainer, self._doc.get_or_insert_xml_fragment(txn, ROOT_NAME))
         self.root_map = cast(XmlMap, self._doc.get_or_insert_map(txn, ROOT_NAME))
         txn.drop()
@@ -138,7 +139,7 @@ class CrdtDoc:
         except ValueError as error:  # decoding comes first, so nothing was applied
             raise MalformedUpdateError(f"not a document update: {error}") from error
         except BaseException as error:
-            if not _is_panic(error):
+            if not is_panic(error):
                 raise
             self._damaged = _is_decodable(update)
             raise self._panic_error(error) from error
@@ -200,7 +201,7 @@ class CrdtDoc:
             if not self._damaged:
                 txn.commit()
         except BaseException as error:
-            if not _is_panic(error):
+            if not is_panic(error):
                 raise
             # The change is in, but those who watch were not told of it.
             self._damaged = True
@@ -240,18 +241,18 @@ def merge_updates(*updates: bytes) -> bytes:
     except ValueError as error:
         raise MalformedUpdateError(f"not a document update: {error}") from error
     except BaseException as error:
-        if not _is_panic(error):
+        if not is_panic(error):
             raise
         raise MalformedUpdateError(f"not a document update: {error}") from error
 
 
 def _check_client_count(data: bytes) -> None:
-    """Refuse a count of authors that the data cannot hold: the decoder reserves memory for it first.
+    """Refuse a count of authors that the data cannot hold.
 
-    Four hostile bytes would otherwise cost most of a second.
+    pycrdt 0.14.13 reserves memory for that count before it reads on, which can take most of a second.
     """
     if not data:
-        raise MalformedUpdateError("an update is not empty")
+        raise MalformedUpdateError("an update must not be empty")
     if data[0] < 0x80:
         return
     try:
@@ -259,19 +260,19 @@ def _check_client_count(data: bytes) -> None:
     except IndexError:
         count = len(data)
     if count * 2 > len(data):  # each author takes two bytes at the very least
-        raise MalformedUpdateError("not a document update: it is shorter than it says")
+        raise MalformedUpdateError("not a document update: it is truncated")
 
 
 def _is_decodable(update: bytes) -> bool:
     try:
         pycrdt.merge_updates(update)
     except BaseException as error:
-        if not (isinstance(error, ValueError) or _is_panic(error)):
+        if not (isinstance(error, ValueError) or is_panic(error)):
             raise
         return False
     return True
 
 
-def _is_panic(error: BaseException) -> bool:
-    """Rust panics arrive as a class that cannot be imported and is no `Exception`."""
+def is_panic(error: BaseException) -> bool:
+    """Whether pycrdt's Rust code has panicked: the class is no `Exception` and cannot be imported."""
     return type(error).__name__ == "PanicException"

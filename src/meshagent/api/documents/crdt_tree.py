@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from meshagent.api.documents.crdt_doc import CrdtDoc
+from meshagent.api.documents.crdt_doc import CrdtDoc, is_panic
 from meshagent.api.documents.crdt_types import (
     Transaction,
     XmlContainer,
@@ -87,7 +87,7 @@ def child_at(txn: Transaction, parent: XmlContainer, index: int) -> XmlNode | No
     try:
         return parent.get(txn, index)
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_panic(error):
             raise
         return None
 

@@ -29,7 +29,7 @@ class EventEmitter:
 
         def register(handler: _Handler) -> _Handler:
             if iscoroutinefunction(handler):
-                raise TypeError("handlers of document events are plain functions")
+                raise TypeError("handlers of document events must not be coroutine functions")
             if self._handlers is None:
                 self._handlers = {}
             self._handlers.setdefault(event, []).append(handler)
@@ -51,4 +51,4 @@ class EventEmitter:
             try:
                 handler(*args, **kwargs)
             except Exception:
-                logger.exception("a handler of the document event %r failed", event)
+                logger.exception("handler of document event %r failed", event)

@@ -15,7 +15,7 @@ _Item = TypeVar("_Item")
 def tag_name_from_json(json: Mapping[str, Any]) -> str:
     """The tag of an element in its JSON form (protocol 8.3)."""
     if len(json) != 1:
-        raise InvalidRequestError("an element is an object of one key, its tag")
+        raise InvalidRequestError("an element must be an object with one key, its tag")
     return next(iter(json))
 
 

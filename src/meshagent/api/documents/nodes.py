@@ -186,7 +186,7 @@ class Element(EventEmitter):
 
     def _new(self, tag_name: str, attributes: dict[str, Any] | None) -> ElementNode:
         if not self._child_property().is_tag_allowed(tag_name):
-            raise MeshSchemaException(f"an element {self.tag_name!r} cannot contain {tag_name!r}")
+            raise MeshSchemaException(f"element {self.tag_name!r} cannot contain {tag_name!r}")
         element_type = self.doc.schema.element(tag_name)
         for name, value in (attributes or {}).items():
             self._check_attribute(element_type, name)
@@ -195,7 +195,7 @@ class Element(EventEmitter):
 
     def _child_property(self) -> ChildProperty:
         if self.schema.child_property is None:
-            raise MeshSchemaException(f"an element {self.tag_name!r} has no children")
+            raise MeshSchemaException(f"element {self.tag_name!r} cannot have children")
         return self.schema.child_property
 
     @staticmethod

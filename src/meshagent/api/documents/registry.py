@@ -64,7 +64,7 @@ class ProtocolMap:
             MalformedUpdateError: The state cannot be read.
         """
         if doc_id in self._documents:
-            raise AlreadyExistsError(f"document {doc_id!r} is registered already")
+            raise AlreadyExistsError(f"document {doc_id!r} is already registered")
         to_client = send_update_to_client
 
         def notify(notification: Notification) -> None:

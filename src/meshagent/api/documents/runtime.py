@@ -187,7 +187,7 @@ class DocumentRuntime:
         """The open document with that id; `NotFoundError` if there is none."""
         document = _documents.get(id)
         if document is None:
-            raise NotFoundError(f"there is no open document {id!r}")
+            raise NotFoundError(f"document {id!r} is not open")
         return document
 
     def on_document_sync(self, document_id: str, base64: str) -> None:

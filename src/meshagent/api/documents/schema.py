@@ -146,7 +146,7 @@ class ElementType:
         """The property of that name; `MeshSchemaException` if there is none."""
         prop = self._by_name.get(name)
         if prop is None:
-            raise MeshSchemaException(f"an element {self.tag_name!r} has no property {name!r}")
+            raise MeshSchemaException(f"element {self.tag_name!r} has no property {name!r}")
         return prop
 
     def allows_child(self, tag_name: str) -> bool:
@@ -158,7 +158,7 @@ class ElementType:
         if not self.tag_name:
             raise MeshSchemaValidationException("an element needs a tag name")
         if len(self._by_name) != len(self.properties):
-            raise MeshSchemaValidationException(f"element {self.tag_name!r} has two properties of one name")
+            raise MeshSchemaValidationException(f"element {self.tag_name!r} has two properties with the same name")
         if sum(isinstance(prop, ChildProperty) for prop in self.properties) > 1:
             raise MeshSchemaValidationException(f"element {self.tag_name!r} has more than one child property")
         for prop in self.properties:
@@ -190,10 +190,10 @@ class ElementType:
         """Read one element definition; `MeshSchemaValidationException` if it is not one."""
         tags = _mapping(json.get("properties"), "an element definition needs `properties`")
         if len(tags) != 1:
-            raise MeshSchemaValidationException("an element definition has exactly one tag in `properties`")
+            raise MeshSchemaValidationException("an element definition must have exactly one tag in `properties`")
         [(tag_name, body)] = tags.items()
-        body = _mapping(body, f"the definition of element {tag_name!r} is not an object")
-        properties = _mapping(body.get("properties", {}), f"`properties` of element {tag_name!r}")
+        body = _mapping(body, f"the definition of element {tag_name!r} must be an object")
+        properties = _mapping(body.get("properties", {}), f"`properties` of element {tag_name!r} must be an object")
         return ElementType(
             tag_name=tag_name,
             properties=[_property_from_json(name, definition) for name, definition in properties.items()],
@@ -236,7 +236,7 @@ class MeshSchema:
         if len(self.elements_by_tag_name) != len(self.elements):
             raise MeshSchemaValidationException("two elements of the schema have the same tag")
         if self.root_tag_name not in self.elements_by_tag_name:
-            raise MeshSchemaValidationException(f"the schema does not define its root {self.root_tag_name!r}")
+            raise MeshSchemaValidationException(f"the schema does not define its root element {self.root_tag_name!r}")
         for element in self.elements:
             element.validate(self)
 
@@ -251,10 +251,10 @@ class MeshSchema:
     @staticmethod
     def from_json(json: Mapping[str, Any]) -> MeshSchema:
         """Read a schema; only `$root_tag_ref` and `$defs` count (protocol 8.1)."""
-        json = _mapping(json, "a schema is an object")
+        json = _mapping(json, "a schema must be an object")
         definitions = _mapping(json.get("$defs"), "a schema needs `$defs`")
         elements = [
-            ElementType.from_json(_mapping(definition, "an entry of `$defs` is an object"))
+            ElementType.from_json(_mapping(definition, "an entry of `$defs` must be an object"))
             for definition in definitions.values()
         ]
         return MeshSchema(root_tag_name=_tag_of_reference(json.get("$root_tag_ref")), elements=elements)
@@ -275,7 +275,7 @@ def _tag_of_reference(reference: object) -> str:
 
 
 def _property_from_json(name: str, definition: object) -> ElementProperty:
-    body = _mapping(definition, f"the definition of property {name!r} is not an object")
+    body = _mapping(definition, f"the definition of property {name!r} must be an object")
     if body.get("type") != "array":
         return ValueProperty(
             name=name,
@@ -286,7 +286,7 @@ def _property_from_json(name: str, definition: object) -> ElementProperty:
     ordered = "prefixItems" in body
     references = body["prefixItems"] if ordered else _any_of(name, body.get("items"))
     if not isinstance(references, list):
-        raise MeshSchemaValidationException(f"child property {name!r} does not list its tags")
+        raise MeshSchemaValidationException(f"the tags of child property {name!r} must be a list")
     return ChildProperty(
         name=name,
         child_tag_names=[_tag_of_reference(reference) for reference in references],

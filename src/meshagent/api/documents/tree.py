@@ -108,14 +108,14 @@ def parse_element(schema: MeshSchema, json: object, *, allowed: Sequence[str]) -
 def runs_from_json(delta: object, where: str = "delta") -> list[TextRun]:
     """Read a text delta: `[{"insert": str, "attributes"?: dict}]`. Empty runs are left out."""
     if not isinstance(delta, list):
-        raise InvalidRequestError(f"{where}: a text delta is a list")
+        raise InvalidRequestError(f"{where}: a text delta must be a list")
     runs = []
     for run in delta:
         if not isinstance(run, Mapping) or not isinstance(run.get("insert"), str):
-            raise InvalidRequestError(f"{where}: each run of a text is an object with a string `insert`")
+            raise InvalidRequestError(f"{where}: each run of a text must be an object with a string `insert`")
         attributes = run.get("attributes") or {}
         if not isinstance(attributes, Mapping):
-            raise InvalidRequestError(f"{where}: the `attributes` of a run are an object")
+            raise InvalidRequestError(f"{where}: the `attributes` of a run must be an object")
         check_text(run["insert"], where)
         check_value(dict(attributes), where)
         if run["insert"]:
@@ -130,16 +130,16 @@ class _Parser:
 
     def element(self, json: object, allowed: Sequence[str], where: str, depth: int) -> ElementNode:
         if depth > MAX_DEPTH:
-            raise InvalidRequestError(f"{where}: elements are nested deeper than {MAX_DEPTH}")
+            raise InvalidRequestError(f"{where}: elements are nested more than {MAX_DEPTH} levels deep")
         if not isinstance(json, Mapping) or len(json) != 1:
-            raise InvalidRequestError(f"{where or 'the document'}: an element is an object of one key, its tag")
+            raise InvalidRequestError(f"{where or 'the document'}: an element must be an object with one key, its tag")
         [(tag, body)] = json.items()
         where = f"{where}/{tag}"
         if tag not in allowed:
             expected = ", ".join(map(repr, allowed)) or "nothing"
             raise MeshSchemaException(f"{where}: the schema does not allow {tag!r} here, but {expected}")
         if not isinstance(body, Mapping):
-            raise InvalidRequestError(f"{where}: the content of an element is an object")
+            raise InvalidRequestError(f"{where}: the content of an element must be an object")
         element_type = self._schema.element(tag)
         node = ElementNode(tag)
         for name, value in body.items():
@@ -155,7 +155,7 @@ class _Parser:
     def _check_id(self, node: ElementNode, where: str) -> None:
         element_id = node.attributes.get(ID)
         if element_id in self._ids:
-            raise InvalidRequestError(f"{where}: two elements have the `{ID}` {element_id!r:.80}")
+            raise InvalidRequestError(f"{where}: duplicate `{ID}` {element_id!r:.80}")
         if element_id is not None:
             self._ids.add(element_id)
 
@@ -163,7 +163,7 @@ class _Parser:
         self, parent: ElementType, prop: ChildProperty, value: object, where: str, depth: int
     ) -> Iterator[Node]:
         if not isinstance(value, list):
-            raise InvalidRequestError(f"{where}: children are a list")
+            raise InvalidRequestError(f"{where}: children must be a list")
         position = 0
         for index, child in enumerate(value):
             here = f"{where}[{index}]"
@@ -189,11 +189,11 @@ def _is_text(json: Any) -> bool:
 def _attribute(element_type: ElementType, name: object, value: object, where: str) -> Any:
     if name == ID:
         if not isinstance(value, str):
-            raise InvalidRequestError(f"{where}: `{ID}` is a string")
+            raise InvalidRequestError(f"{where}: `{ID}` must be a string")
         check_text(value, where)
         return value
     if not isinstance(name, str):
-        raise InvalidRequestError(f"{where}: names of attributes are strings")
+        raise InvalidRequestError(f"{where}: attribute names must be strings")
     prop = element_type.property(name)
     assert isinstance(prop, ValueProperty)
     check_value(value, f"{where}/{name}")

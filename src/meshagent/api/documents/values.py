@@ -1,8 +1,7 @@
 """Values that a document can hold, and positions in its texts.
 
-The CRDT stores JSON values. It would turn others silently into null (dates, sets) or end in a panic (huge
-integers, keys that are no strings), so they are refused before they reach it. Integers come back from it as
-floats and are made integers again (protocol 8.4).
+The CRDT stores JSON values. Of other values pycrdt 0.14 silently stores null, or it panics, so they are refused before
+they reach it. Integers come back from it as floats and are made integers again (protocol 8.4).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def check_text(text: str, what: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidRequestError(f"{what}: the text holds a lone surrogate at {error.start}") from error
+        raise InvalidRequestError(f"{what}: the text has a lone surrogate at position {error.start}") from error
 
 
 def check_value(value: object, what: str, *, depth: int = 0) -> None:
@@ -34,7 +33,7 @@ def check_value(value: object, what: str, *, depth: int = 0) -> None:
     of these, nested at most 64 deep.
     """
     if depth > _MAX_NESTING:
-        raise InvalidRequestError(f"{what}: the value is nested deeper than {_MAX_NESTING}")
+        raise InvalidRequestError(f"{what}: the value is nested more than {_MAX_NESTING} levels deep")
     match value:
         case None | bool():
             return
@@ -42,7 +41,7 @@ def check_value(value: object, what: str, *, depth: int = 0) -> None:
             check_text(value, what)
         case int():
             if not -_INT64 <= value < _INT64:
-                raise InvalidRequestError(f"{what}: integers have at most 64 bits")
+                raise InvalidRequestError(f"{what}: the integer does not fit into 64 bits")
         case float():
             if not math.isfinite(value):
                 raise InvalidRequestError(f"{what}: {value} is not a JSON number")
@@ -52,7 +51,7 @@ def check_value(value: object, what: str, *, depth: int = 0) -> None:
         case dict():
             for key, item in value.items():
                 if not isinstance(key, str):
-                    raise InvalidRequestError(f"{what}: keys of an object are strings, not {key!r:.80}")
+                    raise InvalidRequestError(f"{what}: object keys must be strings, not {key!r:.80}")
                 check_text(key, what)
                 check_value(item, what, depth=depth + 1)
         case _:

@@ -63,7 +63,7 @@ class RunningCalls:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the call of %s failed", task.get_name(), exc_info=error)
+            log.error("call of %s failed", task.get_name(), exc_info=error)
 
 
 async def _serve(service: ServicePath, event: CallEvent) -> None:

@@ -83,10 +83,10 @@ class ServiceHost:
             InvalidStateError: The host is started.
         """
         if self._runner is not None:
-            raise InvalidStateError("add paths before the host is started")
+            raise InvalidStateError("paths must be added before the service host is started")
         path = path if path.startswith("/") else "/" + path
         if any(known.path == path for known in self.paths):
-            raise AlreadyExistsError(f"the path {path} is taken")
+            raise AlreadyExistsError(f"path {path} is already in use")
         self.paths.append(ServicePath(path=path, cls=cls))
 
     # -- running
@@ -99,7 +99,7 @@ class ServiceHost:
             OSError: The address cannot be used.
         """
         if self._runner is not None:
-            raise InvalidStateError("the service host is started already")
+            raise InvalidStateError("the service host is already started")
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_get("/", _alive)
         for service in self.paths:
@@ -144,7 +144,7 @@ class ServiceHost:
         if not self._accepting:
             raise UnavailableError("the service host is stopping")
         if len(self._calls) >= self._max_calls:
-            raise LimitExceededError(f"this host takes {self._max_calls} calls at a time", limit=self._max_calls)
+            raise LimitExceededError(f"the service host is busy with {self._max_calls} calls", limit=self._max_calls)
         self._calls.start(service, event)
 
 

@@ -52,7 +52,7 @@ class AgentsClient:
         """
         name = agent if agent is not None else agentName
         if name is None:
-            raise InvalidRequestError("name the agent to ask")
+            raise InvalidRequestError("ask() needs the name of an agent")
         result = await self._room.call(
             api.ASK,
             api.AskRequest(

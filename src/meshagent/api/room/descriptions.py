@@ -42,7 +42,7 @@ class Requirement(ABC):
             return RequiredToolkit(name=data["toolkit"], tools=data.get("tools"))
         if "schema" in data:
             return RequiredSchema(name=data["schema"])
-        raise InvalidRequestError("a requirement names a `toolkit` or a `schema`")
+        raise InvalidRequestError("a requirement must have a `toolkit` or a `schema`")
 
     @abstractmethod
     def to_json(self) -> JsonObject:

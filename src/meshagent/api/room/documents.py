@@ -118,8 +118,8 @@ class OpenDocument:
             update = b64decode(payload, validate=True)
             document.apply_update(update)
         except (MalformedUpdateError, binascii.Error) as error:
-            log.error("an update of %s cannot be read: %s", self.path, error)
-            self._fail_opening(RoomException(f"the room's content of {self.path} cannot be read: {error}"))
+            log.error("cannot read an update of %s: %s", self.path, error)
+            self._fail_opening(RoomException(f"cannot read the content of {self.path}: {error}"))
             return
         if self._restored is not None:
             if not self._restored.done():
@@ -189,7 +189,7 @@ class OpenDocument:
             except RoomException as error:
                 if not error.retryable:
                     raise
-                log.warning("the room does not take edits of %s right now: %s", self.path, error)
+                log.warning("the room refused an edit of %s for now: %s", self.path, error)
                 await asyncio.sleep(delay)
             else:
                 return
@@ -211,7 +211,7 @@ class OpenDocument:
         self._online = False
         self._edits.clear()
         self._stop_sending()
-        self._fail_opening(ConnectionLostError(f"the connection ended while {self.path} was opened"))
+        self._fail_opening(ConnectionLostError(f"the connection closed while {self.path} was being opened"))
 
     async def restore(self, *, same_run: bool) -> None:
         """Subscribe again, take what was missed, and send what the room lacks.

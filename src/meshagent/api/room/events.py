@@ -48,7 +48,7 @@ class EventSource:
             try:
                 result = call(values)
             except Exception:
-                log.exception("the handler %r of %r failed", func, event_name)
+                log.exception("handler %r of event %r failed", func, event_name)
                 continue
             if inspect.isawaitable(result):
                 self._spawn(result, f"handler of {event_name}")

@@ -185,7 +185,7 @@ class Opening:
     async def _open(self) -> FileHandle:
         if self._handle is None:
             if self._started:
-                raise InvalidStateError("this was awaited before, and the file is not open: call `open` again")
+                raise InvalidStateError("the file could not be opened: call `open` again")
             self._started = True
             self._handle = await self._open_file()
         return self._handle

@@ -177,7 +177,7 @@ class MessagingClient(EventSource):
             await self.broadcast_message(**options)
             return
         if type is None:
-            raise InvalidRequestError("a message needs a type")
+            raise InvalidRequestError("a message needs `type`")
         request = api.BroadcastRequest(type=type, message=jsontext.raw(message))
         await self._room.call(api.BROADCAST, request, attachment or b"")
 
@@ -224,7 +224,7 @@ class MessagingClient(EventSource):
 
 def _send_request(to: Participant | str | None, message_type: str | None, message: Json) -> api.SendRequest:
     if to is None or message_type is None:
-        raise InvalidRequestError("a message needs an addressee and a type")
+        raise InvalidRequestError("a message needs `to` and `type`")
     participant_id = to.id if isinstance(to, Participant) else to
     return api.SendRequest(to_participant_id=participant_id, type=message_type, message=jsontext.raw(message))
 
@@ -238,12 +238,12 @@ def _shorthand(
             return "text", {"text": message}, attachment
         case bytes() | bytearray() | memoryview():
             if attachment is not None:
-                raise InvalidRequestError("bytes are their own attachment: give one or the other")
+                raise InvalidRequestError("a message of bytes cannot have an attachment")
             return "file", {}, bytes(message)
         case Body():
             data = message.get_data()
             if data is not None and attachment is not None:
-                raise InvalidRequestError("this content has its own bytes: do not attach others")
+                raise InvalidRequestError("a content with bytes cannot have an attachment")
             return message.type, message.to_json(), attachment if data is None else data
         case Mapping():
             return "json", dict(message), attachment

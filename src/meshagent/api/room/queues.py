@@ -63,7 +63,7 @@ class QueuesClient:
                 return body.text
             case EmptyBody():
                 return None
-        raise RoomException(f"a queue answered with a {body.type!r} content")
+        raise RoomException(f"unexpected answer to queues.receive: a {body.type!r} content")
 
     async def drain(self, name: str) -> None:
         """Drop all messages of the queue; who waits for one goes on waiting."""

@@ -78,7 +78,7 @@ class Requests:
         """Handler of `__response__` messages."""
         answer = self._pending.pop(message_id, None)
         if answer is None:
-            log.debug("nobody waits for the answer to request %d", message_id)
+            log.debug("ignored the answer to request %d, which nobody waits for", message_id)
         elif not answer.done():
             answer.set_result(data)
 
@@ -134,8 +134,8 @@ def read_result(operation: Operation[RequestT, ResultT], data: bytes) -> ResultT
     if issubclass(kind, Body):
         body = unpack_body(data)
         if not isinstance(body, kind):
-            raise RoomException(f"{operation.name} was answered with a {body.type!r} content")
+            raise RoomException(f"unexpected answer to {operation.name}: a {body.type!r} content")
         return body
     if header.type != "json":
-        raise RoomException(f"{operation.name} was answered with a {header.type!r} content")
+        raise RoomException(f"unexpected answer to {operation.name}: a {header.type!r} content")
     return jsontext.decode(bytes(header.json), kind)

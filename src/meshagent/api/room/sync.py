@@ -136,7 +136,7 @@ class SyncClient:
         try:
             await self._room.call_now(api.DISCONNECT, api.DisconnectRequest(path=entry.path))
         except RoomException as error:
-            log.info("the room was not told that %s is closed: %s", entry.path, error)
+            log.info("cannot tell the room that %s is closed: %s", entry.path, error)
 
     # -- the connection
 

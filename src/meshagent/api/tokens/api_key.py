@@ -41,7 +41,7 @@ class ApiKey:
         """
         parts = text.strip().removeprefix(_PREFIX).split("-", 2)
         if not text.strip().startswith(_PREFIX) or len(parts) != 3 or not parts[2]:
-            raise InvalidRequestError("an API key reads 'ma-KEY-PROJECT-SECRET'")
+            raise InvalidRequestError("an API key must have the form 'ma-KEY-PROJECT-SECRET'")
         return ApiKey(key_id=_unpack(parts[0]), project_id=_unpack(parts[1]), secret=parts[2])
 
 
@@ -51,7 +51,7 @@ def _pack(identifier: str) -> str:
     except ValueError:
         value = None
     if value is None or str(value) != identifier:
-        raise InvalidRequestError(f"only ids that are UUIDs fit the one-line form of an API key, not {identifier!r}")
+        raise InvalidRequestError(f"the one-line form of an API key needs UUIDs as ids, not {identifier!r}")
     return base64.urlsafe_b64encode(value.bytes).decode().rstrip("=").replace("-", ".")
 
 
@@ -60,4 +60,4 @@ def _unpack(text: str) -> str:
         raw = base64.b64decode(text.replace(".", "-") + "==", altchars=b"-_", validate=True)
         return str(uuid.UUID(bytes=raw))
     except (binascii.Error, ValueError):
-        raise InvalidRequestError("an id inside the API key is not 22 characters of base64") from None
+        raise InvalidRequestError("an id in the API key must be 22 characters of base64") from None

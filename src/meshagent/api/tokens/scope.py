@@ -141,7 +141,7 @@ class ApiScope(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(["api", *(str(part) for part in first["loc"])])
-            raise InvalidRequestError(f"the token's grant {where!r} cannot be read: {first['msg']}") from None
+            raise InvalidRequestError(f"invalid token grant {where!r}: {first['msg']}") from None
 
     # Checks
 

@@ -59,7 +59,7 @@ class UnverifiedJwt:
         if self.header.get("alg") != ALGORITHM or "crit" in self.header:
             raise BadSignatureError(f"the token is not signed with {ALGORITHM}")
         if not secret or not _HMAC.verify(self.signed, _prepared(secret), self.signature):
-            raise BadSignatureError("the token's signature does not fit the secret")
+            raise BadSignatureError("the token's signature does not match the secret")
 
 
 def read_jwt(text: str) -> UnverifiedJwt:
@@ -72,7 +72,7 @@ def read_jwt(text: str) -> UnverifiedJwt:
         signed, _, signature = text.encode("ascii").rpartition(b".")
         header, separator, payload = signed.partition(b".")
         if not separator or b"." in payload:
-            raise MalformedTokenError("a token has three parts with dots between them")
+            raise MalformedTokenError("the token is not a JWT: it must have three parts separated by dots")
         claims, parsed_header = loads(_decode(payload)), loads(_decode(header))
         parts = UnverifiedJwt(claims, parsed_header, signed, _decode(signature))
     except (UnicodeEncodeError, binascii.Error):
@@ -112,7 +112,7 @@ def _prepared(secret: str) -> bytes:
     try:
         return _HMAC.prepare_key(secret)
     except jwt.InvalidKeyError as error:
-        raise InvalidRequestError(f"this cannot be a token's secret: {error}") from None
+        raise InvalidRequestError(f"invalid token secret: {error}") from None
 
 
 def _encode(raw: bytes) -> bytes:

@@ -49,7 +49,7 @@ class ParticipantGrant:
         except (KeyError, TypeError):
             raise InvalidRequestError("a grant needs the keys 'name' and 'scope'") from None
         if not isinstance(name, str):
-            raise InvalidRequestError("a grant's name must be text")
+            raise InvalidRequestError("a grant's name must be a string")
         return ParticipantGrant(name=name, scope=scope)
 
     def __eq__(self, other: object) -> bool:
@@ -170,7 +170,7 @@ class ParticipantToken:
             raise InvalidRequestError("the token's claim 'grants' must be a list")
         for claim in ("name", "sub", "kid", "version"):
             if claim in data and not isinstance(data[claim], str) and (claim == "name" or data[claim] is not None):
-                raise InvalidRequestError(f"the token's claim {claim!r} must be text")
+                raise InvalidRequestError(f"the token's claim {claim!r} must be a string")
         return ParticipantToken(
             name=data["name"],
             project_id=data.get("sub"),

@@ -32,7 +32,7 @@ class TokenProblem(Enum):
 
 
 class TokenRefusedError(PermissionDeniedError):
-    """The token does not open this door; the text tells its owner why, `problem` tells programs."""
+    """The token was refused; the text says why for people, `problem` for programs."""
 
     code = "token_refused"
 
@@ -87,8 +87,8 @@ def require_room(token: ParticipantToken, room_name: str) -> None:
     if token.allows_room(room_name):
         return
     rooms = [str(grant.scope) for grant in token.grants if grant.name == "room"]
-    opens = f"it opens {', '.join(map(repr, rooms[:5]))}" if rooms else "it has no room grant"
-    raise TokenRefusedError(TokenProblem.WRONG_ROOM, f"the token does not open the room {room_name!r}: {opens}")
+    opens = f"its grants are for {', '.join(map(repr, rooms[:5]))}" if rooms else "it has no room grant"
+    raise TokenRefusedError(TokenProblem.WRONG_ROOM, f"the token has no grant for room {room_name!r}: {opens}")
 
 
 def effective_scope(token: ParticipantToken) -> ApiScope:
@@ -119,7 +119,7 @@ def _secret_for(token: ParticipantToken, lookup: KeyLookup, default_secret: str 
     secret = lookup(token.project_id, token.api_key_id)
     if not secret:
         raise TokenRefusedError(
-            TokenProblem.UNKNOWN_KEY, f"there is no key {token.api_key_id!r} in the project {token.project_id!r} here"
+            TokenProblem.UNKNOWN_KEY, f"unknown key {token.api_key_id!r} in project {token.project_id!r}"
         )
     return secret
 

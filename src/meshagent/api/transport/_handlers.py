@@ -60,7 +60,7 @@ class HandlerTable:
     def register(self, message_type: str, handler: MessageHandler) -> None:
         """Send messages of a type to `handler`, those first that came before; `*` takes what nobody else takes."""
         if message_type in self._lanes:
-            raise InvalidStateError(f"messages of type {message_type!r} have a handler already")
+            raise InvalidStateError(f"messages of type {message_type!r} already have a handler")
         self._lanes[message_type] = _Lane(handler)
         early = [message for message in self._backlog if message_type in (message.type, ANY)]
         self._backlog = [message for message in self._backlog if message not in early]
@@ -111,7 +111,7 @@ class HandlerTable:
         if len(self._backlog) < MAX_BACKLOG:
             self._backlog.append(message)
         else:
-            log.error("no handler for a message of type %r: dropped", message.type)
+            log.error("dropped a message of type %r: no handler is registered", message.type)
 
     def _replay(self, lane: _Lane, early: list[Message]) -> None:
         for message in early:
@@ -131,7 +131,7 @@ class HandlerTable:
         try:
             return lane.handler(self._protocol, message.id, message.type, message.data)
         except Exception:
-            log.exception("the handler of %r failed", message.type)
+            log.exception("handler of %r failed", message.type)
             return None
 
     async def _run(self, lane: _Lane, message_type: str, pending: Awaitable[None]) -> None:
@@ -143,7 +143,7 @@ class HandlerTable:
                     try:
                         await following
                     except Exception:
-                        log.exception("the handler of %r failed", message_type)
+                        log.exception("handler of %r failed", message_type)
                 if not lane.waiting:
                     return
                 following = self._call(lane, lane.waiting.popleft())

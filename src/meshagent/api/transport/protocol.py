@@ -74,7 +74,7 @@ class Protocol:
 
     async def send_packet(self, data: bytes) -> None:
         """Send one packet, waiting while the transport cannot take more."""
-        raise TypeError(f"{type(self).__name__} does not say how packets are sent")
+        raise NotImplementedError(f"{type(self).__name__} must implement send_packet()")
 
     async def close_transport(self) -> None:
         """Disconnect. Called also after a failed or lost connection."""
@@ -117,7 +117,7 @@ class Protocol:
         """
         async with self._entering:
             if not self._entries or not self.can_reopen:
-                raise ConnectionLostError("this connection cannot be made again")
+                raise ConnectionLostError("this connection cannot be reopened")
             await self._disconnect()
             await self._connect()
 
@@ -199,7 +199,7 @@ class Protocol:
                 return
             # Too large to take. Its handler gets it without data, so that a caller hears of it instead of waiting.
             self._reassembler.oversized = None
-            log.error("message %d of type %r is too large: its data was dropped", message.id, message.type)
+            log.error("dropped the data of message %d of type %r: it is too large", message.id, message.type)
         try:
             self._handlers.dispatch(message)
         except HandlerOverflowError as error:
@@ -211,7 +211,7 @@ class Protocol:
         try:
             code = await self.read_packets()
         except OSError as error:
-            log.info("the connection broke: %s", error)
+            log.info("connection lost: %s", error)
         except Exception:
             log.exception("reading from the connection failed")
         finally:
@@ -264,7 +264,7 @@ class Protocol:
                     await self.send_packet(packet)
                 outgoing.written(message)
         except OSError as error:
-            log.info("the connection broke: %s", error)
+            log.info("connection lost: %s", error)
             self._end(ABNORMAL_CLOSURE, discard=True)
         except Exception:
             log.exception("writing to the connection failed")

@@ -75,7 +75,7 @@ class _WebSocketTransport(Protocol):
             elif message.type is aiohttp.WSMsgType.CLOSE:
                 return int(message.data or CloseCode.NORMAL)
             elif message.type is aiohttp.WSMsgType.ERROR:
-                log.info("the connection broke: %s", message.data)
+                log.info("connection lost: %s", message.data)
                 return ABNORMAL_CLOSURE
             else:  # CLOSING: this end closed it. CLOSED: the stream ended without a close frame
                 return CloseCode.NORMAL if message.type is aiohttp.WSMsgType.CLOSING else ABNORMAL_CLOSURE
@@ -131,7 +131,7 @@ class WebSocketClientProtocol(ClientProtocol, _WebSocketTransport):
         except aiohttp.WSServerHandshakeError as error:
             raise UpgradeRefusedError(error, refusal.reason) from None
         except TimeoutError:
-            raise RequestTimeoutError(f"connecting took longer than {self._open_timeout} seconds") from None
+            raise RequestTimeoutError(f"connecting timed out after {self._open_timeout:g} seconds") from None
 
     def is_temporary(self, error: Exception) -> bool:
         return isinstance(error, aiohttp.ClientConnectionError) or super().is_temporary(error)
@@ -185,7 +185,7 @@ class _Refusal:
             async with asyncio.timeout(_REASON_TIMEOUT):
                 body = await response.content.read(_MAX_REASON_BYTES)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            log.debug("the refusal has no readable reason: %s", error)
+            log.debug("cannot read why the server refused: %s", error)
             return
         self.reason = _words(body.decode(errors="replace").strip())
 

@@ -85,5 +85,5 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], WebhookEvent]]] = {
 def _text(data: Mapping[str, Any], key: str) -> str:
     value = data.get(key)
     if not isinstance(value, str):
-        raise InvalidRequestError(f"the event's data needs {key!r}, a text")
+        raise InvalidRequestError(f"the data of the event must have a string {key!r}")
     return value

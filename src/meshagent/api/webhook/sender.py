@@ -54,8 +54,6 @@ async def send_webhook(
         async with session.post(url, data=body, headers=signed.headers, allow_redirects=False) as answer:
             status = answer.status
     except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
-        raise UnavailableError(
-            f"the webhook at {url} cannot be reached: {str(error) or type(error).__name__}"
-        ) from error
+        raise UnavailableError(f"cannot reach the webhook at {url}: {str(error) or type(error).__name__}") from error
     if not 200 <= status < 300:
         raise WebhookRefusedError(url, status)

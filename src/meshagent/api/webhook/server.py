@@ -116,7 +116,7 @@ class WebhookServer:
             OSError: The address cannot be used.
         """
         if self._runner is not None or (self._shares_app and self._has_routes):
-            raise InvalidStateError("the webhook server is started already")
+            raise InvalidStateError("the webhook server is already started")
         if not self._has_routes:
             self.add_routes(self._app)
             self._has_routes = True
@@ -171,7 +171,7 @@ class WebhookServer:
         except (LimitExceededError, UnavailableError) as error:
             return _refuse(503, str(error))
         except Exception:
-            log.exception("the handler of a webhook %r failed", payload.get("event"))
+            log.exception("handler of webhook %r failed", payload.get("event"))
             return _refuse(500, "the handler failed")
         finally:
             self._seen.end(event_id, handled=handled)

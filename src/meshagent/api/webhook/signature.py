@@ -47,7 +47,7 @@ def serialize(payload: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(payload).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"the event has no JSON form: {error}") from None
+        raise InvalidRequestError(f"the event cannot be written as JSON: {error}") from None
 
 
 def parse(body: bytes) -> Any:
@@ -101,9 +101,9 @@ def verify(body: bytes, header: str | None, secret: str | None, *, now: float) -
         InvalidRequestError: The hash fits no raw bytes, and the body is not JSON.
     """
     if header is None or not header.startswith(_BEARER):
-        raise SignatureRefusedError(f"the header {SIGNATURE_HEADER} with a Bearer token is missing")
+        raise SignatureRefusedError(f"the header {SIGNATURE_HEADER} is missing, or is not a Bearer token")
     if not secret:
-        raise SignatureRefusedError("this receiver has no secret to check signatures with")
+        raise SignatureRefusedError("the receiver has no webhook secret")
     try:
         signature = read_jwt(header.removeprefix(_BEARER).strip())
         signature.verify(secret)
@@ -114,7 +114,7 @@ def verify(body: bytes, header: str | None, secret: str | None, *, now: float) -
     if not isinstance(claimed, str):
         raise SignatureRefusedError("the signature has no claim sha256")
     if not _is_hash_of(claimed, body) and not _is_hash_of(claimed, serialize(parse(body))):
-        raise SignatureRefusedError("the signature belongs to another body")
+        raise SignatureRefusedError("the signature does not match the body")
 
 
 def _is_hash_of(claimed: str, body: bytes) -> bool:
