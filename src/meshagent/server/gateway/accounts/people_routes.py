@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from meshagent.api.errors import PermissionDeniedError
 from meshagent.server.accounts.access import Role
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.accounts.records import Project, User, UserToken
 from meshagent.server.gateway.accounts import models as m
 from meshagent.server.gateway.accounts.route import Access, Call, NoBody, Route
+
+_PROJECT: Final = "/accounts/projects/{project_id}"
+_USERS: Final = "/accounts/users"
+_PROFILE: Final = "/accounts/profiles/{user_id}"
 
 
 class PeopleRoutes:
@@ -17,7 +23,15 @@ class PeopleRoutes:
         self._people = accounts.people
 
     def routes(self) -> list[Route]:
-        project, users, profile = "/accounts/projects/{project_id}", "/accounts/users", "/accounts/profiles/{user_id}"
+        return [
+            *self._project_routes(),
+            *self._member_routes(),
+            *self._profile_routes(),
+            *self._user_routes(),
+            *self._user_token_routes(),
+        ]
+
+    def _project_routes(self) -> list[Route]:
         return [
             Route(
                 name="whoami",
@@ -51,7 +65,7 @@ class PeopleRoutes:
             Route(
                 name="get_project",
                 method="GET",
-                path=project,
+                path=_PROJECT,
                 summary="A project, with the caller's role in it.",
                 access=Access.MEMBER,
                 handler=self.get_project,
@@ -60,7 +74,7 @@ class PeopleRoutes:
             Route(
                 name="get_project_role",
                 method="GET",
-                path=f"{project}/role",
+                path=f"{_PROJECT}/role",
                 summary="The caller's role in a project.",
                 access=Access.MEMBER,
                 handler=self.get_project_role,
@@ -69,17 +83,21 @@ class PeopleRoutes:
             Route(
                 name="update_project_settings",
                 method="PUT",
-                path=f"{project}/settings",
+                path=f"{_PROJECT}/settings",
                 summary="Replace a project's settings.",
                 access=Access.ADMIN,
                 handler=self.update_project_settings,
                 body=m.Settings,
                 answer=m.Ok,
             ),
+        ]
+
+    def _member_routes(self) -> list[Route]:
+        return [
             Route(
                 name="add_user_to_project",
                 method="POST",
-                path=f"{project}/users",
+                path=f"{_PROJECT}/users",
                 summary="Give a user a role in a project.",
                 access=Access.ADMIN,
                 handler=self.add_user,
@@ -89,7 +107,7 @@ class PeopleRoutes:
             Route(
                 name="get_users_in_project",
                 method="GET",
-                path=f"{project}/users",
+                path=f"{_PROJECT}/users",
                 summary="The users of a project with their roles.",
                 access=Access.MEMBER,
                 handler=self.list_project_users,
@@ -99,7 +117,7 @@ class PeopleRoutes:
             Route(
                 name="update_user_role",
                 method="PUT",
-                path=f"{project}/users/{{user_id}}",
+                path=f"{_PROJECT}/users/{{user_id}}",
                 summary="Change a user's role in a project.",
                 access=Access.ADMIN,
                 handler=self.update_user_role,
@@ -109,16 +127,20 @@ class PeopleRoutes:
             Route(
                 name="remove_user_from_project",
                 method="DELETE",
-                path=f"{project}/users/{{user_id}}",
+                path=f"{_PROJECT}/users/{{user_id}}",
                 summary="Take a user's role in a project away.",
                 access=Access.ADMIN,
                 handler=self.remove_user,
                 answer=m.Ok,
             ),
+        ]
+
+    def _profile_routes(self) -> list[Route]:
+        return [
             Route(
                 name="get_user_profile",
                 method="GET",
-                path=profile,
+                path=_PROFILE,
                 summary="A user's profile; `me` is the caller.",
                 access=Access.SIGNED_IN,
                 handler=self.get_profile,
@@ -127,17 +149,21 @@ class PeopleRoutes:
             Route(
                 name="update_user_profile",
                 method="PUT",
-                path=profile,
+                path=_PROFILE,
                 summary="Change one's own profile; the server's administrator may change all.",
                 access=Access.SIGNED_IN,
                 handler=self.update_profile,
                 body=m.ProfileChange,
                 answer=m.Ok,
             ),
+        ]
+
+    def _user_routes(self) -> list[Route]:
+        return [
             Route(
                 name="create_user",
                 method="POST",
-                path=users,
+                path=_USERS,
                 summary="Make a user.",
                 access=Access.ADMINISTRATOR,
                 handler=self.create_user,
@@ -147,7 +173,7 @@ class PeopleRoutes:
             Route(
                 name="list_users",
                 method="GET",
-                path=users,
+                path=_USERS,
                 summary="All users of the server.",
                 access=Access.ADMINISTRATOR,
                 handler=self.list_users,
@@ -157,16 +183,20 @@ class PeopleRoutes:
             Route(
                 name="delete_user",
                 method="DELETE",
-                path=f"{users}/{{user_id}}",
+                path=f"{_USERS}/{{user_id}}",
                 summary="Delete a user with roles, grants and bearer tokens.",
                 access=Access.ADMINISTRATOR,
                 handler=self.delete_user,
                 answer=m.Ok,
             ),
+        ]
+
+    def _user_token_routes(self) -> list[Route]:
+        return [
             Route(
                 name="create_user_token",
                 method="POST",
-                path=f"{users}/{{user_id}}/tokens",
+                path=f"{_USERS}/{{user_id}}/tokens",
                 summary="Make a bearer token for a user; its text is shown only now.",
                 access=Access.ADMINISTRATOR,
                 handler=self.create_user_token,
@@ -176,7 +206,7 @@ class PeopleRoutes:
             Route(
                 name="list_user_tokens",
                 method="GET",
-                path=f"{users}/{{user_id}}/tokens",
+                path=f"{_USERS}/{{user_id}}/tokens",
                 summary="A user's bearer tokens, without their texts.",
                 access=Access.ADMINISTRATOR,
                 handler=self.list_user_tokens,
@@ -185,7 +215,7 @@ class PeopleRoutes:
             Route(
                 name="delete_user_token",
                 method="DELETE",
-                path=f"{users}/{{user_id}}/tokens/{{token_id}}",
+                path=f"{_USERS}/{{user_id}}/tokens/{{token_id}}",
                 summary="Revoke a user's bearer token.",
                 access=Access.ADMINISTRATOR,
                 handler=self.delete_user_token,

@@ -16,6 +16,9 @@ from meshagent.server.gateway.accounts import models as m
 from meshagent.server.gateway.accounts.route import Access, Call, NoBody, Route
 
 _PROJECT = "/accounts/projects/{project_id}"
+_ROOMS = f"{_PROJECT}/rooms"
+_ROOM_GRANTS = f"{_PROJECT}/room-grants"
+_SHARES = f"{_PROJECT}/shares"
 _GUEST = "guest"
 
 
@@ -27,12 +30,14 @@ class RoomRoutes:
         self._rooms = accounts.rooms
 
     def routes(self) -> list[Route]:
-        rooms = f"{_PROJECT}/rooms"
+        return [*self._record_routes(), *self._joining_routes()]
+
+    def _record_routes(self) -> list[Route]:
         return [
             Route(
                 name="create_room",
                 method="POST",
-                path=rooms,
+                path=_ROOMS,
                 summary="Make a room known before anybody joins it.",
                 access=Access.DEVELOPER,
                 handler=self.create,
@@ -42,7 +47,7 @@ class RoomRoutes:
             Route(
                 name="list_rooms",
                 method="GET",
-                path=rooms,
+                path=_ROOMS,
                 summary="The project's rooms.",
                 access=Access.MEMBER,
                 handler=self.list,
@@ -52,7 +57,7 @@ class RoomRoutes:
             Route(
                 name="get_room",
                 method="GET",
-                path=f"{rooms}/{{room}}",
+                path=f"{_ROOMS}/{{room}}",
                 summary="A room, by name or id.",
                 access=Access.MEMBER,
                 handler=self.get,
@@ -61,7 +66,7 @@ class RoomRoutes:
             Route(
                 name="update_room",
                 method="PUT",
-                path=f"{rooms}/{{room}}",
+                path=f"{_ROOMS}/{{room}}",
                 summary="Rename a room, by id or name; its data comes along, its run ends.",
                 access=Access.DEVELOPER,
                 handler=self.rename,
@@ -71,16 +76,20 @@ class RoomRoutes:
             Route(
                 name="delete_room",
                 method="DELETE",
-                path=f"{rooms}/{{room}}",
+                path=f"{_ROOMS}/{{room}}",
                 summary="Delete a room, by id or name, with all that is in it.",
                 access=Access.DEVELOPER,
                 handler=self.delete,
                 answer=m.Ok,
             ),
+        ]
+
+    def _joining_routes(self) -> list[Route]:
+        return [
             Route(
                 name="connect_room",
                 method="POST",
-                path=f"{rooms}/{{room}}/connect",
+                path=f"{_ROOMS}/{{room}}/connect",
                 summary="A token and the URL to join a room with. Members need a room grant.",
                 access=Access.MEMBER,
                 handler=self.connect,
@@ -156,7 +165,9 @@ class RoomGrantRoutes:
         self._store = accounts.store
 
     def routes(self) -> list[Route]:
-        grants = f"{_PROJECT}/room-grants"
+        return [*self._collection_routes(), *self._grant_routes()]
+
+    def _collection_routes(self) -> list[Route]:
         listing: dict[str, Any] = {
             "method": "GET",
             "access": Access.ADMIN,
@@ -167,32 +178,36 @@ class RoomGrantRoutes:
             Route(
                 name="create_room_grant",
                 method="POST",
-                path=grants,
+                path=_ROOM_GRANTS,
                 summary="Let a user of the project into a room.",
                 access=Access.ADMIN,
                 handler=self.create,
                 body=m.NewRoomGrant,
                 answer=m.RoomGrantAnswer,
             ),
-            Route(name="list_room_grants", path=grants, summary="All grants.", handler=self.list, **listing),
+            Route(name="list_room_grants", path=_ROOM_GRANTS, summary="All grants.", handler=self.list, **listing),
             Route(
                 name="list_room_grants_by_user",
-                path=f"{grants}/by-user/{{user_id}}",
+                path=f"{_ROOM_GRANTS}/by-user/{{user_id}}",
                 summary="The grants of a user.",
                 handler=self.list,
                 **listing,
             ),
             Route(
                 name="list_room_grants_by_room",
-                path=f"{grants}/by-room/{{room_id}}",
+                path=f"{_ROOM_GRANTS}/by-room/{{room_id}}",
                 summary="The grants for a room, by its id.",
                 handler=self.list,
                 **listing,
             ),
+        ]
+
+    def _grant_routes(self) -> list[Route]:
+        return [
             Route(
                 name="get_room_grant",
                 method="GET",
-                path=f"{grants}/{{grant_id}}",
+                path=f"{_ROOM_GRANTS}/{{grant_id}}",
                 summary="A grant.",
                 access=Access.ADMIN,
                 handler=self.get,
@@ -201,7 +216,7 @@ class RoomGrantRoutes:
             Route(
                 name="update_room_grant",
                 method="PUT",
-                path=f"{grants}/{{grant_id}}",
+                path=f"{_ROOM_GRANTS}/{{grant_id}}",
                 summary="Change what a user may do in a room.",
                 access=Access.ADMIN,
                 handler=self.update,
@@ -211,7 +226,7 @@ class RoomGrantRoutes:
             Route(
                 name="delete_room_grant",
                 method="DELETE",
-                path=f"{grants}/{{grant_id}}",
+                path=f"{_ROOM_GRANTS}/{{grant_id}}",
                 summary="Take a grant away.",
                 access=Access.ADMIN,
                 handler=self.delete,
@@ -259,30 +274,31 @@ class ShareRoutes:
         self._shares = accounts.store.shares
 
     def routes(self) -> list[Route]:
-        shares = f"{_PROJECT}/shares"
+        return [*self._share_routes(), *self._joining_routes()]
+
+    def _share_routes(self) -> list[Route]:
         listing: dict[str, Any] = {
             "access": Access.DEVELOPER,
             "query": m.PageQuery,
             "answer": m.ShareList,
             "handler": self.list,
         }
-        entering: dict[str, Any] = {"access": Access.PUBLIC, "answer": m.ShareConnection, "handler": self.connect}
         return [
             Route(
                 name="create_share",
                 method="POST",
-                path=shares,
+                path=_SHARES,
                 summary="Make a link into a room.",
                 access=Access.DEVELOPER,
                 handler=self.create,
                 body=m.ShareBody,
                 answer=m.Created,
             ),
-            Route(name="list_shares", method="GET", path=shares, summary="The project's links.", **listing),
+            Route(name="list_shares", method="GET", path=_SHARES, summary="The project's links.", **listing),
             Route(
                 name="update_share",
                 method="PUT",
-                path=f"{shares}/{{share_id}}",
+                path=f"{_SHARES}/{{share_id}}",
                 summary="Lead a link elsewhere.",
                 access=Access.DEVELOPER,
                 handler=self.update,
@@ -292,7 +308,7 @@ class ShareRoutes:
             Route(
                 name="delete_share",
                 method="DELETE",
-                path=f"{shares}/{{share_id}}",
+                path=f"{_SHARES}/{{share_id}}",
                 summary="End a link.",
                 access=Access.DEVELOPER,
                 handler=self.delete,
@@ -305,6 +321,11 @@ class ShareRoutes:
                 summary="The project's links, where clients of 0.5 look for them.",
                 **listing,
             ),
+        ]
+
+    def _joining_routes(self) -> list[Route]:
+        entering: dict[str, Any] = {"access": Access.PUBLIC, "answer": m.ShareConnection, "handler": self.connect}
+        return [
             Route(
                 name="connect_share",
                 method="POST",

@@ -15,6 +15,7 @@ from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.stores.files import FileStore
 
 _PROJECT = "/accounts/projects/{project_id}"
+_SESSIONS = f"{_PROJECT}/sessions"
 _PROJECT_FILES = "\x00project"  # no room can have this name
 
 
@@ -26,12 +27,14 @@ class SessionRoutes:
         self._running = accounts.running
 
     def routes(self) -> list[Route]:
-        sessions = f"{_PROJECT}/sessions"
+        return [*self._record_routes(), *self._running_routes()]
+
+    def _record_routes(self) -> list[Route]:
         return [
             Route(
                 name="list_recent_sessions",
                 method="GET",
-                path=sessions,
+                path=_SESSIONS,
                 summary="Runs of the project's rooms, newest first.",
                 access=Access.DEVELOPER,
                 handler=self.list,
@@ -41,7 +44,7 @@ class SessionRoutes:
             Route(
                 name="get_session",
                 method="GET",
-                path=f"{sessions}/{{session_id}}",
+                path=f"{_SESSIONS}/{{session_id}}",
                 summary="A run.",
                 access=Access.DEVELOPER,
                 handler=self.get,
@@ -50,17 +53,21 @@ class SessionRoutes:
             Route(
                 name="list_session_events",
                 method="GET",
-                path=f"{sessions}/{{session_id}}/events",
+                path=f"{_SESSIONS}/{{session_id}}/events",
                 summary="What happened in a run, in order.",
                 access=Access.DEVELOPER,
                 handler=self.events,
                 query=m.PageQuery,
                 answer=m.SessionEventList,
             ),
+        ]
+
+    def _running_routes(self) -> list[Route]:
+        return [
             Route(
                 name="terminate_session",
                 method="POST",
-                path=f"{sessions}/{{session_id}}/terminate",
+                path=f"{_SESSIONS}/{{session_id}}/terminate",
                 summary="End a run, whoever is in the room.",
                 access=Access.DEVELOPER,
                 handler=self.terminate,
@@ -69,7 +76,7 @@ class SessionRoutes:
             Route(
                 name="list_session_participants",
                 method="GET",
-                path=f"{sessions}/{{session_id}}/participants",
+                path=f"{_SESSIONS}/{{session_id}}/participants",
                 summary="Who is in the room now.",
                 access=Access.DEVELOPER,
                 handler=self.participants,
@@ -78,7 +85,7 @@ class SessionRoutes:
             Route(
                 name="kick_participant",
                 method="DELETE",
-                path=f"{sessions}/{{session_id}}/participants/{{participant_id}}",
+                path=f"{_SESSIONS}/{{session_id}}/participants/{{participant_id}}",
                 summary="Disconnect a participant; the token stays good.",
                 access=Access.DEVELOPER,
                 handler=self.kick,

@@ -10,6 +10,13 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _create_people()
+    _create_rooms()
+    _create_sessions_and_tokens()
+    _create_webhooks_and_events()
+
+
+def _create_people() -> None:
     op.create_table(
         "projects",
         sa.Column("id", sa.Text(), nullable=False),
@@ -52,6 +59,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "user_id", name="pk_members"),
     )
     op.create_index("ix_members_user_id", "members", ["user_id"], unique=False)
+
+
+def _create_rooms() -> None:
     op.create_table(
         "rooms",
         sa.Column("id", sa.Text(), nullable=False),
@@ -87,6 +97,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_services"),
         sa.UniqueConstraint("project_id", "name", name="uq_services_project_id_name"),
     )
+
+
+def _create_sessions_and_tokens() -> None:
     op.create_table(
         "sessions",
         sa.Column("id", sa.Text(), nullable=False),
@@ -114,6 +127,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name="uq_user_tokens_digest"),
     )
     op.create_index("ix_user_tokens_user_id", "user_tokens", ["user_id"], unique=False)
+
+
+def _create_webhooks_and_events() -> None:
     op.create_table(
         "webhooks",
         sa.Column("id", sa.Text(), nullable=False),
