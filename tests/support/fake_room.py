@@ -81,6 +81,7 @@ class FakeRoom(RoomContext):
     events: list[PublishedEvent] = field(default_factory=list)
     recorded: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    last_message_id: int = 0
 
     def join(self, participant: Participant | None = None) -> Participant:
         """Let somebody in."""
@@ -105,7 +106,8 @@ class FakeRoom(RoomContext):
         receivers = list(self.participants.values()) if to is None else list(to)
         decoded = jsontext.loads(jsontext.dumps(data))
         self.events.append(PublishedEvent(event.name, decoded, payload, tuple(p.id for p in receivers)))
-        return len(self.events)
+        self.last_message_id += 1
+        return self.last_message_id
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:
         self.recorded.append((entry_type, data))
