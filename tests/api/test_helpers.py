@@ -17,7 +17,7 @@ from meshagent.api.helpers import (
     websocket_protocol,
     websocket_room_url,
 )
-from meshagent.api.participant_token import ParticipantToken
+from meshagent.api.tokens.token import ParticipantToken
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ class RecordingRoom:
 
 @pytest.mark.parametrize("overwrite", [True, False])
 async def test_a_schema_is_deployed_as_a_file_of_its_name(overwrite: bool) -> None:
-    from meshagent.api.schema import ElementType, MeshSchema
+    from meshagent.api.documents.schema import ElementType, MeshSchema
 
     schema = MeshSchema(root_tag_name="note", elements=[ElementType(tag_name="note", properties=[])])
     room: Any = RecordingRoom()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from meshagent.api.protocol import Protocol
+from meshagent.api.transport.protocol import Protocol
 
 
 class Received:

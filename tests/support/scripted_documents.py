@@ -7,8 +7,8 @@ from typing import Any
 
 import pycrdt
 
+from meshagent.api.documents.schema import ChildProperty, ElementType, MeshSchema, ValueProperty
 from meshagent.api.errors import NotFoundError
-from meshagent.api.schema import ChildProperty, ElementType, MeshSchema, ValueProperty
 from tests.support.scripted_server import ScriptedServer
 
 SCHEMA = MeshSchema(

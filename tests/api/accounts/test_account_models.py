@@ -9,8 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from meshagent.api import accounts_client
-from meshagent.api.accounts.secrets import parse_secret
-from meshagent.api.accounts_client import Endpoint, KeysSecret, Port, PullSecret, Service, Services
+from meshagent.api.accounts.secrets import KeysSecret, PullSecret, parse_secret
+from meshagent.api.accounts.services import Endpoint, Port, Service, Services
 from meshagent.api.specs.service import ServiceSpec, ServiceTemplateSpec
 
 SPEC = """

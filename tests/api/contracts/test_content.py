@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshagent.api.errors import InvalidRequestError
-from meshagent.api.messaging import (
+from meshagent.api.contracts.content import (
     BinaryBody,
     Body,
     ControlBody,
@@ -17,10 +16,11 @@ from meshagent.api.messaging import (
     RawOutputs,
     TextResponse,
     ensure_response,
-    pack_message,
-    unpack_message,
-    unpack_response,
 )
+from meshagent.api.errors import InvalidRequestError
+from meshagent.api.wire.content import unpack_body as unpack_response
+from meshagent.api.wire.envelope import pack as pack_message
+from meshagent.api.wire.envelope import unpack as unpack_message
 
 CONTENTS: list[Body] = [
     LinkResponse(url="https://example.com", name="a link"),

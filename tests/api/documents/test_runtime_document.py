@@ -13,14 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshagent.api.crdt import ChangeNotification
 from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.documents.crdt_doc import MalformedUpdateError
+from meshagent.api.documents.document import Document
+from meshagent.api.documents.events import EventEmitter
+from meshagent.api.documents.nodes import Element, Text
+from meshagent.api.documents.notifications import ChangeNotification
+from meshagent.api.documents.runtime import DocumentRuntime, RuntimeDocument, runtime
 from meshagent.api.documents.schema import MeshSchemaException
 from meshagent.api.documents.server_document import ServerDocument
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError
-from meshagent.api.runtime import DocumentRuntime, RuntimeDocument, runtime
-from meshagent.api.schema_document import Document, Element, EventEmitter, Text
 from tests.support.crdt_peer import CrdtPeer
 from tests.support.doc_copies import Copy, edit
 from tests.support.doc_schemas import page_schema

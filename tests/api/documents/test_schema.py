@@ -8,7 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from meshagent.api.documents.builtin import builtin_schema, builtin_schema_names
-from meshagent.api.schema import (
+from meshagent.api.documents.jsonschemas import merge, no_arguments_schema, prompt_schema, validation_schema
+from meshagent.api.documents.schema import (
     ChildProperty,
     ElementType,
     MeshSchema,
@@ -16,7 +17,6 @@ from meshagent.api.schema import (
     MeshSchemaValidationException,
     ValueProperty,
 )
-from meshagent.api.schema_util import merge, no_arguments_schema, prompt_schema, validation_schema
 
 
 def child(tag_name: str) -> ElementType:

@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 
 from meshagent.api.documents.builtin import builtin_schema
+from meshagent.api.documents.schema import MeshSchema
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.schema import MeshSchema
+from meshagent.api.hosting.host import ServiceHost
 from meshagent.api.schema_registry import SchemaRegistration, SchemaRegistry
-from meshagent.api.services import ServiceHost, send_webhook
-from meshagent.api.webhook.sender import WebhookRefusedError
+from meshagent.api.webhook.sender import WebhookRefusedError, send_webhook
 from tests.support.scripted_room import ScriptedRoom, scripted_room
 
 

@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 
 from meshagent.api.errors import AlreadyExistsError, InvalidStateError
-from meshagent.api.services import ServiceHost, ServicePath, send_webhook
-from meshagent.api.webhook.sender import WebhookRefusedError
+from meshagent.api.hosting.host import ServiceHost
+from meshagent.api.hosting.paths import ServicePath
+from meshagent.api.webhook.sender import WebhookRefusedError, send_webhook
 from tests.support.scripted_room import ScriptedRoom, scripted_room
 from tests.support.websocket_peer import eventually
 

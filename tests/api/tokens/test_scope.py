@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
-from meshagent.api.participant_token import ApiScope, StorageGrant, StoragePathGrant
 from meshagent.api.tokens import FULL_ROOM_SCOPE, NO_SCOPE
+from meshagent.api.tokens.grants import StorageGrant, StoragePathGrant
+from meshagent.api.tokens.scope import ApiScope
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "tokens.md"
 CHECKS: dict[str, Callable[[ApiScope], None]] = {

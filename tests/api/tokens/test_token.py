@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from jwt.types import Options
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.api.participant_token import ApiScope, ParticipantGrant, ParticipantToken
 from meshagent.api.tokens import ApiKey, TokenExpiredError
+from meshagent.api.tokens.scope import ApiScope
+from meshagent.api.tokens.token import ParticipantGrant, ParticipantToken
 
 SECRET = "0123456789abcdef0123456789abcdef"
 REFERENCE = (

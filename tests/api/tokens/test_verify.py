@@ -8,7 +8,6 @@ from typing import Any
 import jwt as pyjwt
 import pytest
 
-from meshagent.api.participant_token import ApiScope, ParticipantToken
 from meshagent.api.tokens import (
     FULL_ROOM_SCOPE,
     NO_SCOPE,
@@ -18,6 +17,8 @@ from meshagent.api.tokens import (
     require_room,
     verify_token,
 )
+from meshagent.api.tokens.scope import ApiScope
+from meshagent.api.tokens.token import ParticipantToken
 
 KEYS = {("p1", "k1"): "key-secret", (None, "k0"): "projectless"}
 DEFAULT = "default-secret"

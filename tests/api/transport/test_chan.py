@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from meshagent.api.chan import Chan, ChanClosed, ChanEmpty, ChanFull
 from meshagent.api.errors import ConnectionLostError
+from meshagent.api.transport.chan import Chan, ChanClosed, ChanEmpty, ChanFull
 
 
 async def test_values_arrive_in_order() -> None:

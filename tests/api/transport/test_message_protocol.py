@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from meshagent.api.errors import ConnectionLostError, InvalidStateError
-from meshagent.api.protocol import MemoryClientProtocol, MemoryServerProtocol, Message, Protocol, compute_packets
 from meshagent.api.transport import _handlers, protocol
 from meshagent.api.transport.chan import ChanClosed, ChanFull
-from meshagent.api.transport.protocol import ClientProtocol
+from meshagent.api.transport.memory import MemoryClientProtocol, MemoryServerProtocol
+from meshagent.api.transport.protocol import ClientProtocol, Message, Protocol, compute_packets
 from tests.support.received import Received
 from tests.support.scripted_server import BreakableProtocol, memory_pair
 

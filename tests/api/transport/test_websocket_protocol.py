@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from meshagent.api.errors import RequestTimeoutError, RoomException
+from meshagent.api.transport.websocket import UpgradeRefusedError, WebSocketClientProtocol, WebSocketServerProtocol
 from meshagent.api.version import __version__
-from meshagent.api.websocket_protocol import UpgradeRefusedError, WebSocketClientProtocol, WebSocketServerProtocol
 from tests.support.received import Received
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

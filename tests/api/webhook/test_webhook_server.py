@@ -13,9 +13,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer as AiohttpServer
 
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, UnavailableError
-from meshagent.api.webhook.sender import WebhookRefusedError
+from meshagent.api.webhook.events import CallEvent, RoomEndedEvent, RoomStartedEvent
+from meshagent.api.webhook.sender import WebhookRefusedError, send_webhook
+from meshagent.api.webhook.server import WebhookServer
 from meshagent.api.webhook.signature import EVENT_ID_HEADER, SIGNATURE_HEADER, signature_of
-from meshagent.api.webhooks import CallEvent, RoomEndedEvent, RoomStartedEvent, WebhookServer, send_webhook
 
 SECRET = "a webhook secret"
 STARTED = {"room_name": "dèmo", "room_url": "ws://localhost/rooms/demo"}
