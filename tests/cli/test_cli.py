@@ -174,7 +174,7 @@ def test_what_keeps_it_from_starting_is_told_in_words(
         raise error
 
     server_module(fake_server(run_server))
-    with pytest.raises(ServeError, match=r"the server cannot start: .*in use"):
+    with pytest.raises(ServeError, match=r"cannot start the server: .*in use"):
         run("serve")
 
 

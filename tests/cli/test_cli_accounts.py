@@ -53,7 +53,7 @@ async def test_rooms_and_their_sessions(cli: CommandLine) -> None:
     await cli("session", "end", sessions[0]["id"])
     await cli("room", "rename", "den", "cave")
     assert "cave" in [row[0] for row in (await cli("room", "list")).rows]
-    assert "Delete the room" in (await cli("room", "delete", "cave", stdin="n\n", code=1)).err
+    assert "Delete room" in (await cli("room", "delete", "cave", stdin="n\n", code=1)).err
     await cli("room", "delete", "cave", "-y")
     assert "cave" not in (await cli("room", "list", "--json")).out
     await asyncio.gather(cli.fails("room", "rename", "cave", "x", code=3), cli.fails("session", "show", "nope", code=3))
@@ -155,7 +155,7 @@ async def test_logging_in_looking_and_logging_out(cli: CommandLine, server: Test
     assert (facts["api_url"], facts["accounts"], facts["key_id"]) == (server.url, "administrator", None)
     await cli("auth", "logout")
     assert load_profile(cli.profile) == Profile(api_url=server.url)
-    assert "nothing to forget" in (await cli("auth", "logout")).err
+    assert "nothing to remove" in (await cli("auth", "logout")).err
     assert (await cli("auth", "whoami", "--json")).json["accounts"] is None
 
 

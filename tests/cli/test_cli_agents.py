@@ -289,7 +289,7 @@ async def test_a_service_is_run_called_and_started_again_when_it_changes(cli: Co
         await until_exists(room, "first.txt")
         program.write_text("raise SystemExit(3)")
         assert process.stderr is not None
-        assert "starting again" in "".join(await lines_until(process.stderr, "exit code 3"))
+        assert "restarting" in "".join(await lines_until(process.stderr, "exit code 3"))
         # Without the usual last lines, and on a host that is only made: it is run all the same.
         program.write_text(PROGRAM.replace("VERSION", "second").partition("if __name__")[0])
         await until_exists(room, "second.txt")

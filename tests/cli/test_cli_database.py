@@ -58,7 +58,7 @@ def test_parquet_is_read_with_its_types(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet")
     assert read_rows(tmp_path / "x.parquet") == [{"id": 1, "day": "2025-01-02", "v": [0.5, 1.0]}, rows[1]]
     (tmp_path / "x.parquet").write_bytes(b"no")
-    with pytest.raises(CommandError, match="cannot be read"):
+    with pytest.raises(CommandError, match="cannot read"):
         read_rows(tmp_path / "x.parquet")
 
 

@@ -26,7 +26,7 @@ def address(line: str) -> str:
 async def test_a_program_becomes_a_toolkit_of_the_room(cli: CommandLine, server: TestServer) -> None:
     async with joined(server, "alice") as alice:
         async with cli.start("mcp", "stdio", "--toolkit-name", "math", "--", *PROGRAM) as process:
-            await lines_until(process.stderr, "math is in the room room")
+            await lines_until(process.stderr, "math is in room room")
             answer = await alice.agents.invoke_tool(toolkit="math", tool="greet", arguments={"name": "you"})
             assert answer.to_json()["text"] == "hello you"
             process.send_signal(signal.SIGINT)
@@ -40,7 +40,7 @@ async def test_a_program_is_started_for_each_room_that_calls(cli: CommandLine, s
         joined(server, "alice") as alice,
         cli.start("mcp", "stdio-service", *arguments, "--", *PROGRAM) as process,
     ):
-        url = address((await lines_until(process.stderr, "waiting for calls"))[-1])
+        url = address((await lines_until(process.stderr, "waiting for invitations"))[-1])
         await alice.agents.make_call(name="math", url=url, arguments={})
         for _ in range(1000):
             if "math" in [toolkit.name for toolkit in await alice.agents.list_toolkits()]:
@@ -63,7 +63,7 @@ async def test_a_program_is_offered_at_a_url_and_taken_into_a_room(
             joined(server, "alice") as alice,
             cli.start("mcp", transport, "--url", url, "--toolkit-name", "far") as process,
         ):
-            await lines_until(process.stderr, "far is in the room room")
+            await lines_until(process.stderr, "far is in room room")
             answer = await alice.agents.invoke_tool(toolkit="far", tool="add", arguments={"a": 1, "b": 2})
             assert answer.to_json()["json"] == {"result": 3}
 

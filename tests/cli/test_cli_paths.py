@@ -27,7 +27,7 @@ from meshagent.cli.chat_thread import thread_path
 from meshagent.cli.file_copy import _inside
 from meshagent.cli.output import CommandError, ExitCode, UsageError, exit_code_of, print_rows
 from meshagent.cli.paths import RoomPath, expand, parse_room_path, walk
-from meshagent.cli.values import parse_json, parse_loose, parse_pairs
+from meshagent.cli.values import parse_json, parse_json_or_text, parse_pairs
 
 FILES = ("a/1.txt", "a/2.md", "a/deep/3.txt", "a/deep/er/4.txt", "b.txt", ".hidden/5.txt", "c/[x].txt")
 
@@ -83,13 +83,13 @@ def test_who_names_the_room() -> None:
     assert parse_room_path("room://a//b/", default_room="r") == RoomPath(None, "a/b")
     assert parse_room_path("room://a/b", default_room=None) == RoomPath("a", "b")
     assert parse_room_path("./a/b", default_room=None) == RoomPath(None, "a/b")
-    with pytest.raises(UsageError, match="names no room"):
+    with pytest.raises(UsageError, match="does not name a room"):
         parse_room_path("room:///b", default_room=None)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "a//x", ".", ""])
 def test_a_name_from_a_room_never_leads_out_of_a_folder(name: str, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="cannot be a file"):
+    with pytest.raises(CommandError, match="is not a valid file name"):
         _inside(tmp_path, name)
     assert _inside(RoomPath(None, "f"), "x") == RoomPath(None, "f/x")
 
@@ -153,7 +153,7 @@ def test_rows_for_people_show_brackets_as_they_are(
 def test_values_come_from_text_and_files(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text('{"a": 1}')
     assert parse_json(f"@{tmp_path}/v.json", "value") == {"a": 1}
-    assert (parse_loose("1", "x"), parse_loose("one", "x")) == (1, "one")
+    assert (parse_json_or_text("1", "x"), parse_json_or_text("one", "x")) == (1, "one")
     assert parse_pairs(["a=b=c", "d="], "pair") == {"a": "b=c", "d": ""}
     with pytest.raises(UsageError, match="NAME=VALUE"):
         parse_pairs(["a"], "pair")

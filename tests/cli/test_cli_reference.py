@@ -55,7 +55,7 @@ def test_every_listing_has_json() -> None:
 
 
 def test_a_rooms_groups_are_also_found_under_room() -> None:
-    assert set(_Room.places) == ALIKE
+    assert set(_Room.entry_points) == ALIKE
 
 
 @pytest.mark.parametrize(

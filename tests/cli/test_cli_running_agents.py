@@ -20,7 +20,7 @@ async def test_a_chat_bot_joins_and_answers_until_it_is_interrupted(cli: Command
     arguments = ("--agent-name", "kim", "--model", "echo", "--rules-file", "rules.txt", "--schema", "document")
     async with person(server, "alice") as alice:
         async with cli.start("chatbot", "join", *arguments, "--greeting", "Hi!") as process:
-            await lines_until(process.stderr, "kim is in the room room")
+            await lines_until(process.stderr, "kim is in room room")
             notes = await alice.room.sync.open("notes.document")
             thread = await alice.open(PATH, "kim")
             await alice.tell(thread, "opened", {"path": PATH})
@@ -43,7 +43,7 @@ async def test_the_terminal_talks_to_a_chat_bot(cli: CommandLine, server: TestSe
 async def test_a_chat_bot_is_called_in(cli: CommandLine, server: TestServer) -> None:
     arguments = ("--agent-name", "kim", "--model", "echo", "--host", "127.0.0.1", "--port", "0", "--path", "/kim")
     async with person(server, "alice") as alice, cli.start("chatbot", "service", *arguments) as process:
-        [line] = await lines_until(process.stderr, "waiting for calls")
+        [line] = await lines_until(process.stderr, "waiting for invitations")
         url = next(word for word in line.split() if word.startswith("http://")).rstrip(";")
         await alice.room.agents.make_call(name="kim", url=url, arguments={})
         await alice.until(lambda: bool(alice.room.messaging.remote_participants))
@@ -57,7 +57,7 @@ async def test_a_worker_joins_and_empties_its_queue(cli: CommandLine, server: Te
     async with joined(server, "alice") as alice:
         await alice.queues.send("jobs", 'call send_queue_message {"queue": "done", "message": "worked"}')
         async with cli.start("worker", "join", "--queue", "jobs", "--model", "echo") as process:
-            await lines_until(process.stderr, "worker is in the room room")
+            await lines_until(process.stderr, "worker is in room room")
             await alice.queues.send("jobs", "more")
             async with asyncio.timeout(20):
                 for _ in range(1000):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """Run the command line; never returns normally, the process's exit code says how it went."""
+    """Run the command line. Ends the process with the command's exit code."""
     from meshagent.cli.app import run
 
     run()

@@ -1,4 +1,4 @@
-"""`python -m meshagent.cli` is the `meshagent` command."""
+"""Lets `python -m meshagent.cli` run the `meshagent` command."""
 
 from meshagent.cli import main
 

@@ -10,8 +10,8 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, room_session
-from meshagent.cli.feed import at_most
 from meshagent.cli.output import CommandError, ExitCode, JsonOption, print_json, print_rows
+from meshagent.cli.room_events import at_most
 from meshagent.cli.values import parse_object, parse_pairs
 
 if TYPE_CHECKING:
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
     from meshagent.api.room.participants import RemoteParticipant
 
-app = typer.Typer(help="Agents to ask and tools to call in a room.", no_args_is_help=True)
+app = typer.Typer(help="Ask agents and call tools in a room.", no_args_is_help=True)
 
-Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most; exit code 7 then.")]
+Timeout = Annotated[float | None, typer.Option(min=0, help="Maximum seconds to wait; then exit code 7.")]
 Participant = Annotated[
-    str | None, typer.Option("--participant-id", help="Whose private toolkits are meant: a name or id.")
+    str | None, typer.Option("--participant-id", help="Participant whose private toolkits to use: name or id.")
 ]
 
 
 @command(app, "list-agents", "list")
 async def list_agents(target: RoomTarget, as_json: JsonOption = False) -> None:
-    """List the agents that can be asked."""
+    """List the agents that accept requests."""
     async with room_session(target) as room:
         agents = await room.agents.list_agents()
     rows = [agent.to_json() for agent in agents]
-    print_rows(rows, ("name", "title", "description"), as_json=as_json, empty="no agent in this room can be asked")
+    print_rows(rows, ("name", "title", "description"), as_json=as_json, empty="no agent in this room accepts requests")
 
 
 @command(app, "list-toolkits", "toolkits")
@@ -55,22 +55,22 @@ async def list_toolkits(target: RoomTarget, participant_id: Participant = None, 
 @command(app, "ask")
 async def ask(
     target: RoomTarget,
-    agent: Annotated[str, typer.Option(help="The agent's name.")],
+    agent: Annotated[str, typer.Option(help="Name of the agent.")],
     arguments: Annotated[
-        str, typer.Option("--input", "--arguments", help="What to ask: a JSON object, @FILE, or -.")
+        str, typer.Option("--input", "--arguments", help="Arguments: a JSON object, @FILE, or -.")
     ] = "{}",
     on_behalf_of: Annotated[
-        str | None, typer.Option(help="The participant whose toolkits it uses: a name or id.")
+        str | None, typer.Option(help="Participant whose toolkits the agent uses: name or id.")
     ] = None,
     timeout: Timeout = None,
 ) -> None:
-    """Ask an agent, and print its answer as JSON."""
+    """Send a request to an agent, and print its answer as JSON."""
     request = parse_object(arguments, "input")
     async with room_session(target) as room:
         person = None
         if on_behalf_of is not None:
             person = await _participant(room, on_behalf_of)
-        async with at_most(timeout, "no answer came in time"):
+        async with at_most(timeout, "timed out waiting for an answer"):
             answer = await room.agents.ask(agent=agent, arguments=request, on_behalf_of=person)
     print_json(answer.json)
 
@@ -78,27 +78,23 @@ async def ask(
 @command(app, "invoke-tool", "invoke")
 async def invoke_tool(
     target: RoomTarget,
-    toolkit: Annotated[str, typer.Option(help="The toolkit's name.")],
-    tool: Annotated[str, typer.Option(help="The tool's name.")],
-    arguments: Annotated[str, typer.Option(help="Its arguments: a JSON object, @FILE, or -.")] = "{}",
-    argument: Annotated[
-        list[str] | None, typer.Option("--arg", help="One argument, NAME=TEXT; may be repeated.")
-    ] = None,
+    toolkit: Annotated[str, typer.Option(help="Name of the toolkit.")],
+    tool: Annotated[str, typer.Option(help="Name of the tool.")],
+    arguments: Annotated[str, typer.Option(help="Arguments: a JSON object, @FILE, or -.")] = "{}",
+    argument: Annotated[list[str] | None, typer.Option("--arg", help="One argument, NAME=TEXT; repeatable.")] = None,
     participant_id: Participant = None,
-    on_behalf_of_id: Annotated[str | None, typer.Option(help="For whom the call is made: a name or id.")] = None,
-    caller_context: Annotated[str | None, typer.Option(help="Passed to the tool as it is: a JSON object.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where a file that it answers with goes.")
-    ] = None,
+    on_behalf_of_id: Annotated[str | None, typer.Option(help="Participant the call is made for: name or id.")] = None,
+    caller_context: Annotated[str | None, typer.Option(help="JSON object passed to the tool unchanged.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a returned file here.")] = None,
     timeout: Timeout = None,
 ) -> None:
-    """Call a tool, and print what it answers: text as it is, anything else as JSON."""
+    """Call a tool, and print the result: text as is, anything else as JSON."""
     values: dict[str, Any] = parse_object(arguments, "arguments") | parse_pairs(argument or [], "argument")
     context = None if caller_context is None else parse_object(caller_context, "caller context")
     async with room_session(target) as room:
         owner = await _participant_id(room, participant_id)
         behalf = await _participant_id(room, on_behalf_of_id)
-        async with at_most(timeout, "no answer came in time"):
+        async with at_most(timeout, "timed out waiting for an answer"):
             answer = await room.agents.invoke_tool(
                 toolkit=toolkit,
                 tool=tool,
@@ -111,7 +107,10 @@ async def invoke_tool(
 
 
 async def _participant_id(room: RoomClient, wanted: str | None) -> str | None:
-    """The id of a participant by name or id; what nobody is called is taken for an id that the room knows."""
+    """Return a participant's id for a name or id.
+
+    Unknown values are returned unchanged: they may be ids of participants that have not enabled messaging.
+    """
     if wanted is None:
         return None
     try:
@@ -149,7 +148,7 @@ def _write_file(answer: Body, output: Path | None) -> None:
         output.write_bytes(data)
     elif sys.stdout.isatty():
         name = answer.to_json().get("name")
-        raise CommandError(f"it answered with the file {name!r} ({len(data)} bytes)", hint="give -o FILE to keep it")
+        raise CommandError(f"the tool returned a file: {name!r} ({len(data)} bytes)", hint="save it with -o FILE")
     else:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

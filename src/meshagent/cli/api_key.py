@@ -1,4 +1,4 @@
-"""`meshagent api-key`: the keys that sign a project's tokens."""
+"""`meshagent api-key`: manage the API keys of a project."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import typer
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, accounts_session, all_pages
 from meshagent.cli.output import JsonOption, note, print_json, print_rows
-from meshagent.cli.profile_choice import choose, keep_key, save_key
+from meshagent.cli.profile_choice import activate_key, choose, save_key
 
-app = typer.Typer(help="Keys of a project: they sign tokens.", no_args_is_help=True)
+app = typer.Typer(help="Manage a project's API keys, which sign tokens.", no_args_is_help=True)
 
-KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Its id or name.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Id or name of the key.")]
 
 
 @command(app, "list", "ls")
 async def list_keys(target: AccountTarget, as_json: JsonOption = False) -> None:
-    """List keys, without their secrets."""
+    """List API keys without their secrets."""
     from meshagent.api.profile import load_profile
 
     async with accounts_session(target) as (accounts, project_id):
         keys = await all_pages(accounts.list_project_api_keys, "keys", project_id=project_id)
     active = load_profile().key_id
     rows = [{**key, "active": key["id"] == active} for key in keys]
-    print_rows(rows, ("name", "id", "description", "active"), as_json=as_json, empty="this project has no keys")
+    print_rows(rows, ("name", "id", "description", "active"), as_json=as_json, empty="this project has no API keys")
 
 
 @command(app, "create")
 async def create(
     target: AccountTarget,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
-    description: Annotated[str, typer.Argument(metavar="DESCRIPTION", help="What it is for.")] = "",
-    activate_it: Annotated[bool, typer.Option("--activate", help="Use it from now on.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")],
+    description: Annotated[str, typer.Argument(metavar="DESCRIPTION", help="Description of the key.")] = "",
+    activate_it: Annotated[bool, typer.Option("--activate", help="Make it the active key.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key, and print it with its secret."""
+    """Create an API key, and print it with its secret."""
     async with accounts_session(target) as (accounts, project_id):
         key = await accounts.create_project_api_key(project_id, name, description)
     if activate_it:
@@ -46,7 +46,7 @@ async def create(
 
 @command(app, "show")
 async def show(target: AccountTarget, key: KeyArgument, as_json: JsonOption = False) -> None:
-    """Print a key with its secret."""
+    """Print an API key with its secret."""
     async with accounts_session(target) as (accounts, project_id):
         keys = await all_pages(accounts.list_project_api_keys, "keys", project_id=project_id)
         found = choose(keys, key, "key")
@@ -56,7 +56,7 @@ async def show(target: AccountTarget, key: KeyArgument, as_json: JsonOption = Fa
 
 @command(app, "delete", "rm")
 async def delete(target: AccountTarget, key: KeyArgument) -> None:
-    """Revoke a key; who came in with it is disconnected."""
+    """Delete an API key, and disconnect participants whose tokens it signed."""
     async with accounts_session(target) as (accounts, project_id):
         keys = await all_pages(accounts.list_project_api_keys, "keys", project_id=project_id)
         await accounts.delete_project_api_key(project_id, choose(keys, key, "key")["id"])
@@ -65,14 +65,14 @@ async def delete(target: AccountTarget, key: KeyArgument) -> None:
 @command(app, "activate")
 async def activate(
     target: AccountTarget,
-    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Its id or name.")] = None,
+    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Id or name of the key.")] = None,
     interactive: Annotated[bool, typer.Option("--interactive", "-i", help="Choose from a list.")] = False,
 ) -> None:
-    """Use a key from now on: keep it in the profile."""
+    """Make an API key the active one by saving it in the profile."""
     async with accounts_session(target) as (accounts, project_id):
         wanted = None if interactive else key
-        profile = await keep_key(accounts, project_id, key=wanted, api_url=target.api_url, ask=True)
-    note(f"key {profile.key_id} of project {profile.project_id} is active")
+        profile = await activate_key(accounts, project_id, key=wanted, api_url=target.api_url, ask=True)
+    note(f"API key {profile.key_id} of project {profile.project_id} is now active")
 
 
 def _print_key(key: dict[str, Any], *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The command line's root: which commands there are, and what a failed one looks like."""
+"""The root of the command line: the list of commands, and error handling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from meshagent.cli.output import exit_code_of, print_error
 class _Root(LazyGroup):
     """All commands."""
 
-    places: ClassVar[Mapping[str, str]] = {
+    entry_points: ClassVar[Mapping[str, str]] = {
         "serve": "meshagent.cli.serve:serve",
         "setup": "meshagent.cli.setup:setup",
         "doctor": "meshagent.cli.doctor:doctor",
@@ -48,7 +48,7 @@ class _Root(LazyGroup):
 app = typer.Typer(
     name="meshagent",
     cls=_Root,
-    help="Rooms where people, AI agents and tools meet.",
+    help="Rooms where people, AI agents and tools work together.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -57,7 +57,7 @@ app = typer.Typer(
 
 @app.callback()
 def root() -> None:
-    """Rooms where people, AI agents and tools meet."""
+    """Rooms where people, AI agents and tools work together."""
 
 
 @app.command()
@@ -67,7 +67,7 @@ def version() -> None:
 
 
 def run() -> None:
-    """Run the command that `sys.argv` names; a failure that has words of its own is told in them alone."""
+    """Run the command in `sys.argv`. Known errors are printed without a traceback."""
     try:
         app()
     except Exception as error:

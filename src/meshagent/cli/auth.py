@@ -1,4 +1,4 @@
-"""`meshagent auth`: which server this user's commands talk to, and what opens it."""
+"""`meshagent auth`: log in to a server's REST API, and show the current credentials."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ from meshagent.cli.context import ApiUrl, accounts_client, all_pages
 from meshagent.cli.output import CommandError, ExitCode, JsonOption, exit_code_of, note, print_json, print_rows
 from meshagent.cli.values import read_text
 
-app = typer.Typer(
-    help="The server that commands talk to, and what opens it. No browser, no account.", no_args_is_help=True
-)
+app = typer.Typer(help="Log in to a server's REST API with a token. Needs no browser.", no_args_is_help=True)
 
 
 @command(app, "login")
 async def login(
     token: Annotated[
         str | None,
-        typer.Option(
-            help="An administrator's or user's token; - reads it from standard input. Asked for if not given."
-        ),
+        typer.Option(help="Administrator's or user's token; - reads standard input. Prompts if omitted."),
     ] = None,
     api_url: ApiUrl = None,
 ) -> None:
-    """Keep a token for the server's accounts in the profile, after a look whether it is good."""
+    """Check a token for the server's REST API, and save it in the profile."""
     from meshagent.api.helpers import meshagent_base_url
     from meshagent.api.profile import load_profile, save_profile
 
@@ -38,31 +34,31 @@ async def login(
         identity = await accounts.whoami()
         projects = await all_pages(accounts.list_projects, "projects")
     profile = load_profile()
-    if profile.api_url not in (None, url):  # another server: the key that was kept is of no use there
+    if profile.api_url not in (None, url):  # the saved key belongs to another server
         profile = replace(profile, project_id=None, key_id=None, secret=None)
     project_id = profile.project_id or (projects[0]["id"] if len(projects) == 1 else None)
     path = save_profile(replace(profile, api_url=url, admin_token=secret, project_id=project_id))
-    note(f"logged in to {url} as {identity['name'] or identity['kind']}; kept in {path}")
+    note(f"logged in to {url} as {identity['name'] or identity['kind']}; saved in {path}")
     if profile.secret is None:
-        note("`meshagent setup` chooses a project and a key, with which rooms are joined")
+        note("run `meshagent setup` to choose a project and an API key for joining rooms")
 
 
 @command(app, "logout")
 def logout() -> None:
-    """Forget the token and the key that the profile holds."""
+    """Remove the token and the API key from the profile."""
     from meshagent.api.profile import load_profile, save_profile
 
     profile = load_profile()
     if profile.admin_token is None and profile.secret is None:
-        note("there was nothing to forget")
+        note("nothing to remove")
         return
     path = save_profile(replace(profile, admin_token=None, secret=None, key_id=None, project_id=None))
-    note(f"forgot the token and the key; {path} keeps the server's address")
+    note(f"removed the token and the API key; the server's URL stays in {path}")
 
 
 @command(app, "whoami")
 async def whoami(api_url: ApiUrl = None, as_json: JsonOption = False) -> None:
-    """Show which server, project and key commands use, and as whom they open its accounts."""
+    """Show the server, project and API key in use, and the REST API identity."""
     facts = await _facts(api_url)
     if as_json:
         print_json(facts)

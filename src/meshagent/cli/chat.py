@@ -1,4 +1,4 @@
-"""`meshagent chat`: talk to an agent of a room in the terminal."""
+"""`meshagent chat`: chat with an agent in the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meshagent.cli.chat_thread import Thread, ThreadEvent, thread_path
+from meshagent.cli.chat_thread import ChatThread, ThreadEvent, thread_path
 from meshagent.cli.command import runnable
 from meshagent.cli.context import RoomTarget, ready_token, room_session
 from meshagent.cli.output import CommandError, ExitCode, note
@@ -25,28 +25,31 @@ if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
     from meshagent.api.room.participants import RemoteParticipant
 
-SETTLE: Final = 0.3
-"""Seconds without news after which a turn that has ended is taken to be complete: text comes by another way."""
+SETTLE_TIMEOUT: Final = 0.3
+"""Seconds without events after which a finished turn counts as complete.
 
-SETTLE_WITHOUT_TEXT: Final = 2.0
-"""The same for a turn in which no text came yet."""
+Text arrives as document updates, the end of the turn as a message; so text may still arrive after the end.
+"""
+
+SETTLE_TIMEOUT_WITHOUT_TEXT: Final = 2.0
+"""The same for a turn without any text so far."""
 
 UPLOADS: Final = "uploaded-files"
-HELP: Final = "/file PATH attaches a file of this machine, /quit leaves; Ctrl+C stops an answer, or leaves"
+HELP: Final = "/file PATH attaches a local file, /quit exits; Ctrl+C stops the current answer, or exits"
 
 
 async def _chat(
     target: RoomTarget,
-    agent: Annotated[str | None, typer.Option(help="Whom to talk to; by default the room's only agent.")] = None,
-    thread: Annotated[str | None, typer.Option(help="The thread document; by default one for this person.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Name of the agent. Default: the only one in the room.")] = None,
+    thread: Annotated[str | None, typer.Option(help="Path of the thread. Default: one per agent and user.")] = None,
     message: Annotated[
-        str | None, typer.Option("--message", "-m", help="Say this, print the answer, and leave.")
+        str | None, typer.Option("--message", "-m", help="Send one message, print the answer, and exit.")
     ] = None,
-    history: Annotated[int, typer.Option(min=0, help="How many former messages to show.")] = 10,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the agent to come.")] = 10,
+    history: Annotated[int, typer.Option(min=0, help="Number of earlier messages to show.")] = 10,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the agent to join.")] = 10,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for an answer.")] = 300,
 ) -> None:
-    """Talk to an agent of a room. Lines that are piped in are said one after another."""
+    """Chat with an agent of a room. Each line of piped input is sent as a message."""
     if target.name is None and ready_token(target) is None:
         target = replace(target, name=getpass.getuser())
     async with room_session(target, stay=True) as room:
@@ -55,7 +58,7 @@ async def _chat(
         path = thread or thread_path(str(partner.get_attribute("name")), str(_own_name(room)))
         document = await room.sync.open(path)
         screen = _Screen()
-        conversation = Thread(room, partner, path, document, screen.show)
+        conversation = ChatThread(room, partner, path, document, screen.show)
         try:
             if message is not None:
                 conversation.history(0)
@@ -73,28 +76,28 @@ chat = runnable(_chat)
 
 
 async def find_agent(room: RoomClient, name: str | None, wait: float) -> RemoteParticipant:
-    """The agent of that name, or the only one; waits for it to come.
+    """Return the agent of that name, or the only one in the room. Waits for it to join.
 
     Raises:
-        CommandError: There is none, or there are several to choose from.
+        CommandError: There is no such agent, or there are several and no name was given.
     """
-    came = asyncio.Event()
-    room.messaging.on("participant_added", lambda participant: came.set())
+    joined = asyncio.Event()
+    room.messaging.on("participant_added", lambda participant: joined.set())
     with suppress(TimeoutError):
         async with asyncio.timeout(wait):
             while not _agents(room, name):
-                came.clear()
-                await came.wait()
+                joined.clear()
+                await joined.wait()
     found = _agents(room, name)
     if len(found) == 1 or (found and name is not None):
         return found[0]
     if found:
         names = ", ".join(sorted(str(agent.get_attribute("name")) for agent in found))
-        raise CommandError("there are several agents in the room", hint=f"choose one with --agent: {names}")
+        raise CommandError("several agents are in the room", hint=f"choose one with --agent: {names}")
     raise CommandError(
-        f"there is no agent{f' {name!r}' if name else ''} in the room",
+        f"agent {name!r} is not in the room" if name else "no agent is in the room",
         code=ExitCode.NOT_FOUND,
-        hint="`meshagent chatbot join` brings one, as do `meshagent service run` and `meshagent call agent`",
+        hint="start one with `meshagent chatbot join`, `meshagent service run` or `meshagent call agent`",
     )
 
 
@@ -109,23 +112,25 @@ def _own_name(room: RoomClient) -> object:
     return room.local_participant.get_attribute("name")
 
 
-async def _say(conversation: Thread, screen: _Screen, text: str, timeout: float, files: tuple[str, ...] = ()) -> None:
-    """Say something and wait until the answer is complete.
+async def _say(
+    conversation: ChatThread, screen: _Screen, text: str, timeout: float, files: tuple[str, ...] = ()
+) -> None:
+    """Send a message and wait until the answer is complete.
 
     Raises:
-        CommandError: No answer in time, or the agent has left.
+        CommandError: No answer in time, or the agent has left the room.
     """
-    screen.turn()
+    screen.begin_turn()
     await conversation.say(text, files)
     try:
         async with asyncio.timeout(timeout):
-            await screen.answered()
+            await screen.wait_for_answer()
     except TimeoutError:
-        raise CommandError(f"no answer came within {timeout:g} seconds", code=ExitCode.TIMEOUT) from None
+        raise CommandError(f"no answer within {timeout:g} seconds", code=ExitCode.TIMEOUT) from None
 
 
-async def _converse(room: RoomClient, conversation: Thread, screen: _Screen, timeout: float) -> None:
-    """Say line after line, until there are no more."""
+async def _converse(room: RoomClient, conversation: ChatThread, screen: _Screen, timeout: float) -> None:
+    """Send each line of input as a message, until there are no more."""
     lines = _Lines()
     turn: asyncio.Task[None] | None = None
 
@@ -144,20 +149,20 @@ async def _converse(room: RoomClient, conversation: Thread, screen: _Screen, tim
             if text == "/help":
                 note(HELP)
             elif text.startswith("/file "):
-                files = (*files, *await _attached(room, text.removeprefix("/file ").strip()))
+                files = (*files, *await _upload(room, text.removeprefix("/file ").strip()))
             elif text or files:
                 turn = asyncio.create_task(_say(conversation, screen, text, timeout, files))
                 files = ()
                 await asyncio.wait([turn])
                 if turn.cancelled():
                     await conversation.cancel()
-                    screen.stopped()
+                    screen.show_stopped()
                 else:
                     turn.result()
 
 
-async def _attached(room: RoomClient, name: str) -> tuple[str, ...]:
-    """Put a file of this machine into the room; returns its path there, or nothing if it cannot be read."""
+async def _upload(room: RoomClient, name: str) -> tuple[str, ...]:
+    """Upload a local file to the room; returns its path there, or nothing if the file cannot be read."""
     try:
         content = await asyncio.to_thread(_read_file, name)
     except OSError as error:
@@ -175,18 +180,18 @@ def _read_file(name: str) -> bytes:
 
 
 class _Screen:
-    """Shows a conversation as it goes, and knows when an answer is complete."""
+    """Prints the events of a conversation, and tells when an answer is complete."""
 
     def __init__(self) -> None:
-        self._growing: object = None
+        self._current_message: object = None
         self._at_line_start = True
-        self._news = asyncio.Event()
-        self._has_answer = self._is_over = False
+        self._changed = asyncio.Event()
+        self._has_answer = self._turn_ended = False
         self._left = ""
 
     def begin(self, agent: RemoteParticipant, path: str, history: list[tuple[str, str]]) -> None:
-        """Show where one is, and what was said before."""
-        note(f"talking to {agent.get_attribute('name')} in {path} (/help)")
+        """Print the agent, the thread and its earlier messages."""
+        note(f"chatting with {agent.get_attribute('name')} in {path} (type /help for commands)")
         for author, text in history:
             typer.echo(f"{author}: {text}")
         title = agent.get_attribute("empty_state_title")
@@ -197,9 +202,9 @@ class _Screen:
         """Print an event."""
         match event.kind:
             case "text":
-                if event.element is not self._growing:
+                if event.element is not self._current_message:
                     self._end_line()
-                    self._growing = event.element
+                    self._current_message = event.element
                     self._write(f"{event.author}: ")
                 self._write(event.text)
                 self._has_answer = True
@@ -207,41 +212,41 @@ class _Screen:
                 self._end_line()
                 note(event.text)
             case "done":
-                self._is_over = True
+                self._turn_ended = True
             case "left":
                 self._end_line()
                 self._left = event.author
-        self._news.set()
+        self._changed.set()
 
-    def turn(self) -> None:
-        """A turn begins."""
-        self._has_answer = self._is_over = False
+    def begin_turn(self) -> None:
+        """Expect an answer to a new message."""
+        self._has_answer = self._turn_ended = False
 
-    async def answered(self) -> None:
-        """Return when the agent has ended its turn, and its text has arrived.
+    async def wait_for_answer(self) -> None:
+        """Return when the agent has ended its turn and its text has arrived.
 
         Raises:
-            CommandError: It has left the room.
+            CommandError: The agent has left the room.
         """
-        while not self._is_over:
+        while not self._turn_ended:
             if self._left:
                 raise CommandError(f"{self._left} has left the room", code=ExitCode.NO_CONNECTION)
-            self._news.clear()
-            await self._news.wait()
-        with suppress(TimeoutError):  # an answer may be a file, or nothing
+            self._changed.clear()
+            await self._changed.wait()
+        with suppress(TimeoutError):  # the answer may have no text: a file, or nothing at all
             while True:
-                self._news.clear()
-                async with asyncio.timeout(SETTLE if self._has_answer else SETTLE_WITHOUT_TEXT):
-                    await self._news.wait()
+                self._changed.clear()
+                async with asyncio.timeout(SETTLE_TIMEOUT if self._has_answer else SETTLE_TIMEOUT_WITHOUT_TEXT):
+                    await self._changed.wait()
         self._end_line()
 
-    def stopped(self) -> None:
-        """The person has stopped the answer."""
+    def show_stopped(self) -> None:
+        """Print that the user stopped the answer."""
         self._end_line()
         note("stopped")
 
     def prompt(self) -> None:
-        """Ask for the next line, if there is a person to ask."""
+        """Print the prompt, if the input is a terminal."""
         self._end_line()
         if sys.stdin.isatty():
             sys.stderr.write("> ")
@@ -253,13 +258,13 @@ class _Screen:
         self._at_line_start = text.endswith("\n") if text else self._at_line_start
 
     def _end_line(self) -> None:
-        self._growing = None
+        self._current_message = None
         if not self._at_line_start:
             self._write("\n")
 
 
 class _Lines:
-    """Lines of standard input. They are read in a thread of their own: reading cannot be interrupted."""
+    """Lines of standard input, read in a daemon thread because a blocking read cannot be cancelled."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -268,34 +273,36 @@ class _Lines:
         threading.Thread(target=self._read, name="standard input", daemon=True).start()
 
     async def next(self, prompt: Callable[[], None]) -> str | None:
-        """The next line; None at the end."""
+        """Return the next line, or None at the end of the input."""
         prompt()
         self._wanted.release()
         return await self._lines.get()
 
     def end(self) -> None:
-        """Let the wait for the next line end."""
+        """Make `next` return None."""
         self._lines.put_nowait(None)
 
     def _read(self) -> None:
         while True:
             self._wanted.acquire()
             line = sys.stdin.readline()
-            with suppress(RuntimeError):  # the loop has ended
+            with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(self._lines.put_nowait, line or None)
             if not line:
                 return
 
 
 class _on_interrupt:
-    """Calls `action` on Ctrl+C within the block."""
+    """Calls `action` on Ctrl+C inside the block."""
 
     def __init__(self, action: Callable[[], None]) -> None:
         self._action = action
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> None:
-        with suppress(NotImplementedError, RuntimeError, ValueError):  # no signals here: Ctrl+C ends the process
+        with suppress(
+            NotImplementedError, RuntimeError, ValueError
+        ):  # no signal handlers here: Ctrl+C ends the process
             self._loop.add_signal_handler(signal.SIGINT, self._action)
 
     def __exit__(self, *exception: object) -> None:

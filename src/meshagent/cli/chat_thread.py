@@ -1,4 +1,4 @@
-"""A conversation in a room: the thread document, and the signals between a person and an agent (protocol 17)."""
+"""`ChatThread`: the user's side of a chat with an agent: thread document and chat messages (protocol 17)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ThreadEvent:
-    """Something to be shown.
+    """Something to show to the user.
 
     Attributes:
-        kind: `text`: a message, or what was added to one that still grows; `note`: a command that ran, a widget,
-            files; `thinking` and `done`: a turn of the agent begins and ends; `left`: the agent left the room.
-        author: Who wrote it.
-        text: What was added.
-        element: What it was added to, so that growing messages can be told apart.
+        kind: `text`: new text of a message; `note`: a command, a widget or a file; `thinking` and `done`: the agent's
+            turn starts and ends; `left`: the agent left the room.
+        author: The author.
+        text: The new text.
+        element: The message that the text was added to.
     """
 
     kind: str
@@ -37,23 +37,24 @@ class ThreadEvent:
     element: Any = None
 
 
-def thread_path(agent: str, person: str) -> str:
-    """Where the conversation of a person with an agent is kept by default."""
-    return f".threads/{_slug(agent)}/{_slug(person)}.thread"
+def thread_path(agent: str, user: str) -> str:
+    """Return the default path of the thread between a user and an agent."""
+    return f".threads/{_slug(agent)}/{_slug(user)}.thread"
 
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-.") or "unnamed"
 
 
-class Thread:
-    """One conversation, open. `on_event` is told what to show, in order.
+class ChatThread:
+    """An open thread with one agent. Calls `on_event` with what to show, in order.
 
     Args:
-        room: With messaging enabled.
-        agent: Who answers.
-        path: The thread document.
-        document: The same, open.
+        room: The room, with messaging enabled.
+        agent: The agent that answers.
+        path: Path of the thread document.
+        document: The open thread document.
+        on_event: Called with each event.
     """
 
     def __init__(
@@ -72,25 +73,25 @@ class Thread:
         self._name = str(room.local_participant.get_attribute("name"))
         self._messages = _child(document, "messages")
         self._shown: dict[Element, str] = {}
-        self._join()
-        document.on("inserted")(self._inserted)
-        document.on("updated")(self._updated)
-        room.messaging.on("message", self._signalled)
-        room.messaging.on("participant_removed", self._removed)
+        self._add_members()
+        document.on("inserted")(self._on_inserted)
+        document.on("updated")(self._on_updated)
+        room.messaging.on("message", self._on_message)
+        room.messaging.on("participant_removed", self._on_participant_removed)
 
     def history(self, count: int) -> list[tuple[str, str]]:
-        """Author and text of the last messages, oldest first; they are not shown again as events."""
+        """Return author and text of the last messages, oldest first. They are not reported as events."""
         elements = [child for child in self._elements(self._messages) if child.tag_name == "message"]
         for element in elements:
             self._shown[element] = _text(element)
         return [(_author(element), _text(element)) for element in elements[-count:]] if count else []
 
     async def opened(self) -> None:
-        """Tell the agent that a person is here, so that it may greet."""
-        await self._signal("opened", {"path": self._path})
+        """Tell the agent that the user has opened the thread, so that it can greet."""
+        await self._send("opened", {"path": self._path})
 
     async def say(self, text: str, attachments: Sequence[str] = ()) -> None:
-        """Write a message, and let the agent know. `attachments` are paths in room storage."""
+        """Write a message and notify the agent. `attachments` are paths in the room's storage."""
         message = self._messages.append_child(
             "message",
             {
@@ -104,34 +105,34 @@ class Thread:
         self._shown[message] = text
         for path in attachments:
             message.append_child("file", {"path": path})
-        await self._room.sync.flush(self._path)  # or the agent may answer before there is anything to answer
+        await self._room.sync.flush(self._path)  # the document must have the message before the agent is notified
         files = [{"path": path} for path in attachments]
-        await self._signal("chat", {"path": self._path, "text": text, "attachments": files})
+        await self._send("chat", {"path": self._path, "text": text, "attachments": files})
 
     async def cancel(self) -> None:
-        """Ask the agent to stop its turn."""
-        await self._signal("cancel", {"path": self._path})
+        """Ask the agent to stop its current answer."""
+        await self._send("cancel", {"path": self._path})
 
     def close(self) -> None:
-        """Show no more."""
-        self._room.messaging.off("message", self._signalled)
-        self._room.messaging.off("participant_removed", self._removed)
+        """Stop reporting events."""
+        self._room.messaging.off("message", self._on_message)
+        self._room.messaging.off("participant_removed", self._on_participant_removed)
         self._on_event = lambda event: None
 
-    async def _signal(self, kind: str, message: dict[str, Any]) -> None:
+    async def _send(self, kind: str, message: dict[str, Any]) -> None:
         await self._room.messaging.send_message(to=self._agent, type=kind, message=message)
 
     # -- the document
 
-    def _join(self) -> None:
-        """Add the person and the agent to the members, if they are not there."""
+    def _add_members(self) -> None:
+        """Add the user and the agent to the thread's members, if missing."""
         members = _child(self._document, "members")
         present = {member.get_attribute("name") for member in self._elements(members)}
         for name in (self._name, self._agent.get_attribute("name")):
             if name not in present:
                 members.append_child("member", {"name": name})
 
-    def _inserted(self, node: Any) -> None:
+    def _on_inserted(self, node: Any) -> None:
         from meshagent.api.documents.nodes import Element
 
         if not isinstance(node, Element) or node in self._shown:
@@ -143,16 +144,16 @@ class Thread:
         elif node.tag_name == "ui":
             self._note(f"widget {node.get_attribute('widget')}: {node.get_attribute('data')}")
         elif node.tag_name == "message":
-            self._grown(node)
+            self._report_text(node)
 
-    def _updated(self, node: Any, attribute: str) -> None:
+    def _on_updated(self, node: Any, attribute: str) -> None:
         if node.tag_name == "message" and attribute == "text":
-            self._grown(node)
+            self._report_text(node)
         elif node.tag_name == "exec" and attribute == "result":
             self._note(str(node.get_attribute("result")))
 
-    def _grown(self, message: Element) -> None:
-        """Show what a message of somebody else has now and had not before."""
+    def _report_text(self, message: Element) -> None:
+        """Report the new text of a message, unless the user wrote it."""
         if _author(message) == self._name:
             return
         text, before = _text(message), self._shown.get(message, "")
@@ -170,16 +171,16 @@ class Thread:
 
         return [child for child in parent.get_children() if isinstance(child, Element)]
 
-    # -- signals
+    # -- room messages and presence
 
-    def _signalled(self, message: RoomMessage) -> None:
+    def _on_message(self, message: RoomMessage) -> None:
         content = message.message
         if message.from_participant_id != self._agent.id or not isinstance(content, dict):
             return
         if message.type == "thinking" and content.get("path") == self._path:
             self._on_event(ThreadEvent("thinking" if content.get("thinking") else "done"))
 
-    def _removed(self, participant: RemoteParticipant) -> None:
+    def _on_participant_removed(self, participant: RemoteParticipant) -> None:
         if participant.id == self._agent.id:
             self._on_event(ThreadEvent("left", author=str(participant.get_attribute("name"))))
 
@@ -190,7 +191,7 @@ def _child(document: MeshDocument, tag: str) -> Element:
     for child in document.root.get_children():
         if isinstance(child, Element) and child.tag_name == tag:
             return child
-    raise CommandError(f"the thread has no element {tag!r}: is it a thread document?")
+    raise CommandError(f"not a thread document: element {tag!r} is missing")
 
 
 def _author(element: Element) -> str:

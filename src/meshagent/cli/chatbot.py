@@ -1,4 +1,4 @@
-"""`meshagent chatbot`: a chat bot without a line of code."""
+"""`meshagent chatbot`: run a chat bot."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ app = typer.Typer(help="Run a chat bot.", no_args_is_help=True)
 
 DEFAULT_NAME = "chatbot"
 
-GreetingOption = Annotated[str | None, typer.Option("--greeting", help="What it says in a thread that is new to it.")]
+GreetingOption = Annotated[str | None, typer.Option("--greeting", help="First message in a new thread.")]
 
 
 @command(app, "join")
 async def join(target: RoomTarget, agent: AgentOptions, greeting: GreetingOption = None) -> None:
-    """Let a chat bot answer in a room until Ctrl+C; when the room ends, it comes back."""
+    """Run a chat bot in a room until Ctrl+C. It rejoins when the room ends."""
     name = agent.agent_name or target.name or DEFAULT_NAME
     await run_in_room(target, make_chat_bot(agent, name, greeting), name=name)
 
@@ -31,18 +31,18 @@ async def join(target: RoomTarget, agent: AgentOptions, greeting: GreetingOption
 async def service(
     agent: AgentOptions,
     greeting: GreetingOption = None,
-    path: Annotated[str, typer.Option(help="The path at which it is called.")] = "/agent",
-    host: Annotated[str | None, typer.Option(help="Address to listen on; every interface by default.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; MESHAGENT_PORT or 8081 by default.")] = None,
+    path: Annotated[str, typer.Option(help="URL path for invitations.")] = "/agent",
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: all interfaces.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: MESHAGENT_PORT or 8081.")] = None,
 ) -> None:
-    """Wait for calls (`meshagent call agent --url …`), and let a chat bot answer in each room that calls."""
+    """Wait for invitations (`meshagent call agent --url …`), and run a chat bot in each inviting room."""
     name = agent.agent_name or DEFAULT_NAME
-    agent.rules()
+    agent.rules()  # fail now if the rules file cannot be read, not at the first invitation
     await run_as_service(lambda: make_chat_bot(agent, name, greeting), host=host, port=port, path=path)
 
 
 def make_chat_bot(options: AgentOptions, name: str, greeting: str | None) -> ChatBot:
-    """The bot that the options describe."""
+    """Create the bot described by the options."""
     from meshagent.agents.chat import ChatBot
 
     class CommandLineBot(ChatBot):

@@ -1,11 +1,11 @@
-"""How commands are declared: plain functions, or coroutine functions, with shared options as one parameter.
+"""Declare commands as functions or coroutine functions, with shared options as one parameter.
 
-A parameter whose type is a subclass of `Options` stands for the options that the class declares as its fields:
+A parameter whose type is a subclass of `Options` stands for all options that the class declares as fields:
 
     @command(app, "ls")
     async def ls(target: RoomTarget, path: Annotated[str, typer.Argument()] = "") -> None: ...
 
-has the argument `path` and the options of `RoomTarget`.
+This command has the argument `path` and the options of `RoomTarget`.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Options that several commands share; the fields of subclasses are annotated as typer wants parameters."""
+    """Base class of shared options. Subclasses annotate their fields like typer parameters."""
 
 
 def command(app: typer.Typer, *names: str, **settings: Any) -> Callable[[Function], Function]:
-    """Make the decorated function a command of `app`; names after the first are hidden other spellings of it."""
+    """Register the decorated function as a command of `app`. Names after the first become hidden aliases."""
 
     def add(function: Function) -> Function:
         runner = runnable(function)
-        first, *others = names or (function.__name__.replace("_", "-"),)
-        app.command(first, **settings)(runner)
-        for other in others:
-            app.command(other, **{**settings, "hidden": True})(runner)
+        name, *aliases = names or (function.__name__.replace("_", "-"),)
+        app.command(name, **settings)(runner)
+        for alias in aliases:
+            app.command(alias, **{**settings, "hidden": True})(runner)
         return function
 
     return add
 
 
 def runnable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with its shared options spread out, run to its end when it is a coroutine function."""
+    """Wrap `function` for typer: expands shared options into parameters, and runs coroutine functions."""
     hints = get_type_hints(function, include_extras=True)
     bundles: dict[str, type[Options]] = {}
     own: list[inspect.Parameter] = []
@@ -63,7 +63,7 @@ def runnable(function: Callable[..., Any]) -> Callable[..., Any]:
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *shared]}
-    run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # what inspect reads
+    run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # read by inspect.signature
     return run
 
 

@@ -1,4 +1,4 @@
-"""Which server, project and room a command is about, who it is there, and the way in."""
+"""Options for the server, project and room of a command; credentials and connections for them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
     from meshagent.api.tokens.token import ParticipantToken
 
-PANEL = "Where, and as whom"
+PANEL = "Connection options"
 DEFAULT_NAME = "cli"
 
 ApiUrl = Annotated[
-    str | None, typer.Option(envvar="MESHAGENT_API_URL", help="The server.", rich_help_panel=PANEL, show_envvar=True)
+    str | None,
+    typer.Option(envvar="MESHAGENT_API_URL", help="URL of the server.", rich_help_panel=PANEL, show_envvar=True),
 ]
 ProjectId = Annotated[
-    str | None, typer.Option(help="The project; by default that of the key at hand.", rich_help_panel=PANEL)
+    str | None, typer.Option(help="Id of the project. Default: that of the active API key.", rich_help_panel=PANEL)
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountTarget(Options):
-    """The server and project that an administrative command is about."""
+    """Server and project of a command that uses the REST API."""
 
     project_id: ProjectId = None
     api_url: ApiUrl = None
@@ -41,25 +42,27 @@ class AccountTarget(Options):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomTarget(Options):
-    """The room that a command is about, and the participant that it joins as."""
+    """Room of a command, and the participant as which it joins."""
 
     room: Annotated[
-        str | None, typer.Option(envvar="MESHAGENT_ROOM", help="The room's name.", rich_help_panel=PANEL)
+        str | None, typer.Option(envvar="MESHAGENT_ROOM", help="Name of the room.", rich_help_panel=PANEL)
     ] = None
-    name: Annotated[str | None, typer.Option(help="Join under this name.", rich_help_panel=PANEL)] = None
-    role: Annotated[str | None, typer.Option(help="Join as user, agent or tool.", rich_help_panel=PANEL)] = None
+    name: Annotated[str | None, typer.Option(help="Participant name to join with.", rich_help_panel=PANEL)] = None
+    role: Annotated[str | None, typer.Option(help="Role: user, agent or tool.", rich_help_panel=PANEL)] = None
     project_id: ProjectId = None
-    api_key_id: Annotated[str | None, typer.Option(help="The key that signs the token.", rich_help_panel=PANEL)] = None
+    api_key_id: Annotated[
+        str | None, typer.Option(help="Id of the API key that signs the token.", rich_help_panel=PANEL)
+    ] = None
     token_path: Annotated[
         Path | None,
-        typer.Option(envvar="MESHAGENT_TOKEN_PATH", help="Join with the token in this file.", rich_help_panel=PANEL),
+        typer.Option(envvar="MESHAGENT_TOKEN_PATH", help="File with the token to join with.", rich_help_panel=PANEL),
     ] = None
     api_url: ApiUrl = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """All that joining takes."""
+class RoomAccess:
+    """What is needed to join a room: its name, WebSocket URL and a token."""
 
     room_name: str
     url: str
@@ -73,18 +76,20 @@ class Entry:
 async def room_session(target: RoomTarget, *, stay: bool = False) -> AsyncIterator[RoomClient]:
     """Join the room for the length of the block.
 
-    With `stay`, a lost connection is made again; else it fails the command at once.
+    With `stay`, the client reconnects after a lost connection; otherwise the command fails at once.
+
+    With `stay`, the client reconnects after a lost connection; otherwise the command fails at once.
     """
     from meshagent.api.room.client import RoomClient
     from meshagent.api.transport.websocket import WebSocketClientProtocol
 
-    entry = await find_entry(target)
+    entry = await find_room_access(target)
     protocol = WebSocketClientProtocol(url=entry.url, token=entry.token)
     async with RoomClient(protocol=protocol, auto_reconnect=stay) as room:
         yield room
 
 
-async def find_entry(target: RoomTarget) -> Entry:
+async def find_room_access(target: RoomTarget) -> RoomAccess:
     """Where to join, and with which token: that of `--token-path` or the environment, else one signed now."""
     from meshagent.api.helpers import websocket_room_url
     from meshagent.api.tokens.token import ParticipantToken
@@ -94,21 +99,23 @@ async def find_entry(target: RoomTarget) -> Entry:
         room_name = target.room or _room_of(ParticipantToken.from_jwt(ready, validate=False))
         url = os.environ.get("MESHAGENT_ROOM_URL") if target.room in (None, os.environ.get("MESHAGENT_ROOM")) else None
         url = url or websocket_room_url(room_name=room_name, base_url=target.api_url)
-        return Entry(room_name=room_name, url=url, token=ready)
+        return RoomAccess(room_name=room_name, url=url, token=ready)
     room_name = named_room(target)
     jwt = await sign_token(target, room_name=room_name, name=target.name or DEFAULT_NAME, role=target.role)
-    return Entry(room_name=room_name, url=websocket_room_url(room_name=room_name, base_url=target.api_url), token=jwt)
+    return RoomAccess(
+        room_name=room_name, url=websocket_room_url(room_name=room_name, base_url=target.api_url), token=jwt
+    )
 
 
 def named_room(target: RoomTarget) -> str:
-    """The room's name; UsageError where nothing says it."""
+    """Return the name of the room; UsageError if none is given."""
     if not target.room:
-        raise UsageError("which room? give --room, or set MESHAGENT_ROOM")
+        raise UsageError("no room given: use --room, or set MESHAGENT_ROOM")
     return target.room
 
 
 def ready_token(target: RoomTarget) -> str | None:
-    """A token that was made for this command, if there is one and nothing asks for another."""
+    """Return the given token, or None if a new one must be signed because there is none or options require it."""
     if target.token_path is not None:
         return _read_token(target.token_path)
     given = os.environ.get("MESHAGENT_TOKEN")
@@ -124,7 +131,7 @@ def ready_token(target: RoomTarget) -> str | None:
 async def sign_token(
     target: RoomTarget, *, room_name: str, name: str, role: str | None = None, scope: Any = None
 ) -> str:
-    """A token for the room, signed with the key that the options or the environment name."""
+    """Return a token for the room, signed with the selected API key."""
     from meshagent.api.tokens.token import ParticipantToken
 
     key = await signing_key(target)
@@ -136,18 +143,18 @@ async def sign_token(
 
 
 async def signing_key(target: RoomTarget) -> Credentials:
-    """The key at hand; another one of `--project-id` and `--api-key-id` is fetched from the server."""
+    """Return the active API key, or the one selected by `--project-id` and `--api-key-id`, fetched from the server."""
     from meshagent.api.errors import NotFoundError
     from meshagent.api.profile import Credentials, find_credentials
 
     try:
-        at_hand = find_credentials()
+        active = find_credentials()
     except NotFoundError:
         if target.api_key_id is None:
             raise
     else:
-        if target.project_id in (None, at_hand.project_id) and target.api_key_id in (None, at_hand.key_id):
-            return at_hand
+        if target.project_id in (None, active.project_id) and target.api_key_id in (None, active.key_id):
+            return active
     account = AccountTarget(project_id=target.project_id, api_url=target.api_url)
     async with accounts_session(account) as (accounts, project_id):
         key_id = target.api_key_id or await first_key(accounts, project_id)
@@ -156,7 +163,7 @@ async def signing_key(target: RoomTarget) -> Credentials:
 
 
 async def first_key(accounts: AccountsClient, project_id: str) -> str:
-    """The id of a key of the project; CommandError where it has none."""
+    """Return the id of the project's first API key; CommandError if it has none."""
     keys = (await accounts.list_project_api_keys(project_id))["keys"]
     if not keys:
         raise CommandError(
@@ -169,29 +176,29 @@ def _read_token(path: Path) -> str:
     try:
         return path.expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise CommandError(f"the token cannot be read: {error}", code=ExitCode.NOT_FOUND) from None
+        raise CommandError(f"cannot read the token: {error}", code=ExitCode.NOT_FOUND) from None
 
 
 def _room_of(token: ParticipantToken) -> str:
     room = token.grant_scope("room")
     if not isinstance(room, str):
-        raise UsageError("the token opens no single room: give --room")
+        raise UsageError("the token does not name one room: use --room")
     return room
 
 
-# Accounts
+# REST API
 
 
 @asynccontextmanager
 async def accounts_session(target: AccountTarget) -> AsyncIterator[tuple[AccountsClient, str]]:
-    """The accounts REST API, and the id of the project that the command is about."""
+    """Open a REST API client, and determine the id of the command's project."""
     async with accounts_client(target.api_url) as accounts:
         yield accounts, target.project_id or await _default_project(accounts)
 
 
 @asynccontextmanager
 async def accounts_client(api_url: str | None = None, token: str | None = None) -> AsyncIterator[AccountsClient]:
-    """The accounts REST API, with `token` or whatever is at hand to open it."""
+    """Open a REST API client with `token`, or else with the active credentials."""
     from meshagent.api.accounts.client import AccountsClient
     from meshagent.api.helpers import meshagent_base_url
 
@@ -203,10 +210,10 @@ async def accounts_client(api_url: str | None = None, token: str | None = None) 
 
 
 def account_token() -> str:
-    """What opens the accounts REST API: the administrator's token at hand, else the project's key.
+    """Return the credentials for the REST API: the administrator's token, or else the active API key.
 
     Raises:
-        CommandError: There is neither; the text says how to get one.
+        CommandError: There is neither.
     """
     from meshagent.api.errors import RoomException
     from meshagent.api.profile import find_credentials, load_profile
@@ -220,14 +227,14 @@ def account_token() -> str:
         return ApiKey(project_id=key.project_id or "", key_id=key.key_id or "", secret=key.secret).encode()
     except RoomException:
         raise CommandError(
-            "there is no token that opens the server's accounts",
+            "no credentials for the server's REST API",
             code=ExitCode.NOT_ALLOWED,
-            hint="`meshagent auth login --token TOKEN`, or set MESHAGENT_ADMIN_TOKEN",
+            hint="run `meshagent auth login --token TOKEN`, or set MESHAGENT_ADMIN_TOKEN",
         ) from None
 
 
 async def all_pages(list_page: Callable[..., Awaitable[Any]], member: str, **arguments: Any) -> list[dict[str, Any]]:
-    """All entries of a listing that comes in pages: its member of that name, page after page."""
+    """Return all entries of a paginated listing; `member` is the name of the list in each page."""
     entries: list[dict[str, Any]] = []
     offset: int | None = None
     while True:
@@ -239,7 +246,7 @@ async def all_pages(list_page: Callable[..., Awaitable[Any]], member: str, **arg
 
 
 async def _default_project(accounts: AccountsClient) -> str:
-    """The project of the key at hand, else the only project that there is."""
+    """Return the project of the active API key, or else the only project on the server."""
     from meshagent.api.errors import NotFoundError
     from meshagent.api.profile import find_credentials, load_profile
 
@@ -252,6 +259,7 @@ async def _default_project(accounts: AccountsClient) -> str:
     projects = (await accounts.list_projects())["projects"]
     if len(projects) != 1:
         raise UsageError(
-            f"which of the {len(projects)} projects? give --project-id", hint="`meshagent project activate ID` keeps it"
+            f"the server has {len(projects)} projects: choose one with --project-id",
+            hint="`meshagent project activate ID` makes it the default",
         )
     return str(projects[0]["id"])

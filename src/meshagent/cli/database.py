@@ -1,4 +1,4 @@
-"""`meshagent database`: the tables of a room."""
+"""`meshagent database`: create, fill and query the tables of a room."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from meshagent.cli.context import RoomTarget, room_session
 from meshagent.cli.output import JsonOption, UsageError, note, print_rows
 from meshagent.cli.values import parse_json, parse_object, parse_pairs
 
-app = typer.Typer(help="Tables of a room, with vector and text search.", no_args_is_help=True)
+app = typer.Typer(help="Manage and query the tables of a room.", no_args_is_help=True)
 
-TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Name of the table.")]
 Where = Annotated[str | None, typer.Option(help="SQL condition, such as \"age > 3 AND name = 'Ann'\".")]
-Columns = Annotated[list[str] | None, typer.Option("--select", "-s", help="Only this column; may be repeated.")]
+Columns = Annotated[list[str] | None, typer.Option("--select", "-s", help="Column to return; repeatable.")]
 
 PLAIN_TYPES = ("int", "float", "text", "date", "timestamp")
 BATCH_ROWS = 1000
@@ -38,10 +38,10 @@ async def create(
         list[str], typer.Argument(metavar="COLUMN=TYPE...", help="int, float, text, date, timestamp, or vector[SIZE].")
     ],
     mode: Annotated[
-        Literal["create", "overwrite", "create_if_not_exists"], typer.Option(help="What if the table exists.")
+        Literal["create", "overwrite", "create_if_not_exists"], typer.Option(help="What to do if the table exists.")
     ] = "create",
 ) -> None:
-    """Make an empty table."""
+    """Create an empty table."""
     schema = {name: _data_type(kind) for name, kind in parse_pairs(columns, "column").items()}
     async with room_session(target) as room:
         await room.database.create_table_with_schema(name=table, schema=schema, mode=mode)
@@ -55,7 +55,7 @@ def _data_type(text: str) -> Any:
     size = text.removeprefix("vector[").removesuffix("]")
     if text == f"vector[{size}]" and size.isdecimal():
         return VectorDataType(size=int(size), element_type=FloatDataType())
-    raise UsageError(f"there is no column type {text!r}: {', '.join(PLAIN_TYPES)} or vector[SIZE]")
+    raise UsageError(f"unknown column type {text!r}: use {', '.join(PLAIN_TYPES)} or vector[SIZE]")
 
 
 @command(app, "insert")
@@ -66,16 +66,17 @@ async def insert(
         Path, typer.Argument(metavar="FILE", help="CSV, JSON, JSON lines or Parquet; - is standard input.")
     ],
     file_format: Annotated[
-        Literal["csv", "json", "jsonl", "parquet"] | None, typer.Option("--format", help="By default as FILE ends.")
+        Literal["csv", "json", "jsonl", "parquet"] | None,
+        typer.Option("--format", help="Default: by extension."),
     ] = None,
     create_table: Annotated[
-        bool, typer.Option("--create", help="Make the table from the rows if there is none.")
+        bool, typer.Option("--create", help="Create the table from the rows if it does not exist.")
     ] = False,
     merge_on: Annotated[
-        str | None, typer.Option("--merge-on", help="Replace rows that are equal in this column.")
+        str | None, typer.Option("--merge-on", help="Replace rows that have the same value in this column.")
     ] = None,
 ) -> None:
-    """Insert the rows of a file. Empty cells of a CSV file become null."""
+    """Insert rows from a file. Empty CSV cells become null."""
     from meshagent.cli.rows import read_rows
 
     rows = read_rows(file, file_format)
@@ -103,13 +104,13 @@ async def search(
     target: RoomTarget,
     table: TableArgument,
     where: Where = None,
-    text: Annotated[str | None, typer.Option(help="Words to find in text-indexed columns.")] = None,
-    vector: Annotated[str | None, typer.Option(help="JSON list of numbers: rows near to it.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Most rows wanted.")] = None,
+    text: Annotated[str | None, typer.Option(help="Words to search for. Requires a text index.")] = None,
+    vector: Annotated[str | None, typer.Option(help="JSON list of numbers: find the nearest rows.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Maximum number of rows.")] = None,
     select: Columns = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print rows: those that fit a condition, contain words, or are near to a vector."""
+    """Print rows by condition, text search or vector search."""
     near = None if vector is None else parse_json(vector, "vector")
     async with room_session(target) as room:
         rows = await room.database.search(
@@ -126,12 +127,12 @@ async def update(
     where: Annotated[str, typer.Option(help="SQL condition; `true` is every row.")],
     values: Annotated[str | None, typer.Option(help='New values: a JSON object, such as {"age": 4}.')] = None,
     sql: Annotated[
-        list[str] | None, typer.Option("--sql", help="COLUMN=EXPRESSION, such as age=age+1; may be repeated.")
+        list[str] | None, typer.Option("--sql", help="COLUMN=EXPRESSION, such as age=age+1; repeatable.")
     ] = None,
 ) -> None:
-    """Change rows."""
+    """Update rows."""
     if values is None and not sql:
-        raise UsageError("give --values or --sql")
+        raise UsageError("use --values or --sql")
     changes = None if values is None else parse_object(values, "values")
     expressions = parse_pairs(sql, "expression") if sql else None
     async with room_session(target) as room:
@@ -153,9 +154,9 @@ async def delete(
 async def drop(
     target: RoomTarget,
     table: TableArgument,
-    force: Annotated[bool, typer.Option("--force", "-f", help="It is no failure if there is no such table.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Succeed if the table does not exist.")] = False,
 ) -> None:
-    """Remove a table with its rows."""
+    """Delete a table with its rows."""
     async with room_session(target) as room:
         await room.database.drop_table(name=table, ignore_missing=force)
 
@@ -164,10 +165,10 @@ async def drop(
 async def index(
     target: RoomTarget,
     table: TableArgument,
-    column: Annotated[str, typer.Argument(metavar="COLUMN", help="The column's name.")],
-    kind: Annotated[Literal["text", "scalar", "vector"], typer.Option(help="For words, values, or vectors.")] = "text",
+    column: Annotated[str, typer.Argument(metavar="COLUMN", help="Name of the column.")],
+    kind: Annotated[Literal["text", "scalar", "vector"], typer.Option(help="Type of the index.")] = "text",
 ) -> None:
-    """Index a column, so that searches are fast; searching for words needs a text index."""
+    """Create an index on a column. Text search requires a text index; the others make searches faster."""
     async with room_session(target) as room:
         make = {
             "text": room.database.create_full_text_search_index,
@@ -187,6 +188,6 @@ async def indexes(target: RoomTarget, table: TableArgument, as_json: JsonOption 
 
 @command(app, "optimize")
 async def optimize(target: RoomTarget, table: TableArgument) -> None:
-    """Compact a table, and bring its indexes up to date."""
+    """Compact a table and update its indexes."""
     async with room_session(target) as room:
         await room.database.optimize(table)

@@ -1,4 +1,4 @@
-"""`meshagent doctor`: looks for what stands between this machine and a room."""
+"""`meshagent doctor`: diagnose why a room cannot be joined."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIGNS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; `advice` says what to do about it."""
+    """The result of one check; `advice` says how to fix a problem."""
 
     check: str
     verdict: Verdict
@@ -32,9 +32,9 @@ class Finding:
 
 
 async def _doctor(target: RoomTarget, as_json: JsonOption = False) -> None:
-    """Check the installation, the server, the key and a room, and say what to do about what is wrong.
+    """Check the installation, profile, API key, server and a room, and suggest fixes.
 
-    Joins the room `doctor`, or the one that is named. Exit code 1 if something is wrong.
+    Joins the room given by --room, or `doctor`. Exit code 1 if a check fails.
     """
     findings = []
     async for finding in examine(target):
@@ -51,7 +51,7 @@ doctor = runnable(_doctor)
 
 
 async def examine(target: RoomTarget) -> AsyncIterator[Finding]:
-    """The findings, one after another; what cannot be checked for an earlier failure is skipped."""
+    """Yield the findings. Checks that depend on a failed one are skipped."""
     from meshagent.api.errors import RoomException
     from meshagent.api.helpers import meshagent_base_url
 
@@ -61,16 +61,16 @@ async def examine(target: RoomTarget) -> AsyncIterator[Finding]:
     yield key
     try:
         server = await _server(meshagent_base_url(target.api_url))
-    except RoomException:  # the profile that names it cannot be read
-        server = Finding("server", "skipped", "nothing says where it is")
+    except RoomException:  # the profile, which contains the URL, cannot be read
+        server = Finding("server", "skipped", "unknown URL")
     yield server
     if server.verdict in ("failed", "skipped"):
-        yield Finding("accounts", "skipped", "no server to ask")
-        yield Finding("room", "skipped", "no server to join")
+        yield Finding("accounts", "skipped", "no server")
+        yield Finding("room", "skipped", "no server")
         return
     yield await _accounts(target)
     if key.verdict == "failed" and target.token_path is None and not os.environ.get("MESHAGENT_TOKEN"):
-        yield Finding("room", "skipped", "no key to sign a token with")
+        yield Finding("room", "skipped", "no API key to sign a token with")
     else:
         yield await _room(target)
 
@@ -94,11 +94,11 @@ def _profile() -> Finding:
     try:
         load_profile(path)
     except RoomException as error:
-        return Finding("profile", "failed", str(error), f"correct or remove {path}")
+        return Finding("profile", "failed", str(error), f"fix or delete {path}")
     if not path.exists():
-        return Finding("profile", "ok", f"there is none at {path}; the environment counts alone")
+        return Finding("profile", "ok", f"no profile at {path}; using environment variables only")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        return Finding("profile", "warning", f"{path} can be read by others", f"chmod 600 {path}")
+        return Finding("profile", "warning", f"{path} is readable by other users", f"run `chmod 600 {path}`")
     return Finding("profile", "ok", str(path))
 
 
@@ -109,7 +109,7 @@ def _key() -> Finding:
     try:
         key = find_credentials()
     except RoomException as error:
-        return Finding("key", "failed", str(error), "`meshagent setup`")
+        return Finding("key", "failed", str(error), "run `meshagent setup`")
     return Finding("key", "ok", f"key {key.key_id or '(the default secret)'} of project {key.project_id}")
 
 
@@ -127,21 +127,21 @@ async def _server(url: str) -> Finding:
     except (aiohttp.ClientError, OSError, ValueError) as error:
         reason = str(error) or type(error).__name__
         return Finding(
-            "server", "failed", f"{url} does not answer: {reason}", "`meshagent serve`, or set MESHAGENT_API_URL"
+            "server", "failed", f"{url} cannot be reached: {reason}", "run `meshagent serve`, or set MESHAGENT_API_URL"
         )
     version = greeting.get("version") if isinstance(greeting, dict) else None
     if not health.get("ok"):
-        return Finding("server", "failed", f"{url} is not well: {_ailing(health)}", "look into the server's log")
+        return Finding("server", "failed", f"{url} is unhealthy: {_unhealthy(health)}", "check the server's log")
     if version is None:
-        return Finding("server", "warning", f"{url} answers, but not as this product", "is the address right?")
+        return Finding("server", "warning", f"{url} is not an openmeshagent server", "check the URL")
     if version != __version__:
         return Finding(
-            "server", "warning", f"{url} has version {version}, this is {__version__}", "update the older one"
+            "server", "warning", f"{url} has version {version}, this is {__version__}", "upgrade the older one"
         )
     return Finding("server", "ok", f"{url}, version {version}")
 
 
-def _ailing(health: dict[str, Any]) -> str:
+def _unhealthy(health: dict[str, Any]) -> str:
     parts = health.get("components", {})
     found = [f"{name} ({part.get('last_error')})" for name, part in parts.items() if not part.get("healthy")]
     return ", ".join(found) or "unknown"
@@ -156,10 +156,13 @@ async def _accounts(target: RoomTarget) -> Finding:
             raise
         reason = getattr(error, "message", "") or str(error)
         return Finding(
-            "accounts", "warning", f"not open: {reason}", "`meshagent auth login`, where projects and keys are managed"
+            "accounts",
+            "warning",
+            f"no access to the REST API: {reason}",
+            "run `meshagent auth login` to manage projects and keys",
         )
     who = " ".join(dict.fromkeys(filter(None, (identity["kind"], identity["name"]))))
-    return Finding("accounts", "ok", f"open as {who}")
+    return Finding("accounts", "ok", f"logged in as {who}")
 
 
 async def _room(target: RoomTarget) -> Finding:
@@ -179,12 +182,12 @@ async def _room(target: RoomTarget) -> Finding:
         if exit_code_of(error) is None:
             raise
         advice = (
-            "the key is not one of this server: `meshagent setup`"
+            "the API key does not belong to this server: run `meshagent setup`"
             if exit_code_of(error) == ExitCode.NOT_ALLOWED
             else ""
         )
-        return Finding("room", "failed", f"joining failed: {error}", advice)
-    times = f"{(joined - started) * 1000:.0f} ms to join, {(answered - joined) * 1000:.1f} ms for an answer"
+        return Finding("room", "failed", f"cannot join: {error}", advice)
+    times = f"{(joined - started) * 1000:.0f} ms to join, {(answered - joined) * 1000:.1f} ms per request"
     return Finding("room", "ok", f"joined {name}: {times}")
 
 

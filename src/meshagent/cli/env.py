@@ -1,4 +1,4 @@
-"""`meshagent env`: the variables with which programs elsewhere reach this server."""
+"""`meshagent env`: print environment variables for using this server from elsewhere."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _UNSET = {"sh": "unset {name}", "fish": "set -e {name};", "dotenv": "{name}="}
 
 def env(
     output: Annotated[
-        Literal["shell", "json"], typer.Option("--format", help="Lines for a shell to `eval`, or a JSON object.")
+        Literal["shell", "json"], typer.Option("--format", help="Shell commands to `eval`, or a JSON object.")
     ] = "shell",
     shell: Annotated[
-        Literal["sh", "bash", "zsh", "fish", "dotenv"], typer.Option(help="Which shell the lines are for.")
+        Literal["sh", "bash", "zsh", "fish", "dotenv"], typer.Option(help="Shell syntax of the output.")
     ] = "sh",
-    unset: Annotated[bool, typer.Option("--unset", help="Print lines that remove the variables instead.")] = False,
+    unset: Annotated[bool, typer.Option("--unset", help="Print commands that unset the variables.")] = False,
 ) -> None:
-    """Print the variables that another machine or container needs to reach this server, the secret included."""
+    """Print the environment variables that another machine or container needs to use this server, with the secret."""
     dialect = "sh" if shell in ("bash", "zsh") else shell
     if unset:
         for name in VARIABLES:
             typer.echo(_UNSET[dialect].format(name=name))
         return
-    known = _known_variables()
+    known = _variables()
     if output == "json":
         typer.echo(json.dumps(known, indent=2))
         return
@@ -43,7 +43,7 @@ def env(
         typer.echo(_SET[dialect].format(name=name, value=shlex.quote(value)))
 
 
-def _known_variables() -> dict[str, str]:
+def _variables() -> dict[str, str]:
     from meshagent.api.profile import api_base_url, find_credentials
 
     credentials = find_credentials()
@@ -52,13 +52,13 @@ def _known_variables() -> dict[str, str]:
         "MESHAGENT_PROJECT_ID": credentials.project_id,
         "MESHAGENT_KEY_ID": credentials.key_id,
         "MESHAGENT_SECRET": credentials.secret,
-        "MESHAGENT_API_KEY": _one_line(credentials.project_id, credentials.key_id, credentials.secret),
+        "MESHAGENT_API_KEY": _encoded_key(credentials.project_id, credentials.key_id, credentials.secret),
     }
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def _one_line(project_id: str | None, key_id: str | None, secret: str) -> str | None:
-    """The one-line form of the key, for keys that have one."""
+def _encoded_key(project_id: str | None, key_id: str | None, secret: str) -> str | None:
+    """Return the API key as one string, or None if it has no such form."""
     from meshagent.api.errors import RoomException
     from meshagent.api.tokens.api_key import ApiKey
 

@@ -1,4 +1,4 @@
-"""Copying files between this machine and rooms: what `meshagent storage cp` does."""
+"""`Copier`: copies files between this machine and rooms, for `meshagent storage cp`."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from types import TracebackType
 from typing import Self
 
 from meshagent.api.room.client import RoomClient
-from meshagent.cli.context import RoomTarget, find_entry, ready_token, room_session
+from meshagent.cli.context import RoomTarget, find_room_access, ready_token, room_session
 from meshagent.cli.output import CommandError, ExitCode, UsageError, console
 from meshagent.cli.paths import RoomPath, expand, is_pattern, is_room_path, join, name_of, parse_room_path, walk
 from meshagent.cli.room_http import CHUNK_BYTES, HttpRoom, http_room
 
 Advance = Callable[[int], None]
-"""Told how many more bytes have arrived."""
+"""Called with the number of bytes copied since the last call."""
 
 
 def at_room(target: RoomTarget, room: str | None) -> RoomTarget:
-    """The target with another room, where one is named."""
+    """Return the target with another room, if one is given."""
     return target if room is None else replace(target, room=room)
 
 
 def has_room(target: RoomTarget) -> bool:
-    """Whether the options, a variable or a token name the room."""
+    """Whether an option, an environment variable or a token determines the room."""
     return bool(target.room) or ready_token(target) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One file to be copied: from a room or this machine, to a room or this machine."""
+class _CopyJob:
+    """One file to copy, from a room or this machine to a room or this machine."""
 
     source: RoomPath | Path
     destination: RoomPath | Path
@@ -44,16 +44,16 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """A room that is joined, and its HTTP addresses."""
+    """Connections to one room: a room client for listings, HTTP for contents."""
 
     room: RoomClient
     http: HttpRoom
 
 
 class Copier:
-    """Copies files; joins each room that it meets once. Use it as an async context manager.
+    """Copies files. Joins each room involved once. Use it as an async context manager.
 
-    A file appears at its destination when all of it has arrived, never before.
+    A file appears at its destination only when it is complete.
     """
 
     def __init__(self, target: RoomTarget, *, recursive: bool, overwrite: bool, quiet: bool) -> None:
@@ -74,37 +74,38 @@ class Copier:
         await self._stack.aclose()
 
     async def copy(self, sources: Sequence[str], destination: str) -> int:
-        """Copy; returns how many files.
+        """Copy files and return their number.
 
         Raises:
-            UsageError: A folder without `recursive`, or several sources to what is no folder.
-            CommandError: A source does not exist, or the destination does and is not to be replaced.
+            UsageError: A source is a folder and `recursive` is false, or there are several sources and the destination
+                is not a folder.
+            CommandError: A source does not exist, or a destination exists and `overwrite` is false.
         """
-        target = self._place(destination)
+        target = self._parse_path(destination)
         into_folder = destination.endswith("/") or await self._is_folder(target)
         jobs = [job for source in sources for job in await self._jobs(source, target, into_folder=into_folder)]
         if len(jobs) > 1 and not into_folder and not self._recursive:
-            raise UsageError(f"{destination} is not a folder: end it with a slash to make it one")
+            raise UsageError(f"{destination} is not a folder: add a slash to create it")
         for job in jobs:
             with self._progress(job) as advance:
                 await self._run(job, advance)
         return len(jobs)
 
-    # -- what is to be done
+    # -- planning
 
-    def _place(self, text: str) -> RoomPath | Path:
+    def _parse_path(self, text: str) -> RoomPath | Path:
         if is_room_path(text):
             return parse_room_path(text, default_room=self._default_room)
         return Path(text).expanduser()
 
-    async def _jobs(self, source: str, target: RoomPath | Path, *, into_folder: bool) -> list[_Job]:
+    async def _jobs(self, source: str, target: RoomPath | Path, *, into_folder: bool) -> list[_CopyJob]:
         if is_room_path(source):
             return await self._jobs_from_room(
                 parse_room_path(source, default_room=self._default_room), target, into_folder
             )
-        return self._jobs_from_here(source, target, into_folder)
+        return self._jobs_from_local(source, target, into_folder)
 
-    async def _jobs_from_room(self, source: RoomPath, target: RoomPath | Path, into_folder: bool) -> list[_Job]:
+    async def _jobs_from_room(self, source: RoomPath, target: RoomPath | Path, into_folder: bool) -> list[_CopyJob]:
         storage = (await self._session(source.room)).room.storage
         if is_pattern(source.path):
             found = [(file.path, file.entry) for file in await expand(storage.list, source.path)]
@@ -112,46 +113,46 @@ class Copier:
             entry = await storage.stat(source.path)
             found = [] if entry is None else [(source.path, entry)]
         if not found:
-            raise CommandError(f"there is nothing at room path {source.path!r}", code=ExitCode.NOT_FOUND)
+            raise CommandError(f"no such file or folder in the room: {source.path!r}", code=ExitCode.NOT_FOUND)
         jobs = []
         for path, entry in found:
             base = _inside(target, name_of(path)) if into_folder else target
             if not entry.is_folder:
-                jobs.append(_Job(RoomPath(source.room, path), base, entry.size))
+                jobs.append(_CopyJob(RoomPath(source.room, path), base, entry.size))
                 continue
             self._require_recursive(path)
             for file in await walk(storage.list, path):
                 if not file.entry.is_folder:
                     relative = file.path.removeprefix(path).lstrip("/")
-                    jobs.append(_Job(RoomPath(source.room, file.path), _inside(base, relative), file.entry.size))
+                    jobs.append(_CopyJob(RoomPath(source.room, file.path), _inside(base, relative), file.entry.size))
         return jobs
 
-    def _jobs_from_here(self, source: str, target: RoomPath | Path, into_folder: bool) -> list[_Job]:
+    def _jobs_from_local(self, source: str, target: RoomPath | Path, into_folder: bool) -> list[_CopyJob]:
         pattern = str(Path(source).expanduser())
-        # A file whose name has brackets is a file and no pattern.
+        # An existing file is never a pattern, even if its name contains brackets.
         found = (
             [Path(pattern)]
             if os.path.exists(pattern)
             else [Path(path) for path in sorted(glob(pattern, recursive=True))]
         )
         if not found:
-            raise CommandError(f"there is no file {source!r} on this machine", code=ExitCode.NOT_FOUND)
+            raise CommandError(f"no such file on this machine: {source!r}", code=ExitCode.NOT_FOUND)
         jobs = []
         for path in found:
             base = _inside(target, path.name) if into_folder else target
             if not path.is_dir():
-                jobs.append(_Job(path, base, path.stat().st_size))
+                jobs.append(_CopyJob(path, base, path.stat().st_size))
                 continue
             self._require_recursive(str(path))
             for file in sorted(path.rglob("*")):
                 if file.is_file():
                     relative = file.relative_to(path).as_posix()
-                    jobs.append(_Job(file, _inside(base, relative), file.stat().st_size))
+                    jobs.append(_CopyJob(file, _inside(base, relative), file.stat().st_size))
         return jobs
 
     def _require_recursive(self, path: str) -> None:
         if not self._recursive:
-            raise UsageError(f"{path} is a folder: give -r to copy it with all that is in it")
+            raise UsageError(f"{path} is a folder: use -r to copy it with its contents")
 
     async def _is_folder(self, place: RoomPath | Path) -> bool:
         if isinstance(place, Path):
@@ -161,25 +162,25 @@ class Copier:
         entry = await (await self._session(place.room)).room.storage.stat(place.path)
         return entry is not None and entry.is_folder
 
-    # -- doing it
+    # -- copying
 
     async def _session(self, room: str | None) -> _Session:
         if room not in self._sessions:
             target = at_room(self._target, room)
-            http = await self._stack.enter_async_context(http_room(await find_entry(target)))
+            http = await self._stack.enter_async_context(http_room(await find_room_access(target)))
             client = await self._stack.enter_async_context(room_session(target))
             self._sessions[room] = _Session(client, http)
         return self._sessions[room]
 
-    async def _run(self, job: _Job, advance: Advance) -> None:
+    async def _run(self, job: _CopyJob, advance: Advance) -> None:
         source, destination = job.source, job.destination
         if isinstance(destination, Path):
             if not self._overwrite and destination.exists():
-                raise CommandError(f"{destination} exists already", code=ExitCode.CONFLICT)
+                raise CommandError(f"{destination} already exists", code=ExitCode.CONFLICT)
             await _store(destination, self._content(source, advance))
         elif isinstance(source, Path):
             await self._upload(source, destination, advance)
-        else:  # from room to room: by way of this machine, for an upload says its size first
+        else:  # from room to room, through a temporary file, because an upload must announce its size
             with tempfile.TemporaryDirectory() as folder:
                 between = Path(folder, "file")
                 await _store(between, self._content(source, advance))
@@ -200,8 +201,8 @@ class Copier:
         await http.upload(destination.path, self._content(source, advance), size, overwrite=self._overwrite)
 
     @contextmanager
-    def _progress(self, job: _Job) -> Iterator[Advance]:
-        """A bar on standard error, if that is a terminal."""
+    def _progress(self, job: _CopyJob) -> Iterator[Advance]:
+        """Show a progress bar on standard error if that is a terminal."""
         terminal = console(stderr=True)
         if self._quiet or not terminal.is_terminal:
             yield lambda _: None
@@ -215,16 +216,16 @@ class Copier:
 
 
 def _inside(folder: RoomPath | Path, relative: str) -> RoomPath | Path:
-    """A place below a folder. A name from a room cannot lead out of the folder on this machine.
+    """Return the path of `relative` inside a folder. Names from a room must not escape a folder on this machine.
 
     Raises:
-        CommandError: It would.
+        CommandError: The name would escape the folder, or is not valid on this machine.
     """
     if isinstance(folder, RoomPath):
         return RoomPath(folder.room, join(folder.path, relative))
     parts = relative.split("/")
     if any(part in ("", ".", "..") or os.sep in part or (os.altsep and os.altsep in part) for part in parts):
-        raise CommandError(f"{relative!r} cannot be a file on this machine")
+        raise CommandError(f"{relative!r} is not a valid file name on this machine")
     return folder.joinpath(*parts)
 
 
@@ -239,14 +240,14 @@ async def _read(path: Path) -> AsyncIterator[bytes]:
 
 
 async def _store(path: Path, pieces: AsyncIterator[bytes]) -> None:
-    """Write a file under another name, and give it its own at the end."""
+    """Write a file atomically: to a temporary file that is renamed when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             async for piece in pieces:
                 await asyncio.to_thread(file.write, piece)
-        _give_usual_mode(temporary)
+        _set_default_mode(temporary)
         os.replace(temporary, path)
     except BaseException:
         _discard(temporary)
@@ -257,8 +258,8 @@ def _discard(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
 
-def _give_usual_mode(path: str) -> None:
-    """The mode that a new file has here; temporary files are private."""
+def _set_default_mode(path: str) -> None:
+    """Give a temporary file, which is created private, the mode of a regular new file."""
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(path, 0o666 & ~mask)

@@ -1,4 +1,4 @@
-"""Groups whose commands are imported when they are used, so that each command starts as fast as it can."""
+"""`LazyGroup`: a command group that imports each command on first use, to keep startup fast."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typer.main import get_command, get_group
 
 
 class LazyGroup(TyperGroup):
-    """A group that knows where its commands are: name to `module:attribute`.
+    """A group whose `entry_points` map each command's name to `module:attribute`.
 
-    The attribute is a `typer.Typer`, which becomes a group, or a function, which becomes a command.
+    The attribute is a `typer.Typer` (becomes a group) or a function (becomes a command).
     """
 
-    places: ClassVar[Mapping[str, str]] = {}
+    entry_points: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _Commands(self.places, self.commands)
+        self.commands = _Commands(self.entry_points, self.commands)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
 
 
 class _Commands(MutableMapping[str, Any]):
-    """Commands by name, loaded when they are asked for; `commands` are there already."""
+    """Commands by name. Those in `commands` are loaded; the others are loaded on first access."""
 
-    def __init__(self, places: Mapping[str, str], commands: Mapping[str, Any]) -> None:
-        self._places = dict(places)
+    def __init__(self, entry_points: Mapping[str, str], commands: Mapping[str, Any]) -> None:
+        self._entry_points = dict(entry_points)
         self._loaded = dict(commands)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._loaded:
-            self._loaded[name] = _load(name, self._places[name])
+            self._loaded[name] = _load(name, self._entry_points[name])
         return self._loaded[name]
 
     def __setitem__(self, name: str, command: Any) -> None:
@@ -44,22 +44,22 @@ class _Commands(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         self._loaded.pop(name, None)
-        self._places.pop(name, None)
+        self._entry_points.pop(name, None)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places | dict.fromkeys(self._loaded, ""))
+        return iter(self._entry_points | dict.fromkeys(self._loaded, ""))
 
     def __len__(self) -> int:
-        return len(self._places | self._loaded)
+        return len(self._entry_points | self._loaded)
 
 
-def _load(name: str, place: str) -> Any:
-    module, _, attribute = place.partition(":")
-    found = getattr(import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        group = get_group(found)
+def _load(name: str, entry_point: str) -> Any:
+    module, _, attribute = entry_point.partition(":")
+    loaded = getattr(import_module(module), attribute)
+    if isinstance(loaded, typer.Typer):
+        group = get_group(loaded)
         group.name = name
         return group
-    alone = typer.Typer(add_completion=False)
-    alone.command(name)(found)
-    return get_command(alone)
+    wrapper = typer.Typer(add_completion=False)
+    wrapper.command(name)(loaded)
+    return get_command(wrapper)

@@ -1,4 +1,4 @@
-"""`meshagent mcp`: MCP servers as toolkits of rooms, and local MCP servers for others to reach."""
+"""`meshagent mcp`: connect MCP servers to rooms as toolkits, and serve local MCP servers over HTTP."""
 
 from __future__ import annotations
 
@@ -18,56 +18,54 @@ from meshagent.cli.values import parse_pairs
 if TYPE_CHECKING:
     from meshagent.tools.mcp import RemoteMcpToolkit
 
-app = typer.Typer(help="MCP servers in rooms, and local ones for others to reach.", no_args_is_help=True)
+app = typer.Typer(help="Connect MCP servers to rooms, or serve local ones over HTTP.", no_args_is_help=True)
 
-UrlOption = Annotated[str, typer.Option(help="Where the MCP server answers.")]
-Headers = Annotated[
-    list[str] | None, typer.Option("--header", "-H", help="NAME=VALUE that goes with each request; may be repeated.")
-]
-Words = Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The program that is the MCP server.")]
-Env = Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the program; may be repeated.")]
-Cwd = Annotated[str | None, typer.Option(help="The folder in which the program runs.")]
+UrlOption = Annotated[str, typer.Option(help="URL of the MCP server.")]
+Headers = Annotated[list[str] | None, typer.Option("--header", "-H", help="HTTP header, NAME=VALUE; repeatable.")]
+Words = Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Command that starts the MCP server.")]
+Env = Annotated[list[str] | None, typer.Option("--env", "-e", help="Environment variable, NAME=VALUE; repeatable.")]
+Cwd = Annotated[str | None, typer.Option(help="Working directory of the command.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
-Port = Annotated[int, typer.Option(min=0, help="Port to listen on; 0 takes a free one.")]
+Port = Annotated[int, typer.Option(min=0, help="Port to listen on; 0 chooses a free one.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolkitOptions(Options):
-    """What the toolkit is called, and how long its server may take."""
+    """Options of the toolkit that represents the MCP server."""
 
-    toolkit_name: Annotated[str, typer.Option(help="The toolkit's name in the room.")] = "mcp"
-    title: Annotated[str | None, typer.Option(help="Its title, for people.")] = None
+    toolkit_name: Annotated[str, typer.Option(help="Name of the toolkit in the room.")] = "mcp"
+    title: Annotated[str | None, typer.Option(help="Display name of the toolkit.")] = None
     rule: Annotated[
-        list[str] | None, typer.Option("--rule", "-r", help="What a model should know of it; may be repeated.")
+        list[str] | None, typer.Option("--rule", "-r", help="Instruction for models that use it; repeatable.")
     ] = None
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the MCP server may take.")] = 60.0
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the MCP server.")] = 60.0
 
 
 @command(app, "http")
 async def http(target: RoomTarget, toolkit: ToolkitOptions, url: UrlOption, headers: Headers = None) -> None:
-    """Make an MCP server at a URL a toolkit of the room, until Ctrl+C."""
-    sent = parse_pairs(headers or [], "header")
-    await _join(target, toolkit, lambda: _toolkit(toolkit, url, headers=sent))
+    """Host the tools of an MCP server at a URL as a toolkit of the room, until Ctrl+C."""
+    parsed = parse_pairs(headers or [], "header")
+    await _join(target, toolkit, lambda: _toolkit(toolkit, url, headers=parsed))
 
 
 @command(app, "sse")
 async def sse(target: RoomTarget, toolkit: ToolkitOptions, url: UrlOption, headers: Headers = None) -> None:
-    """As `http`, for MCP servers that speak the older SSE transport."""
-    sent = parse_pairs(headers or [], "header")
+    """As `http`, for MCP servers that use the older SSE transport."""
+    parsed = parse_pairs(headers or [], "header")
 
     def make() -> RemoteMcpToolkit:
         from mcp.client.sse import sse_client
 
-        return _toolkit(toolkit, _Reopened(lambda: sse_client(url, headers=sent)))
+        return _toolkit(toolkit, _ReusableTransport(lambda: sse_client(url, headers=parsed)))
 
     await _join(target, toolkit, make)
 
 
 @command(app, "stdio")
 async def stdio(target: RoomTarget, toolkit: ToolkitOptions, words: Words, env: Env = None, cwd: Cwd = None) -> None:
-    """Start an MCP server as a program, and make it a toolkit of the room, until Ctrl+C."""
-    program = _program(words, env, cwd)
-    await _join(target, toolkit, lambda: _toolkit(toolkit, program()))
+    """Start an MCP server as a process, and host its tools as a toolkit of the room, until Ctrl+C."""
+    make_server = _server_factory(words, env, cwd)
+    await _join(target, toolkit, lambda: _toolkit(toolkit, make_server()))
 
 
 @command(app, "stdio-service")
@@ -76,34 +74,32 @@ async def stdio_service(
     words: Words,
     env: Env = None,
     cwd: Cwd = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; by default every interface.")] = None,
-    port: Annotated[
-        int | None, typer.Option(min=0, help="Port to listen on; by default MESHAGENT_PORT or 8081.")
-    ] = None,
-    path: Annotated[str, typer.Option(help="The path that takes calls.")] = "/mcp",
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: all interfaces.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, help="Port to listen on. Default: MESHAGENT_PORT or 8081.")] = None,
+    path: Annotated[str, typer.Option(help="URL path for invitations.")] = "/mcp",
 ) -> None:
-    """Wait for calls, and start an MCP server as a program for each room that calls."""
+    """Wait for invitations, and start an MCP server process for each inviting room."""
     _require_mcp()
-    program = _program(words, env, cwd)
-    await run_as_service(lambda: _toolkit(toolkit, program()), host=host, port=port, path=path)
+    make_server = _server_factory(words, env, cwd)
+    await run_as_service(lambda: _toolkit(toolkit, make_server()), host=host, port=port, path=path)
 
 
 @command(app, "http-proxy")
 async def http_proxy(words: Words, env: Env = None, cwd: Cwd = None, host: Host = "127.0.0.1", port: Port = 0) -> None:
-    """Start an MCP server as a program, and offer it at a URL, until Ctrl+C."""
+    """Start an MCP server as a process, and serve it over HTTP, until Ctrl+C."""
     from meshagent.cli.mcp_proxy import serve_proxy
 
     _require_mcp()
-    await serve_proxy(_program(words, env, cwd)(), host=host, port=port, transport="http")
+    await serve_proxy(_server_factory(words, env, cwd)(), host=host, port=port, transport="http")
 
 
 @command(app, "sse-proxy")
 async def sse_proxy(words: Words, env: Env = None, cwd: Cwd = None, host: Host = "127.0.0.1", port: Port = 0) -> None:
-    """As `http-proxy`, by the older SSE transport."""
+    """As `http-proxy`, with the older SSE transport."""
     from meshagent.cli.mcp_proxy import serve_proxy
 
     _require_mcp()
-    await serve_proxy(_program(words, env, cwd)(), host=host, port=port, transport="sse")
+    await serve_proxy(_server_factory(words, env, cwd)(), host=host, port=port, transport="sse")
 
 
 async def _join(target: RoomTarget, toolkit: ToolkitOptions, make: Callable[[], RemoteMcpToolkit]) -> None:
@@ -125,11 +121,11 @@ def _toolkit(options: ToolkitOptions, server: Any, **more: Any) -> RemoteMcpTool
     )
 
 
-def _program(words: list[str], env: list[str] | None, cwd: str | None) -> Callable[[], Any]:
-    """Says how to start the program; UsageError if the words make no sense."""
+def _server_factory(words: list[str], env: list[str] | None, cwd: str | None) -> Callable[[], Any]:
+    """Return a function that describes the server process; UsageError if the command is missing."""
     variables = parse_pairs(env or [], "variable")
     if not words:
-        raise UsageError("give the program after `--`")
+        raise UsageError("no command given after `--`")
 
     def make() -> Any:
         from meshagent.tools.mcp import stdio_server
@@ -141,11 +137,11 @@ def _program(words: list[str], env: list[str] | None, cwd: str | None) -> Callab
 
 def _require_mcp() -> None:
     if find_spec("mcp") is None:
-        raise CommandError("this needs the package `mcp`", hint="pip install 'openmeshagent[agents]'")
+        raise CommandError("this command requires the package `mcp`", hint="pip install 'openmeshagent[agents]'")
 
 
-class _Reopened:
-    """A transport that can be entered again after it was lost, by making it anew."""
+class _ReusableTransport:
+    """A transport that can be entered again after a lost connection: each entry creates a new one."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make

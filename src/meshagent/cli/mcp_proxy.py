@@ -1,4 +1,4 @@
-"""An MCP server that runs as a program, offered at a URL: its tools, prompts and resources are passed on."""
+"""Serves an MCP server process over HTTP: forwards its tools, prompts and resources."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Transport = Literal["http", "sse"]
 
 
 async def serve_proxy(program: Any, *, host: str, port: int, transport: Transport) -> None:
-    """Start `program` and pass requests on to it, until Ctrl+C.
+    """Start `program` and forward requests to it, until Ctrl+C.
 
     Raises:
-        CommandError: The program does not speak MCP, or the address cannot be used.
+        CommandError: The program does not support MCP, or the address is not available.
     """
     try:
         async with mcp.Client(program) as client:
-            server = forwarding(client)
+            server = forwarding_server(client)
             app = server.streamable_http_app(host=host) if transport == "http" else _sse_app(server)
             await _listen(app, host, port, "/mcp" if transport == "http" else "/sse")
     except BaseExceptionGroup as group:
@@ -35,13 +35,13 @@ async def serve_proxy(program: Any, *, host: str, port: int, transport: Transpor
             error = error.exceptions[0]
         if not isinstance(error, Exception):
             raise error from None
-        raise CommandError(f"the MCP server cannot be used: {error}", code=ExitCode.NO_CONNECTION) from None
+        raise CommandError(f"cannot use the MCP server: {error}", code=ExitCode.NO_CONNECTION) from None
     except (mcp.MCPError, OSError) as error:
-        raise CommandError(f"the MCP server cannot be used: {error}", code=ExitCode.NO_CONNECTION) from None
+        raise CommandError(f"cannot use the MCP server: {error}", code=ExitCode.NO_CONNECTION) from None
 
 
-def forwarding(client: mcp.Client) -> Server[Any]:
-    """A server that answers with what `client` is answered."""
+def forwarding_server(client: mcp.Client) -> Server[Any]:
+    """Return a server that forwards every request to `client`."""
 
     async def list_tools(context: Any, params: Any) -> Any:
         return await client.list_tools(cursor=None if params is None else params.cursor)
@@ -61,17 +61,17 @@ def forwarding(client: mcp.Client) -> Server[Any]:
     async def read_resource(context: Any, params: Any) -> Any:
         return await client.read_resource(params.uri)
 
-    can, known = client.server_capabilities, client.server_info
+    capabilities, info = client.server_capabilities, client.server_info
     return Server(
-        "proxy" if known is None else known.name,
-        version="" if known is None else known.version or "",
+        "proxy" if info is None else info.name,
+        version="" if info is None else info.version or "",
         instructions=client.instructions,
-        on_list_tools=list_tools if can.tools is not None else None,
-        on_call_tool=call_tool if can.tools is not None else None,
-        on_list_prompts=list_prompts if can.prompts is not None else None,
-        on_get_prompt=get_prompt if can.prompts is not None else None,
-        on_list_resources=list_resources if can.resources is not None else None,
-        on_read_resource=read_resource if can.resources is not None else None,
+        on_list_tools=list_tools if capabilities.tools is not None else None,
+        on_call_tool=call_tool if capabilities.tools is not None else None,
+        on_list_prompts=list_prompts if capabilities.prompts is not None else None,
+        on_get_prompt=get_prompt if capabilities.prompts is not None else None,
+        on_list_resources=list_resources if capabilities.resources is not None else None,
+        on_read_resource=read_resource if capabilities.resources is not None else None,
     )
 
 
@@ -89,9 +89,9 @@ def _sse_app(server: Server[Any]) -> Starlette:
 async def _listen(app: Starlette, host: str, port: int, path: str) -> None:
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", lifespan="on")
     try:
-        listening = config.bind_socket()
-    except SystemExit:  # what uvicorn makes of an address that is taken
-        raise CommandError(f"{host}:{port} cannot be listened on") from None
-    listening.listen()  # so that who reads the address may connect at once
-    note(f"the MCP server is at http://{host}:{listening.getsockname()[1]}{path}; Ctrl+C stops it")
-    await uvicorn.Server(config).serve(sockets=[listening])
+        listener = config.bind_socket()
+    except SystemExit:  # uvicorn exits if the address is in use
+        raise CommandError(f"cannot listen on {host}:{port}") from None
+    listener.listen()  # clients may connect as soon as the URL is printed
+    note(f"the MCP server is at http://{host}:{listener.getsockname()[1]}{path}; press Ctrl+C to stop")
+    await uvicorn.Server(config).serve(sockets=[listener])

@@ -1,4 +1,4 @@
-"""What commands print and how they fail: tables for people, JSON for programs, exit codes for scripts."""
+"""Output of commands: tables and JSON, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class ExitCode(IntEnum):
-    """How a command went. `INTERRUPTED` is what Ctrl+C gives."""
+    """Exit codes of commands. `INTERRUPTED` means Ctrl+C."""
 
     OK = 0
     FAILED = 1
@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """A command failed; the text says why, `hint` what to do about it."""
+    """A command failed. The text says why; `hint` suggests what to do."""
 
     def __init__(self, message: str, *, code: ExitCode = ExitCode.FAILED, hint: str = "") -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """The command line itself is wrong in a way that the parser cannot see."""
+    """The command line is invalid in a way that the parser cannot detect."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message, code=ExitCode.USAGE, hint=hint)
@@ -51,34 +51,34 @@ class UsageError(CommandError):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The terminal, or whatever standard output (or error) leads to."""
+    """Return a console for standard output or standard error."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
-    """One JSON value, indented; times in ISO 8601."""
+    """Print an indented JSON value. Times are in ISO 8601."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_to_json))
 
 
 def print_json_line(value: object) -> None:
-    """One JSON value on one line, seen at once: for commands that go on."""
+    """Print a JSON value on one line and flush, for commands that keep running."""
     typer.echo(json.dumps(value, ensure_ascii=False, default=_to_json))
     sys.stdout.flush()
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str = "") -> None:
-    """A listing.
+    """Print a listing.
 
-    In a terminal it is a table, elsewhere lines with tabs between the cells, header first. JSON has all members of
-    the rows, not only the columns. `empty` is what people are told, on standard error, when there are no rows.
+    On a terminal it is a table, otherwise tab-separated lines with a header. JSON contains all members of the rows,
+    not only `columns`. If there are no rows, `empty` is printed on standard error.
     """
     if as_json:
         print_json(list(rows))
         return
     if not rows:
-        note(empty or "nothing there")
+        note(empty or "no entries")
         return
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     if sys.stdout.isatty():
@@ -113,7 +113,7 @@ def _cell(value: object) -> str:
 
 
 def _to_json(value: object) -> Any:
-    """The JSON form of what `json` does not know itself."""
+    """Convert values that `json` does not support."""
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "model_dump"):
@@ -124,12 +124,12 @@ def _to_json(value: object) -> Any:
 
 
 def note(text: str) -> None:
-    """A word to the person, on standard error, so that output can be piped."""
+    """Print a message to the user on standard error, which keeps standard output usable in pipes."""
     typer.echo(text, err=True)
 
 
 def print_error(error: Exception) -> None:
-    """A failure in one line, and a hint, if there is one."""
+    """Print an error in one line, followed by a hint if there is one."""
     from rich.markup import escape
 
     terminal = console(stderr=True)
@@ -142,11 +142,11 @@ def print_error(error: Exception) -> None:
 
 
 def exit_code_of(error: Exception) -> ExitCode | None:
-    """The exit code that tells of `error`; None for one that is a fault of the program, not an answer."""
+    """Return the exit code for an error, or None for an unexpected one, which deserves a traceback."""
     if isinstance(error, CommandError):
         return error.code
     status = getattr(error, "status", None)
-    if isinstance(status, int):  # an HTTP answer, also to the attempt to join
+    if isinstance(status, int):  # an HTTP status, including one received while joining a room
         return _BY_STATUS.get(status, ExitCode.FAILED)
     from meshagent.api.errors import RoomException
 
@@ -181,14 +181,14 @@ _BY_ERROR_CODE = {
 
 
 def _is_connection_error(error: Exception) -> bool:
-    """Whether it says that no server was reached; aiohttp is only asked where it is in use."""
+    """Whether no server was reached. aiohttp is not imported for this: unless it is loaded, it raised nothing."""
     aiohttp = sys.modules.get("aiohttp")
     return isinstance(error, ConnectionError) or (aiohttp is not None and isinstance(error, aiohttp.ClientError))
 
 
 def _text_of(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not str(error):
-        return "it took too long"
+        return "timed out"
     text = (
         getattr(error, "message", "") or str(error) if isinstance(getattr(error, "status", None), int) else str(error)
     )
@@ -200,7 +200,7 @@ def _hint_for(error: Exception) -> str:
         return ""
     match exit_code_of(error):
         case ExitCode.NO_CONNECTION if _is_connection_error(error):
-            return "is the server running? `meshagent serve` starts one; `meshagent doctor` looks for what is wrong"
+            return "is the server running? start one with `meshagent serve`, or run `meshagent doctor`"
         case ExitCode.NOT_ALLOWED:
-            return "`meshagent auth whoami` shows which key and server are used"
+            return "`meshagent auth whoami` shows the server and API key in use"
     return ""

@@ -1,7 +1,7 @@
-"""Paths of files on both sides: `room://…` in a room, everything else on this machine.
+"""Parse and expand paths: `room://…` is in a room, everything else on this machine.
 
-In `room://PATH` the room is the one that `--room`, a variable or a token names; where nothing names one, the first
-part of the path does: `room://ROOM/PATH`.
+In `room://PATH`, the room is determined by `--room`, an environment variable or a token. Without these, the first
+segment of the path is the room: `room://ROOM/PATH`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Lister = Callable[[str], Awaitable[Sequence[StorageEntry]]]
 
 @dataclass(frozen=True, slots=True)
 class RoomPath:
-    """A path in a room; `room` is None where the command's options name the room."""
+    """A path in a room. `room` is None if the command's options determine the room."""
 
     room: str | None
     path: str
@@ -29,22 +29,22 @@ class RoomPath:
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file or folder of a room, by its whole path."""
+    """A file or folder of a room with its full path."""
 
     path: str
     entry: StorageEntry
 
 
 def is_room_path(text: str) -> bool:
-    """Whether `text` names something in a room."""
+    """Whether `text` is a path in a room."""
     return text.startswith(SCHEME)
 
 
 def parse_room_path(text: str, *, default_room: str | None) -> RoomPath:
-    """Take `room://…`, or a bare path, apart.
+    """Parse `room://…`, or a plain path in the default room.
 
     Raises:
-        UsageError: Nothing names the room.
+        UsageError: The room is not determined.
     """
     if not is_room_path(text):
         return RoomPath(None, normal(text))
@@ -53,32 +53,32 @@ def parse_room_path(text: str, *, default_room: str | None) -> RoomPath:
         return RoomPath(None, normal(rest))
     room, _, path = rest.partition("/")
     if not room:
-        raise UsageError(f"{text!r} names no room: give --room, or write room://ROOM/PATH")
+        raise UsageError(f"{text!r} does not name a room: use --room, or room://ROOM/PATH")
     return RoomPath(room, normal(path))
 
 
 def normal(path: str) -> str:
-    """A room path without outer and doubled slashes."""
+    """Return a room path without leading, trailing and repeated slashes."""
     return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def join(folder: str, name: str) -> str:
-    """A path inside a folder; the empty folder is the room's root."""
+    """Return the path of `name` in a folder. The empty path is the room's root folder."""
     return f"{folder}/{name}" if folder else name
 
 
 def name_of(path: str) -> str:
-    """The last part of a path."""
+    """Return the last segment of a path."""
     return path.rpartition("/")[2]
 
 
 def is_pattern(path: str) -> bool:
-    """Whether the path has wildcards: `*`, `?`, `[…]`, and `**` for any number of folders."""
+    """Whether the path contains wildcards: `*`, `?`, `[…]`, or `**` for any number of folders."""
     return any(character in path for character in "*?[")
 
 
 async def expand(list_folder: Lister, pattern: str) -> list[FoundFile]:
-    """What a pattern matches, in alphabetical order. Names that begin with a dot only match a dot in the pattern."""
+    """Return what a pattern matches, sorted by path. Hidden names only match patterns that start with a dot."""
     found: dict[str, FoundFile] = {}
     async for match in _matches(list_folder, "", pattern.split("/")):
         found[match.path] = match
@@ -90,7 +90,7 @@ async def _matches(list_folder: Lister, folder: str, parts: Sequence[str]) -> As
     if part == "**":
         async for match in _matches(list_folder, folder, rest or ["*"]):
             yield match
-    elif rest and not is_pattern(part):  # no need to list what the pattern spells out
+    elif rest and not is_pattern(part):  # a literal folder need not be listed
         async for match in _matches(list_folder, join(folder, part), rest):
             yield match
         return
@@ -113,7 +113,7 @@ def _fits(name: str, part: str) -> bool:
 
 
 async def walk(list_folder: Lister, folder: str) -> list[FoundFile]:
-    """All files and folders below a folder, each folder before what is in it."""
+    """Return all files and folders below a folder, each folder before its contents."""
     found = []
     for entry in sorted(await list_folder(folder), key=lambda entry: entry.name):
         path = join(folder, entry.name)

@@ -1,4 +1,4 @@
-"""Choosing a project and a key, and keeping them in the profile for other commands and programs."""
+"""Select a project and an API key, and save them in the profile for other commands and programs."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ KEY_NAME = "cli"
 
 
 def choose(entries: Sequence[dict[str, Any]], wanted: str | None, what: str) -> dict[str, Any]:
-    """The entry whose id or name is `wanted`; without one, the only entry, or what the person picks.
+    """Return the entry with the id or name `wanted`; without one, the only entry, or the user's choice.
 
     Raises:
-        CommandError: There is none, or several have that name.
-        UsageError: Nothing is wanted, and there is nobody to ask.
+        CommandError: There is no such entry, or several have that name.
+        UsageError: A choice is needed, and the input is not a terminal.
     """
     if wanted is not None:
         found = [entry for entry in entries if entry["id"] == wanted]
         found = found or [entry for entry in entries if entry.get("name") == wanted]
         if len(found) > 1:
-            raise CommandError(f"{len(found)} {what}s are called {wanted!r}: give the id")
+            raise CommandError(f"{len(found)} {what}s are named {wanted!r}: use the id")
         if not found:
-            raise CommandError(f"there is no {what} {wanted!r}", code=ExitCode.NOT_FOUND)
+            raise CommandError(f"no such {what}: {wanted!r}", code=ExitCode.NOT_FOUND)
         return found[0]
     if not entries:
-        raise CommandError(f"there is no {what}", code=ExitCode.NOT_FOUND)
+        raise CommandError(f"there are no {what}s", code=ExitCode.NOT_FOUND)
     if len(entries) == 1:
         return entries[0]
     if not sys.stdin.isatty():
-        raise UsageError(f"which of the {len(entries)} {what}s? give its id or name")
+        raise UsageError(f"there are {len(entries)} {what}s: give an id or name")
     for number, entry in enumerate(entries, 1):
         typer.echo(f"  {number}. {entry.get('name') or ''}  {entry['id']}", err=True)
     while True:
@@ -49,31 +49,32 @@ def choose(entries: Sequence[dict[str, Any]], wanted: str | None, what: str) -> 
             return entries[picked - 1]
 
 
-async def keep_key(
+async def activate_key(
     accounts: AccountsClient, project_id: str, *, key: str | None, api_url: str | None, ask: bool = False
 ) -> Profile:
-    """Keep a project's key in the profile and return that: `key` by id or name, else its only or first one.
+    """Save an API key of a project in the profile, and return the profile.
 
-    A project without keys gets one. With `ask`, the person chooses among several.
+    `key` is an id or name. Without it, the first key is used, or with `ask` the one that the user chooses. A key is
+    created if the project has none.
     """
     keys = await all_pages(accounts.list_project_api_keys, "keys", project_id=project_id)
     if key is None and not keys:
-        made = await accounts.create_project_api_key(project_id, KEY_NAME, "made by the command line")
-        return save_key(project_id, made["id"], made["token"], api_url)
+        created = await accounts.create_project_api_key(project_id, KEY_NAME, "created by the command line")
+        return save_key(project_id, created["id"], created["token"], api_url)
     chosen = choose(keys if key is not None or ask else keys[:1], key, "key")
     secret = (await accounts.decrypt_project_api_key(project_id, chosen["id"]))["token"]
     return save_key(project_id, chosen["id"], secret, api_url)
 
 
 def save_key(project_id: str | None, key_id: str | None, secret: str, api_url: str | None) -> Profile:
-    """Keep a key in the profile, and say what in the environment will be used instead of it."""
+    """Save an API key in the profile, and warn about environment variables that override it."""
     from meshagent.api.helpers import meshagent_base_url
     from meshagent.api.profile import load_profile, save_profile
 
     url = meshagent_base_url(api_url)
     profile = replace(load_profile(), api_url=url, project_id=project_id, key_id=key_id, secret=secret)
     save_profile(profile)
-    hiding = [name for name in ("MESHAGENT_SECRET", "MESHAGENT_API_KEY") if os.environ.get(name)]
-    if hiding:
-        note(f"{hiding[0]} is set, and counts more than the profile")
+    overriding = [name for name in ("MESHAGENT_SECRET", "MESHAGENT_API_KEY") if os.environ.get(name)]
+    if overriding:
+        note(f"warning: {overriding[0]} is set and overrides the profile")
     return profile

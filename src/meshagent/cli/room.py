@@ -1,4 +1,4 @@
-"""`meshagent room`: the rooms of a project, and all that is in a room under one name."""
+"""`meshagent room`: manage a project's rooms. Also groups the commands that work in one room."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Annotated, ClassVar
 import typer
 
 from meshagent.cli.command import command
-from meshagent.cli.context import AccountTarget, RoomTarget, accounts_session, all_pages, find_entry
+from meshagent.cli.context import AccountTarget, RoomTarget, accounts_session, all_pages, find_room_access
 from meshagent.cli.lazy import LazyGroup
 from meshagent.cli.output import CommandError, ExitCode, JsonOption, UsageError, print_json, print_rows
 
 
 class _Room(LazyGroup):
-    """The groups that are about one room, in their other place."""
+    """Makes the command groups for one room available under `meshagent room` too."""
 
-    places: ClassVar[Mapping[str, str]] = {
+    entry_points: ClassVar[Mapping[str, str]] = {
         "agents": "meshagent.cli.agents:app",
         "call": "meshagent.cli.call:app",
         "chat": "meshagent.cli.chat:chat",
@@ -31,27 +31,27 @@ class _Room(LazyGroup):
     }
 
 
-app = typer.Typer(cls=_Room, help="Rooms, and what is in them.", no_args_is_help=True)
+app = typer.Typer(cls=_Room, help="Manage rooms and their contents.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="ROOM", help="The room's name.")]
+NameArgument = Annotated[str, typer.Argument(metavar="ROOM", help="Name of the room.")]
 
 
 @app.callback()
 def room() -> None:
-    """Rooms, and what is in them."""
+    """Manage rooms and their contents."""
 
 
 @command(app, "connect", context_settings={"allow_interspersed_args": False})
 async def connect(
     target: RoomTarget,
-    words: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND...", help="What to run.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND...", help="Command to run.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a command with the room's URL and a token in its environment; without one, print these.
+    """Run a command with the room's URL and a token in its environment; without a command, print these variables.
 
-    The exit code is the command's.
+    Exits with the exit code of the command.
     """
-    entry = await find_entry(target)
+    entry = await find_room_access(target)
     variables = {"MESHAGENT_ROOM": entry.room_name, "MESHAGENT_ROOM_URL": entry.url, "MESHAGENT_TOKEN": entry.token}
     if not words:
         if as_json:
@@ -64,12 +64,12 @@ async def connect(
 
     url = {"MESHAGENT_API_URL": meshagent_base_url(target.api_url)}
     try:
-        # Replaced by the other program, this process could not tell of a missing one.
+        # Not os.exec: after replacing this process, nothing could report that the command is missing.
         ended = subprocess.run(words, env={**os.environ, **url, **variables}, check=False)  # noqa: S603, ASYNC221
     except FileNotFoundError:
-        raise CommandError(f"there is no command {words[0]!r}", code=ExitCode.NOT_FOUND) from None
+        raise CommandError(f"command not found: {words[0]!r}", code=ExitCode.NOT_FOUND) from None
     except OSError as error:
-        raise UsageError(f"{words[0]!r} cannot be run: {error}") from None
+        raise UsageError(f"cannot run {words[0]!r}: {error}") from None
     raise typer.Exit(ended.returncode if ended.returncode >= 0 else 128 - ended.returncode)
 
 
@@ -85,9 +85,9 @@ async def list_rooms(target: AccountTarget, as_json: JsonOption = False) -> None
 async def create(
     target: AccountTarget,
     name: NameArgument,
-    if_not_exists: Annotated[bool, typer.Option("--if-not-exists", help="It is no failure if there is one.")] = False,
+    if_not_exists: Annotated[bool, typer.Option("--if-not-exists", help="Succeed if the room exists.")] = False,
 ) -> None:
-    """Make a room, and print its id. Joining a room makes it, too."""
+    """Create a room, and print its id. Joining a room also creates it."""
     async with accounts_session(target) as (accounts, project_id):
         made = await accounts.create_room(project_id=project_id, name=name, if_not_exists=if_not_exists)
     typer.echo(made["id"])
@@ -97,9 +97,9 @@ async def create(
 async def rename(
     target: AccountTarget,
     name: NameArgument,
-    new_name: Annotated[str, typer.Argument(metavar="NEW_NAME", help="Its new name.")],
+    new_name: Annotated[str, typer.Argument(metavar="NEW_NAME", help="New name of the room.")],
 ) -> None:
-    """Rename a room; its data comes along."""
+    """Rename a room. Its data stays with it."""
     async with accounts_session(target) as (accounts, project_id):
         found = await accounts.get_room(project_id=project_id, name=name)
         await accounts.update_room(project_id=project_id, room_id=found["id"], name=new_name)
@@ -111,9 +111,9 @@ async def delete(
     name: NameArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a room with all that is in it."""
+    """Delete a room with all its data."""
     if not yes:
-        typer.confirm(f"Delete the room {name!r} with its files, documents and tables?", abort=True, err=True)
+        typer.confirm(f"Delete room {name!r} with its files, documents and tables?", abort=True, err=True)
     async with accounts_session(target) as (accounts, project_id):
         found = await accounts.get_room(project_id=project_id, name=name)
         await accounts.delete_room(project_id=project_id, room_id=found["id"])

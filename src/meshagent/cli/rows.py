@@ -1,4 +1,4 @@
-"""Rows in files: CSV, JSON, JSON lines and Parquet."""
+"""Read table rows from CSV, JSON, JSON lines and Parquet files."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _FORMATS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".
 
 
 def read_rows(path: Path, file_format: str | None = None) -> list[Row]:
-    """The rows of a file; `-` is standard input.
+    """Return the rows of a file; `-` is standard input.
 
-    The cells of a column of a CSV file become numbers where all of them are numbers, and empty ones null.
+    CSV columns that contain only numbers are converted to numbers. Empty cells become null.
 
     Raises:
-        UsageError: The format cannot be told, or the file is not of it.
-        CommandError: The file cannot be read, or reading Parquet needs a part that is not installed.
+        UsageError: The format is unknown, or the file is not valid.
+        CommandError: The file cannot be read, or pyarrow, needed for Parquet, is not installed.
     """
     chosen = file_format or _FORMATS.get(path.suffix.lower(), "")
     if not chosen:
-        raise UsageError(f"which format has {path}? give --format")
+        raise UsageError(f"unknown format of {path}: use --format")
     if chosen == "parquet":
         return _read_parquet(path)
     values: Any
@@ -52,7 +52,7 @@ def _objects(values: Iterable[Any], path: Path) -> list[Row]:
     rows = list(values)
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            raise UsageError(f"row {number} of {path} is no JSON object")
+            raise UsageError(f"row {number} of {path} is not a JSON object")
     return rows
 
 
@@ -60,7 +60,7 @@ def _read_csv(text: str, *, delimiter: str) -> list[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = list(reader)
     columns = reader.fieldnames or []
-    if any(len(row) > len(columns) for row in rows):  # where DictReader puts the cells that are too many
+    if any(len(row) > len(columns) for row in rows):  # DictReader puts excess cells under the key None
         raise ValueError("a line has more cells than the header")
     converters = {column: _converter(row[column] for row in rows) for column in columns}
     return [
@@ -69,7 +69,7 @@ def _read_csv(text: str, *, delimiter: str) -> list[Row]:
 
 
 def _converter(cells: Iterable[str | None]) -> type[int] | type[float] | type[str]:
-    """What a column holds: whole numbers, numbers, or else text. A number like 007 is a text."""
+    """Return the type of a column: int, float, or else str. Values with leading zeros, like 007, are text."""
     filled = [cell for cell in cells if cell]
     for kind in (int, float):
         if filled and all(_reads_as(kind, cell) for cell in filled):
@@ -93,15 +93,15 @@ def _read_parquet(path: Path) -> list[Row]:
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise CommandError(
-            "reading Parquet needs pyarrow, which is not installed", hint="pip install 'openmeshagent[server]'"
+            "reading Parquet requires the package pyarrow", hint="pip install 'openmeshagent[server]'"
         ) from None
     try:
         table = parquet.read_table(sys.stdin.buffer if str(path) == "-" else path)
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        raise CommandError(f"{path} cannot be read: {error}") from None
+        raise CommandError(f"cannot read {path}: {error}") from None
     return [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
 
 
 def _plain(value: Any) -> Any:
-    """A value with a JSON form."""
+    """Convert dates and times to strings."""
     return value.isoformat() if isinstance(value, date | datetime) else value

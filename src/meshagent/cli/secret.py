@@ -1,4 +1,4 @@
-"""`meshagent secret`: values that a project's services need and nobody else should see."""
+"""`meshagent secret`: manage the secrets of a project."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from meshagent.api.accounts.client import AccountsClient
     from meshagent.api.accounts.secrets import SecretLike
 
-app = typer.Typer(help="Secrets of a project, encrypted by the server.", no_args_is_help=True)
-keys = typer.Typer(help="Named values, such as the environment of a service.", no_args_is_help=True)
-docker = typer.Typer(help="Logins of container registries.", no_args_is_help=True)
+app = typer.Typer(help="Manage a project's secrets, which the server encrypts.", no_args_is_help=True)
+keys = typer.Typer(help="Manage named values, such as environment variables of a service.", no_args_is_help=True)
+docker = typer.Typer(help="Manage logins for container registries.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(docker, name="docker")
 
-SecretArgument = Annotated[str, typer.Argument(metavar="SECRET", help="Its id or name.")]
-Name = Annotated[str, typer.Option("--name", help="What to call it.")]
+SecretArgument = Annotated[str, typer.Argument(metavar="SECRET", help="Id or name of the secret.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the secret.")]
 Pairs = Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="The values.")]
-Password = Annotated[str | None, typer.Option(help="- reads it from standard input; asked for if not given.")]
-Server = Annotated[str, typer.Option(help="The registry, such as ghcr.io.")]
-Username = Annotated[str, typer.Option(help="The user there.")]
-Email = Annotated[str, typer.Option(help="The user's address.")]
+Password = Annotated[str | None, typer.Option(help="Password; - reads standard input. Prompts if omitted.")]
+Server = Annotated[str, typer.Option(help="Host of the registry, such as ghcr.io.")]
+Username = Annotated[str, typer.Option(help="User name at the registry.")]
+Email = Annotated[str, typer.Option(help="Email address of the user.")]
 
 
 @command(app, "list", "ls")
 async def list_secrets(
     target: AccountTarget,
-    reveal: Annotated[bool, typer.Option("--reveal", help="With --json, print the values, too.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="With --json, include the values.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List secrets: their names, not their values."""
+    """List secrets without their values."""
     async with accounts_session(target) as (accounts, project_id):
         secrets = await _all(accounts, project_id)
     rows = [
@@ -58,7 +58,7 @@ async def delete(target: AccountTarget, secret: SecretArgument) -> None:
 
 @command(keys, "create")
 async def create_keys(target: AccountTarget, name: Name, values: Pairs) -> None:
-    """Keep named values, and print the secret's id."""
+    """Create a secret with named values, and print its id."""
     from meshagent.api.accounts.secrets import KeysSecret
 
     secret = KeysSecret(name=name, data=parse_pairs(values, "value"))
@@ -87,7 +87,7 @@ async def create_docker(
     password: Password = None,
     email: Email = "none@example.com",
 ) -> None:
-    """Keep the login of a registry, and print the secret's id."""
+    """Create a secret with a registry login, and print its id."""
     from meshagent.api.accounts.secrets import PullSecret
 
     secret = PullSecret(name=name, server=server, username=username, password=_password(password), email=email)
@@ -104,7 +104,7 @@ async def update_docker(
     password: Password = None,
     email: Email = "none@example.com",
 ) -> None:
-    """Replace the login of a registry."""
+    """Replace the registry login of a secret."""
     from meshagent.api.accounts.secrets import PullSecret
 
     word = _password(password)

@@ -1,4 +1,4 @@
-"""`meshagent serve`: start the server, and say how to reach it."""
+"""`meshagent serve`: start the server."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ asyncio.run(main())
 
 
 class ServeError(CommandError):
-    """The server cannot start; the text says what to change."""
+    """The server cannot start. The text says what to fix."""
 
 
 class StartedServer(Protocol):
-    """What the server tells once it answers requests."""
+    """The server's state once it accepts requests."""
 
     @property
     def port(self) -> int: ...
@@ -48,23 +48,24 @@ class StartedServer(Protocol):
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 is every interface.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 means all interfaces.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 chooses a free one.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
     config: Annotated[Path | None, typer.Option(envvar="MESHAGENT_CONFIG", help="TOML file with settings.")] = None,
-    public_url: Annotated[str | None, typer.Option(help="The server's address as its users see it.")] = None,
+    public_url: Annotated[str | None, typer.Option(help="URL under which users reach the server.")] = None,
     durability: Annotated[
-        Literal["fsync", "process"] | None, typer.Option(help="What an acknowledged write survives.")
+        Literal["fsync", "process"] | None,
+        typer.Option(help="Whether acknowledged writes survive a power failure."),
     ] = None,
-    demo: Annotated[bool | None, typer.Option(help="Keep a chat bot in the room `demo`, to try things with.")] = None,
+    demo: Annotated[bool | None, typer.Option(help="Run a chat bot in the room `demo`.")] = None,
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"] | None, typer.Option(help="Least severe message logged.")
+        Literal["debug", "info", "warning", "error"] | None, typer.Option(help="Minimum severity of log messages.")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; repeatable.")
     ] = None,
 ) -> None:
-    """Start a server. The first start makes a project and a key; docs/reference/configuration.md lists all settings."""
+    """Start a server. The first start creates a project and an API key. See docs/reference/configuration.md."""
     flags = {
         "host": host,
         "port": port,
@@ -82,7 +83,7 @@ def serve(
 
 
 def _run(config: ServerConfig) -> None:
-    """Serve until stopped; what keeps the server from starting is told in words."""
+    """Serve until stopped; ServeError if the server cannot start."""
     server = _load_server()
     is_started = False
 
@@ -96,41 +97,41 @@ def _run(config: ServerConfig) -> None:
     except (IdentityError, server.DataFolderInUseError, OSError) as error:
         if is_started:
             raise
-        raise ServeError(f"the server cannot start: {error}") from error
+        raise ServeError(f"cannot start the server: {error}") from error
 
 
 def _load_server() -> ModuleType:
-    """The server's module, which is imported only here: other commands work without the server's parts."""
+    """Import the server only here, because other commands work without the extra `server`."""
     try:
         return import_module("meshagent.server.app")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "meshagent":
             raise
         raise ServeError(
-            f"the server's parts are not installed (no module {error.name!r}): pip install 'openmeshagent[server]'"
+            f"the server is not installed (no module {error.name!r}): pip install 'openmeshagent[server]'"
         ) from None
 
 
 def announce(started: StartedServer, config: ServerConfig, console: Console) -> None:
-    """Say where the server is, write the profile, and show a key that was made just now, this one time."""
+    """Print the server's URL, write the profile, and show the secrets of a new server once."""
     identity = started.identity
     profile = publish_profile(identity, config.local_url(started.port))
     lines = [("url", config.base_url(started.port)), ("project", identity.project_id), ("key", identity.key_id)]
     if identity.is_new:
-        lines.append(("secret", f"{identity.secret}  (shown only this once)"))
+        lines.append(("secret", f"{identity.secret}  (shown only once)"))
     if identity.is_new and config.admin_token is None:
-        lines.append(("admin", f"{identity.admin_token}  (opens the REST API; shown only this once)"))
+        lines.append(("admin", f"{identity.admin_token}  (REST API token; shown only once)"))
     lines.append(("data", str(config.data_dir)))
     if profile is not None:
-        lines.append(("profile", f"{profile}  (the key, for programs of this user; readable by you only)"))
+        lines.append(("profile", f"{profile}  (API key for your programs; readable by you only)"))
     else:
-        lines.append(("profile", f"not written to {profile_path()}: the key came from the configuration"))
-    console.print(f"[bold green]openmeshagent {__version__} is ready.[/] Stop it with Ctrl+C.\n")
+        lines.append(("profile", f"not written to {profile_path()}: the API key is set in the configuration"))
+    console.print(f"[bold green]openmeshagent {__version__} is ready.[/] Press Ctrl+C to stop.\n")
     for label, value in lines:
         console.print(f"  [bold]{label:<8}[/] {escape(value)}", soft_wrap=True)
-    console.print("\n[bold]Try next[/], in another terminal, with this environment's python:\n")
+    console.print("\n[bold]Try next[/], in another terminal, with Python from this environment:\n")
     for line in FIRST_PROGRAM.splitlines():
         console.print(f"  {escape(line)}", soft_wrap=True)
     if config.demo:
-        console.print("\nor talk to the bot in the demo room: [bold]meshagent chat --room demo[/]")
-    console.print("\n`meshagent env` prints the variables for another machine; `meshagent --help` lists the rest.")
+        console.print("\nor chat with the bot in the demo room: [bold]meshagent chat --room demo[/]")
+    console.print("\n`meshagent env` prints variables for other machines; `meshagent --help` lists all commands.")

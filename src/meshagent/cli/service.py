@@ -1,4 +1,4 @@
-"""`meshagent service`: programs that a project runs or calls in its rooms, and running one while it is written."""
+"""`meshagent service`: manage the external services of a project, and run one during development."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from meshagent.api.accounts.client import AccountsClient
     from meshagent.api.accounts.services import Service
 
-app = typer.Typer(help="Programs that a project calls into its rooms.", no_args_is_help=True)
+app = typer.Typer(help="Manage the external services that a project invites into its rooms.", no_args_is_help=True)
 
-ServiceArgument = Annotated[str, typer.Argument(metavar="SERVICE", help="Its id or name.")]
+ServiceArgument = Annotated[str, typer.Argument(metavar="SERVICE", help="Id or name of the service.")]
 FileOption = Annotated[
-    Path, typer.Option("--file", "-f", help="YAML file: `kind: Service` or `kind: ServiceTemplate`.")
+    Path, typer.Option("--file", "-f", help="YAML file with `kind: Service` or `kind: ServiceTemplate`.")
 ]
 Values = Annotated[
-    list[str] | None, typer.Option("--value", "-v", help="NAME=VALUE for a template's variable; may be repeated.")
+    list[str] | None, typer.Option("--value", "-v", help="Variable of a template, NAME=VALUE; repeatable.")
 ]
 
 
@@ -47,7 +47,7 @@ async def show(target: AccountTarget, service: ServiceArgument) -> None:
 
 @command(app, "create")
 async def create(target: AccountTarget, file: FileOption, values: Values = None) -> None:
-    """Make a service from a file, and print its id."""
+    """Create a service from a file, and print its id."""
     service = read_service(file, parse_pairs(values or [], "value"))
     async with accounts_session(target) as (accounts, project_id):
         typer.echo((await accounts.create_service(project_id=project_id, service=service))["id"])
@@ -55,7 +55,7 @@ async def create(target: AccountTarget, file: FileOption, values: Values = None)
 
 @command(app, "update")
 async def update(target: AccountTarget, service: ServiceArgument, file: FileOption, values: Values = None) -> None:
-    """Give a service the values of a file."""
+    """Update a service from a file."""
     changed = read_service(file, parse_pairs(values or [], "value"))
     body = changed.model_dump(mode="json", exclude_none=True, exclude={"id", "created_at"})
     async with accounts_session(target) as (accounts, project_id):
@@ -65,48 +65,48 @@ async def update(target: AccountTarget, service: ServiceArgument, file: FileOpti
 
 @command(app, "delete", "rm")
 async def delete(target: AccountTarget, service: ServiceArgument) -> None:
-    """Remove a service."""
+    """Delete a service."""
     async with accounts_session(target) as (accounts, project_id):
         await accounts.delete_service(project_id=project_id, service_id=await _id(accounts, project_id, service))
 
 
 @command(app, "test")
-async def try_out(target: RoomTarget, file: FileOption, values: Values = None) -> None:
-    """Call the service of a file into a room, without making it one of the project's, until Ctrl+C."""
+async def try_service(target: RoomTarget, file: FileOption, values: Values = None) -> None:
+    """Invite the service in a file into a room without adding it to the project, until Ctrl+C."""
     from meshagent.cli.call import invite
-    from meshagent.cli.service_trial import invitations
+    from meshagent.cli.service_invitations import invitations
 
     calls = invitations(read_service(file, parse_pairs(values or [], "value")))
     async with room_session(target, stay=True) as room:
         for call in calls:
             await invite(target, url=call.url, name=call.name, role=call.role)
-            note(f"{call.url} was called into {room.room_name} as {call.name}")
+            note(f"invited {call.url} into room {room.room_name} as {call.name}")
         await room.wait_for_close()
 
 
 @command(app, "run")
 async def run(
     target: RoomTarget,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python program that runs a ServiceHost.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Python program that runs a ServiceHost.")],
     participant_name: Annotated[
-        str | None, typer.Option(help="The name under which each path joins; by default the path's.")
+        str | None, typer.Option(help="Name under which the service joins. Default: the name of each path.")
     ] = None,
-    port: Annotated[int, typer.Option(help="What MESHAGENT_PORT says to the program; 0 takes a free one.")] = 0,
-    reload: Annotated[bool, typer.Option(help="Start again when a Python file beside it changes.")] = True,
+    port: Annotated[int, typer.Option(help="MESHAGENT_PORT for the program; 0 chooses a free port.")] = 0,
+    reload: Annotated[bool, typer.Option(help="Restart when a Python file in its folder changes.")] = True,
 ) -> None:
-    """Start a program, wait until it listens, and call each of its paths into the room; again on every change."""
+    """Start a program, and invite each path of its ServiceHost into the room. Restarts on changes."""
     from meshagent.cli.service_run import ServiceRun
 
     if not file.is_file():
-        raise UsageError(f"there is no file {file}")
+        raise UsageError(f"no such file: {file}")
     await ServiceRun(target, file, participant_name=participant_name, port=port, reload=reload).run()
 
 
 def read_service(path: Path, values: dict[str, str]) -> Service:
-    """The service of a file; `values` fill in a template.
+    """Read a service from a file; `values` are the variables of a template.
 
     Raises:
-        UsageError: The file is no service, or a value is missing.
+        UsageError: The file does not describe a service, or a variable is missing.
     """
     from pydantic import ValidationError
 
@@ -118,13 +118,13 @@ def read_service(path: Path, values: dict[str, str]) -> Service:
             return ServiceTemplateSpec.model_validate(content).to_service_spec(values=values).to_service()
         return ServiceSpec.model_validate(content).to_service()
     except KeyError as error:
-        raise UsageError(f"the template needs a value: --value {error.args[0]}=…") from None
+        raise UsageError(f"missing variable of the template: use --value {error.args[0]}=…") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path} is no service: {f'{place}: ' if place else ''}{first['msg']}") from None
+        raise UsageError(f"{path} is not a valid service: {f'{place}: ' if place else ''}{first['msg']}") from None
     except ValueError as error:
-        raise CommandError(f"{path} is no service: {error}") from None
+        raise CommandError(f"{path} is not a valid service: {error}") from None
 
 
 async def _id(accounts: AccountsClient, project_id: str, wanted: str) -> str:

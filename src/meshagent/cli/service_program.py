@@ -1,7 +1,7 @@
-"""What `meshagent service run` starts: `python -m meshagent.cli.service_program FD FILE`.
+"""Runs a program for `meshagent service run`: `python -m meshagent.cli.service_program FD FILE`.
 
-Runs FILE as a program would be run, and writes one JSON line for each `ServiceHost` that starts in it to the file
-descriptor FD: `{"port", "paths"}`. A host that FILE makes but does not run is run at its end.
+Runs FILE as `__main__`. For each `ServiceHost` that starts in it, writes a JSON line `{"port", "paths"}` to the file
+descriptor FD. If FILE creates hosts but starts none, they are run after its end.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from meshagent.api.hosting.host import ServiceHost
 
 
 def main(descriptor: int, file: str) -> None:
-    """Run the program; returns when it has ended."""
+    """Run the program until it ends."""
     started: list[ServiceHost] = []
     start = ServiceHost.start
 
-    async def start_and_tell(host: ServiceHost) -> None:
+    async def start_and_report(host: ServiceHost) -> None:
         await start(host)
         started.append(host)
         line = json.dumps({"port": host.port, "paths": [service.path for service in host.paths]})
         os.write(descriptor, line.encode() + b"\n")
 
-    # The program owns its hosts and may start them in any way; this is where all ways meet.
-    setattr(ServiceHost, "start", start_and_tell)  # noqa: B010 - type checkers forbid the plain form
+    # The program may start its hosts in several ways; all of them call `start`.
+    setattr(ServiceHost, "start", start_and_report)  # noqa: B010 - type checkers reject plain assignment
     sys.argv = [file]
     sys.path[0] = str(Path(file).parent)
     names = runpy.run_path(file, run_name="__main__")
@@ -40,7 +40,7 @@ def main(descriptor: int, file: str) -> None:
 async def _run_all(names: dict[str, Any]) -> None:
     hosts = {id(value): value for value in names.values() if isinstance(value, ServiceHost)}
     if not hosts:
-        sys.exit("error: the program has no ServiceHost")
+        sys.exit("error: the program does not create a ServiceHost")
     await asyncio.gather(*(host.run() for host in hosts.values()))
 
 

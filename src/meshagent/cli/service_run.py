@@ -1,4 +1,4 @@
-"""Running a service while it is written: start it, call it into a room, start it again when it changes."""
+"""`ServiceRun`: runs a service during development, invites it into a room and restarts it on changes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from meshagent.cli.call import post_call
-from meshagent.cli.context import RoomTarget, find_entry
+from meshagent.cli.context import RoomTarget, find_room_access
 from meshagent.cli.output import CommandError, exit_code_of, note
 
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 15.0
-LOOK_EVERY: Final = 0.3
+POLL_INTERVAL: Final = 0.3
 MAX_WATCHED_FILES: Final = 5000
-_NOT_WATCHED: Final = frozenset({"node_modules", "__pycache__"})
+_IGNORED_FOLDERS: Final = frozenset({"node_modules", "__pycache__"})
 
 
 class ServiceRun:
-    """One program, run again and again.
+    """Runs a program, and restarts it when its files change.
 
     Args:
-        target: The room that it is called into.
+        target: The room to invite the program into.
         file: The program.
-        participant_name: The name under which its paths join; None takes each path's own.
-        port: What the program is told to listen on.
-        reload: Whether it is started again when a Python file in its folder changes.
+        participant_name: Name under which its paths join; None uses the name of each path.
+        port: Port for the program's `ServiceHost`, passed as `MESHAGENT_PORT`.
+        reload: Whether to restart when a Python file in the program's folder changes.
     """
 
     def __init__(
@@ -47,10 +47,12 @@ class ServiceRun:
         """Run until interrupted; without `reload`, until the program ends.
 
         Raises:
-            CommandError: Without `reload`, the program failed, or could not be called.
+            CommandError: Without `reload`, the program failed or could not be invited.
         """
-        room_name = (await find_entry(self._target)).room_name  # what is wrong with that, is wrong before the start
-        note(f"running {self._file.name} for room {room_name}; Ctrl+C stops it")
+        room_name = (
+            await find_room_access(self._target)
+        ).room_name  # fail on bad credentials before starting the program
+        note(f"running {self._file.name} for room {room_name}; press Ctrl+C to stop")
         while True:
             seen = self._fingerprint()
             process, hosts = await self._start()
@@ -60,42 +62,42 @@ class ServiceRun:
                 await _stop(process)
             if not self._reload:
                 return
-            note("a file has changed: starting again")
+            note("a file has changed: restarting")
 
     async def _serve(
         self, process: asyncio.subprocess.Process, hosts: asyncio.StreamReader, seen: dict[str, int]
     ) -> None:
-        """Call the program's paths, and return when it has ended or is to be started again."""
+        """Invite the program's paths, and return when it has ended or must restart."""
         if not self._reload:
-            await self._call_all(process, hosts)
+            await self._invite_all(process, hosts)
             if code := await process.wait():
                 raise CommandError(f"{self._file.name} ended with exit code {code}")
             return
-        calling = asyncio.create_task(self._call_or_tell(process, hosts))
+        inviting = asyncio.create_task(self._invite_or_print_error(process, hosts))
         try:
-            await self._change(process, seen)
+            await self._wait_for_change(process, seen)
         finally:
-            calling.cancel()
-            await asyncio.wait([calling])
+            inviting.cancel()
+            await asyncio.wait([inviting])
 
-    async def _call_or_tell(self, process: asyncio.subprocess.Process, hosts: asyncio.StreamReader) -> None:
-        """Call the program's paths; a failure is for the person to see and to correct."""
+    async def _invite_or_print_error(self, process: asyncio.subprocess.Process, hosts: asyncio.StreamReader) -> None:
+        """Invite the program's paths. Errors are printed, not raised: the user can fix the program and save it."""
         try:
-            await self._call_all(process, hosts)
+            await self._invite_all(process, hosts)
         except Exception as error:
             if exit_code_of(error) is None:
                 raise
             note(f"error: {error}")
 
     async def _start(self) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
-        """The running program, and the stream on which it tells of its hosts."""
+        """Start the program. Returns it with the stream on which it reports its hosts."""
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "meshagent.cli.service_program", str(writing), str(self._file)),
                 env=self._environment(),
                 pass_fds=(writing,),
-                start_new_session=True,  # Ctrl+C is for this process, which then stops the program gracefully
+                start_new_session=True,  # Ctrl+C reaches only this process, which then stops the program gracefully
             )
         except BaseException:
             os.close(reading)
@@ -119,8 +121,8 @@ class ServiceRun:
             "PYTHONUNBUFFERED": "1",
         }
 
-    async def _call_all(self, process: asyncio.subprocess.Process, hosts: asyncio.StreamReader) -> None:
-        """Wait until the program listens, and call each of its paths into the room; returns when it has ended."""
+    async def _invite_all(self, process: asyncio.subprocess.Process, hosts: asyncio.StreamReader) -> None:
+        """Wait until the program listens, and invite each of its paths into the room. Returns when it has ended."""
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 line = await hosts.readline()
@@ -134,25 +136,23 @@ class ServiceRun:
             for path in host["paths"]:
                 name = self._participant_name or path.strip("/").replace("/", "-") or self._file.stem
                 await post_call(self._target, url=f"http://127.0.0.1:{host['port']}{path}", name=name)
-                note(f"{path} was called into the room as {name}")
+                note(f"invited {path} into the room as {name}")
             line = await hosts.readline()
 
-    async def _change(self, process: asyncio.subprocess.Process, seen: dict[str, int]) -> None:
-        """Return when a file has changed; a program that ended is told of and waited for."""
-        told = False
+    async def _wait_for_change(self, process: asyncio.subprocess.Process, seen: dict[str, int]) -> None:
+        """Return when a file has changed. Prints once if the program ends before."""
+        is_reported = False
         while self._fingerprint() == seen:
-            if process.returncode is not None and not told:
-                note(
-                    f"{self._file.name} ended with exit code {process.returncode}; it starts again when a file changes"
-                )
-                told = True
-            await asyncio.sleep(LOOK_EVERY)
+            if process.returncode is not None and not is_reported:
+                note(f"{self._file.name} ended with exit code {process.returncode}; it restarts when a file changes")
+                is_reported = True
+            await asyncio.sleep(POLL_INTERVAL)
 
     def _fingerprint(self) -> dict[str, int]:
-        """The Python files beside the program, and when each was changed last."""
+        """Return the watched Python files with their modification times."""
         found = {}
         for path in self._watched():
-            with suppress(OSError):  # gone meanwhile
+            with suppress(OSError):  # deleted since it was listed
                 found[path] = os.stat(path).st_mtime_ns
             if len(found) >= MAX_WATCHED_FILES:
                 break
@@ -165,14 +165,14 @@ class ServiceRun:
                 name
                 for name in folders
                 if not name.startswith(".")
-                and name not in _NOT_WATCHED
+                and name not in _IGNORED_FOLDERS
                 and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
             ]
             yield from (os.path.join(folder, name) for name in files if name.endswith(".py"))
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """End the program: it gets a while to leave its rooms."""
+    """Terminate the program, giving it time to leave its rooms."""
     if process.returncode is not None:
         return
     with suppress(ProcessLookupError):
@@ -181,7 +181,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(STOP_TIMEOUT):
             await process.wait()
     except TimeoutError:
-        note("the program does not stop: ending it")
+        note("the program does not stop: killing it")
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()

@@ -1,4 +1,4 @@
-"""`meshagent storage`: the files of a room."""
+"""`meshagent storage`: list, copy and delete files of a room."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from meshagent.cli.command import command
-from meshagent.cli.context import RoomTarget, find_entry, room_session
+from meshagent.cli.context import RoomTarget, find_room_access, room_session
 from meshagent.cli.output import CommandError, ExitCode, JsonOption, UsageError, note, print_rows
 
 if TYPE_CHECKING:
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from meshagent.cli.paths import FoundFile
 
 app = typer.Typer(
-    help="Files of a room. Paths may have wildcards (quote them for the shell): `*`, `?`, `[…]`, `**` for any folders.",
+    help="List, copy and delete files of a room. Paths may contain wildcards: `*`, `?`, `[…]`, `**`. Quote them.",
     no_args_is_help=True,
 )
 
-PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="A path in the room, or room://PATH.")]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all that is in them.")]
+PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="Path in the room, or room://PATH.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Include folders with their contents.")]
 COLUMNS = ("path", "kind", "size", "updated_at")
 
 
 @command(app, "ls")
 async def ls(
     target: RoomTarget,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a file, or a pattern.")] = "",
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Folder, file or pattern.")] = "",
     recursive: Recursive = False,
-    show_all: Annotated[bool, typer.Option("--all", "-a", help="Names that begin with a dot, too.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", "-a", help="Include hidden files.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List files."""
@@ -57,11 +57,11 @@ async def ls(
         }
         for file in found
     ]
-    print_rows(rows, COLUMNS, as_json=as_json, empty="there are no files here")
+    print_rows(rows, COLUMNS, as_json=as_json, empty="no files")
 
 
 async def _listed(room: RoomClient, path: str) -> list[FoundFile]:
-    """What is in a folder, or the one file."""
+    """Return the contents of a folder, or the file itself."""
     from meshagent.cli.paths import FoundFile, join
 
     entry = await room.storage.stat(path) if path else None
@@ -74,7 +74,7 @@ async def _listed(room: RoomClient, path: str) -> list[FoundFile]:
 
 
 async def _existing(room: RoomClient, pattern: str) -> list[FoundFile]:
-    """What a path or a pattern stands for; CommandError for nothing."""
+    """Return what a path or pattern matches; CommandError if there is nothing."""
     from meshagent.cli.paths import FoundFile, expand, is_pattern
 
     if is_pattern(pattern):
@@ -89,7 +89,7 @@ async def _existing(room: RoomClient, pattern: str) -> list[FoundFile]:
 
 @command(app, "exists")
 async def exists(target: RoomTarget, path: PathArgument) -> None:
-    """Print whether there is a file or folder; exit code 3 if not."""
+    """Print whether a file or folder exists. Exit code 3 if not."""
     target, wanted = _in_room(target, path)
     async with room_session(target) as room:
         found = await room.storage.exists(wanted)
@@ -100,11 +100,11 @@ async def exists(target: RoomTarget, path: PathArgument) -> None:
 
 @command(app, "show", "cat")
 async def show(target: RoomTarget, path: PathArgument) -> None:
-    """Write a file to standard output."""
+    """Print the content of a file."""
     from meshagent.cli.room_http import http_room
 
     target, wanted = _in_room(target, path)
-    async with http_room(await find_entry(target)) as room:
+    async with http_room(await find_room_access(target)) as room:
         async for chunk in room.download(wanted):
             sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
@@ -113,16 +113,16 @@ async def show(target: RoomTarget, path: PathArgument) -> None:
 @command(app, "cp")
 async def cp(
     target: RoomTarget,
-    paths: Annotated[list[str], typer.Argument(metavar="SOURCE... DESTINATION", help="Paths; room:// is the room.")],
+    paths: Annotated[list[str], typer.Argument(metavar="SOURCE... DESTINATION", help="Paths; room://… is the room.")],
     recursive: Recursive = False,
     keep: Annotated[bool, typer.Option("--no-overwrite", "-n", help="Fail where a file is there already.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")] = False,
 ) -> None:
     """Copy files between this machine and rooms, or between rooms."""
     from meshagent.cli.file_copy import Copier
 
     if len(paths) < 2:
-        raise UsageError("cp needs a source and a destination")
+        raise UsageError("cp requires a source and a destination")
     async with Copier(target, recursive=recursive, overwrite=not keep, quiet=quiet) as copier:
         count = await copier.copy(paths[:-1], paths[-1])
     if not quiet:
@@ -133,10 +133,10 @@ async def cp(
 async def mv(
     target: RoomTarget,
     source: PathArgument,
-    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="The new path.")],
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="New path.")],
     keep: Annotated[bool, typer.Option("--no-overwrite", "-n", help="Fail where a file is there already.")] = False,
 ) -> None:
-    """Move or rename a file within its room."""
+    """Move or rename a file within the room."""
     target, old = _in_room(target, source)
     _, new = _in_room(target, destination)
     async with room_session(target) as room:
@@ -148,13 +148,13 @@ async def rm(
     target: RoomTarget,
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Paths or patterns.")],
     recursive: Recursive = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="It is no failure if nothing is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Succeed if nothing exists there.")] = False,
 ) -> None:
-    """Delete files, and with -r folders."""
+    """Delete files, and folders with -r."""
     for path in paths:
         place, wanted = _in_room(target, path)
         if not wanted:
-            raise UsageError("name what is to be deleted; the room's root cannot be")
+            raise UsageError("the root folder of a room cannot be deleted")
         async with room_session(place) as room:
             try:
                 found = await _existing(room, wanted)
@@ -164,7 +164,7 @@ async def rm(
                 raise
             for file in found:
                 if file.entry.is_folder and not recursive:
-                    raise UsageError(f"{file.path} is a folder: give -r to delete it with all that is in it")
+                    raise UsageError(f"{file.path} is a folder: use -r to delete it with its contents")
             for file in found:
                 await room.storage.delete(file.path, recursive=recursive)
 
@@ -173,16 +173,16 @@ async def rm(
 async def url(
     target: RoomTarget,
     path: PathArgument,
-    download: Annotated[bool, typer.Option("--download", help="Browsers save the file instead of showing it.")] = False,
+    download: Annotated[bool, typer.Option("--download", help="Make browsers save the file.")] = False,
 ) -> None:
-    """Print a URL that gives the file to anybody, for a limited time."""
+    """Print a URL from which anyone can download the file for a limited time."""
     target, wanted = _in_room(target, path)
     async with room_session(target) as room:
         typer.echo(await room.storage.download_url(wanted, download=download))
 
 
 def _in_room(target: RoomTarget, path: str) -> tuple[RoomTarget, str]:
-    """The target with the room that a path names, and the path inside it."""
+    """Return the target with the room named in a path, and the path in that room."""
     from meshagent.cli.file_copy import at_room, has_room
     from meshagent.cli.paths import parse_room_path
 
@@ -191,4 +191,4 @@ def _in_room(target: RoomTarget, path: str) -> tuple[RoomTarget, str]:
 
 
 def _missing(path: str) -> CommandError:
-    return CommandError(f"there is nothing at {path!r}", code=ExitCode.NOT_FOUND)
+    return CommandError(f"no such file or folder: {path!r}", code=ExitCode.NOT_FOUND)

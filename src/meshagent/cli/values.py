@@ -1,4 +1,4 @@
-"""Values that people give on the command line: JSON, files, and which of several spellings they used."""
+"""Parse values given on the command line: JSON, YAML, `NAME=VALUE` pairs, `@FILE` and `-`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Value = TypeVar("Value")
 
 
 def read_text(source: str, what: str) -> str:
-    """The text that `source` stands for: `-` is standard input, `@FILE` a file, anything else itself."""
+    """Return the text of a source: `-` is standard input, `@FILE` a file, anything else is the text itself."""
     if source == "-":
         return sys.stdin.read()
     return read_file(Path(source[1:]), what) if source.startswith("@") else source
 
 
 def read_file(path: Path, what: str) -> str:
-    """A text file of this machine; CommandError where it cannot be read."""
+    """Return the content of a local text file; CommandError if it cannot be read."""
     try:
         return path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         code = ExitCode.NOT_FOUND if isinstance(error, FileNotFoundError) else ExitCode.FAILED
-        raise CommandError(f"the {what} cannot be read: {error}", code=code) from None
+        raise CommandError(f"cannot read the {what}: {error}", code=code) from None
 
 
 def parse_json(source: str, what: str) -> Any:
-    """The JSON value that `source` stands for, see `read_text`; UsageError where it is none."""
+    """Parse the text of a source (see `read_text`) as JSON; UsageError if it is not JSON."""
     text = read_text(source, what)
     try:
         return json.loads(text)
@@ -40,15 +40,15 @@ def parse_json(source: str, what: str) -> Any:
 
 
 def parse_object(source: str, what: str) -> dict[str, Any]:
-    """As `parse_json`, of an object."""
+    """As `parse_json`, but the value must be an object."""
     value = parse_json(source, what)
     if not isinstance(value, dict):
         raise UsageError(f"the {what} must be a JSON object")
     return value
 
 
-def parse_loose(source: str, what: str) -> Any:
-    """The JSON value that `source` stands for, or its text where it is no JSON."""
+def parse_json_or_text(source: str, what: str) -> Any:
+    """Return the JSON value of a source, or its text if that is not JSON."""
     text = read_text(source, what)
     try:
         return json.loads(text)
@@ -57,7 +57,7 @@ def parse_loose(source: str, what: str) -> Any:
 
 
 def parse_yaml(path: Path, what: str) -> dict[str, Any]:
-    """The mapping in a YAML (or JSON) file."""
+    """Return the mapping in a YAML or JSON file."""
     import yaml
 
     try:
@@ -70,19 +70,19 @@ def parse_yaml(path: Path, what: str) -> dict[str, Any]:
 
 
 def parse_pairs(pairs: list[str], what: str) -> dict[str, str]:
-    """`NAME=VALUE` texts as a dict."""
+    """Return `NAME=VALUE` texts as a dict."""
     found = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not name or not separator:
-            raise UsageError(f"a {what} reads NAME=VALUE, not {pair!r}")
+            raise UsageError(f"{what} must have the form NAME=VALUE, not {pair!r}")
         found[name] = value
     return found
 
 
-def one_of(first: Value | None, second: Value | None, what: str) -> Value:
-    """Whichever of two spellings of a required value was used."""
+def require_one(first: Value | None, second: Value | None, what: str) -> Value:
+    """Return the value given in one of two ways; UsageError if neither was used."""
     value = first if first is not None else second
     if value is None:
-        raise UsageError(f"{what} is missing")
+        raise UsageError(f"{what} is required")
     return value

@@ -1,4 +1,4 @@
-"""`meshagent webhook`: URLs that are told what happens in a project's rooms."""
+"""`meshagent webhook`: manage the webhooks of a project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from meshagent.cli.output import JsonOption, print_json, print_rows
 from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_json
 
-app = typer.Typer(help="URLs that are told what happens in a project's rooms.", no_args_is_help=True)
+app = typer.Typer(help="Manage webhooks, which notify URLs of events in a project's rooms.", no_args_is_help=True)
 
 
 @command(app, "list", "ls")
@@ -28,35 +28,35 @@ async def list_webhooks(target: AccountTarget, as_json: JsonOption = False) -> N
 @command(app, "create")
 async def create(
     target: AccountTarget,
-    name: Annotated[str, typer.Option("--name", help="What to call it.")],
-    url: Annotated[str, typer.Option(help="Where events are posted.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the webhook.")],
+    url: Annotated[str, typer.Option(help="URL that receives the events.")],
     event: Annotated[
         list[str] | None,
         typer.Option(
-            "--event", "-e", help="Such as room.started or storage.file.updated; may be repeated. By default all."
+            "--event", "-e", help="Event, such as room.started or storage.file.updated; repeatable. Default: all."
         ),
     ] = None,
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    description: Annotated[str, typer.Option(help="Description of the webhook.")] = "",
     action: Annotated[str, typer.Option(help="`call` sends a room.call instead of the event.")] = "",
-    payload: Annotated[str | None, typer.Option(help="JSON that goes with each event, @FILE, or -.")] = None,
-    secret: Annotated[str | None, typer.Option(help="Signs what is posted; by default the server's own.")] = None,
+    payload: Annotated[str | None, typer.Option(help="JSON added to each event; @FILE, or -.")] = None,
+    secret: Annotated[str | None, typer.Option(help="Secret that signs requests. Default: the server's.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a webhook, and print its id."""
+    """Create a webhook, and print its id."""
     content: Any = "" if payload is None else parse_json(payload, "payload")
     async with accounts_session(target) as (accounts, project_id):
-        made = await accounts.create_project_webhook(
+        created = await accounts.create_project_webhook(
             project_id, name, url, event or ["*"], description, action, content, secret=secret
         )
     if as_json:
-        print_json(made)
+        print_json(created)
     else:
-        typer.echo(made["id"])
+        typer.echo(created["id"])
 
 
 @command(app, "delete", "rm")
 async def delete(
-    target: AccountTarget, webhook: Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its id or name.")]
+    target: AccountTarget, webhook: Annotated[str, typer.Argument(metavar="WEBHOOK", help="Id or name of the webhook.")]
 ) -> None:
     """Delete a webhook."""
     async with accounts_session(target) as (accounts, project_id):

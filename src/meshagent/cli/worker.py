@@ -1,4 +1,4 @@
-"""`meshagent worker`: a model that works on a queue."""
+"""`meshagent worker`: run a worker that processes a queue with a language model."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ DEFAULT_NAME = "worker"
 async def join(
     target: RoomTarget,
     agent: AgentOptions,
-    queue: Annotated[str, typer.Option(help="The queue whose messages it works on.")],
-    concurrency: Annotated[int, typer.Option(min=1, help="Messages that it works on at a time.")] = 1,
+    queue: Annotated[str, typer.Option(help="Name of the queue to process.")],
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of messages processed at a time.")] = 1,
 ) -> None:
-    """Let a model work on a queue of a room until Ctrl+C; when the room ends, it comes back."""
+    """Process a queue of a room with a language model until Ctrl+C. Rejoins when the room ends."""
     name = agent.agent_name or target.name or DEFAULT_NAME
     await run_in_room(target, make_worker(agent, name, queue, concurrency), name=name)
 
 
 def make_worker(options: AgentOptions, name: str, queue: str, concurrency: int) -> Worker:
-    """The worker that the options describe."""
+    """Create the worker described by the options."""
     from meshagent.agents.worker import Worker
 
     class CommandLineWorker(Worker):

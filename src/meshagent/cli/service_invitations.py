@@ -1,4 +1,4 @@
-"""Trying a service in a room without making it one of the project's."""
+"""`invitations`: the invitations that a room sends to a service, for `meshagent service test`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """A URL that takes calls, and the name and role with which what answers there joins the room."""
+    """A URL to invite, and the name and role with which the service there joins the room."""
 
     url: str
     name: str
@@ -21,13 +21,13 @@ class Invitation:
 
 
 def invitations(service: Service) -> list[Invitation]:
-    """The calls that a room makes to a service when it starts (protocol 15.5).
+    """Return the invitations that a starting room sends to a service (protocol 15.5).
 
     Raises:
-        UsageError: The service has no URL, or nothing that can be called.
+        UsageError: The service has no URL, or no callable endpoint.
     """
     if service.url is None:
-        raise UsageError(f"{service.name} runs from an image: only a service with a `url` can be tried from here")
+        raise UsageError(f"{service.name} has no `url`: services that run from an image cannot be tested")
     base, role = service.url.rstrip("/"), service.role or "agent"
     found = [] if service.ports else [Invitation(base, service.name, role)]
     for port in (service.ports or {}).values():
@@ -39,7 +39,7 @@ def invitations(service: Service) -> list[Invitation]:
             if endpoint.type == "meshagent.callable"
         ]
     if not found:
-        raise UsageError(f"{service.name} has no endpoint of the type meshagent.callable")
+        raise UsageError(f"{service.name} has no endpoint of type meshagent.callable")
     return found
 
 

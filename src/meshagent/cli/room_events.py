@@ -1,4 +1,4 @@
-"""Waiting for what happens in a room, and for how long."""
+"""Iterate over events of a room, and limit the time to wait."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
 
 Item = TypeVar("Item")
-Given = TypeVar("Given", covariant=True)
+ItemOut = TypeVar("ItemOut", covariant=True)
 
 
-class Source(Protocol[Given]):
-    """Something whose next entry can be waited for."""
+class Source(Protocol[ItemOut]):
+    """Something with a `get` that waits for the next item."""
 
-    async def get(self) -> Given: ...
+    async def get(self) -> ItemOut: ...
 
 
-class Feed(Generic[Item]):
-    """Entries that come by events, in order. Beyond 10,000 that wait, new ones are dropped with a note."""
+class EventQueue(Generic[Item]):
+    """Queues items from event handlers, in order. At 10,000 queued items, new ones are dropped with a note."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Item] = asyncio.Queue(maxsize=10_000)
@@ -32,17 +32,17 @@ class Feed(Generic[Item]):
         try:
             self._queue.put_nowait(item)
         except asyncio.QueueFull:
-            note("output is too slow: an entry was dropped")
+            note("output is too slow: dropped an entry")
 
     async def get(self) -> Item:
         return await self._queue.get()
 
 
 async def follow(room: RoomClient, source: Source[Item], count: int | None = None) -> AsyncIterator[Item]:
-    """The entries of `source` as they come: `count` of them, or for ever.
+    """Yield the items of `source` as they arrive: `count` of them, or without end.
 
     Raises:
-        CommandError: The connection to the room is over for good.
+        CommandError: The connection to the room was closed for good.
     """
     closed = asyncio.ensure_future(room.wait_for_close())
     try:
@@ -62,14 +62,14 @@ async def _next(source: Source[Item], closed: asyncio.Future[None]) -> Item:
             return waiting.result()
     finally:
         waiting.cancel()
-    raise CommandError("the connection to the room is closed", code=ExitCode.NO_CONNECTION)
+    raise CommandError("connection to the room closed", code=ExitCode.NO_CONNECTION)
 
 
 @asynccontextmanager
-async def at_most(seconds: float | None, otherwise: str) -> AsyncIterator[None]:
-    """Bounds the block in time; CommandError with the text `otherwise` when the time is over."""
+async def at_most(seconds: float | None, message: str) -> AsyncIterator[None]:
+    """Limit the duration of the block; CommandError with `message` if it takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise CommandError(otherwise, code=ExitCode.TIMEOUT) from None
+        raise CommandError(message, code=ExitCode.TIMEOUT) from None
