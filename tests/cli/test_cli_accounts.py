@@ -23,7 +23,7 @@ async def test_a_project_with_its_own_key_becomes_the_one_that_is_used(cli: Comm
     listed = await cli("project", "list", "--json")
     assert {entry["name"]: entry["active"] for entry in listed.json}["second"] is True
     assert (await cli("queue", "list")).rows == [["jobs", "1"]]
-    assert "no project 'third'" in await cli.fails("project", "activate", "third", code=3)
+    assert "no such project: 'third'" in await cli.fails("project", "activate", "third", code=3)
 
 
 async def test_keys(cli: CommandLine) -> None:
@@ -39,7 +39,7 @@ async def test_keys(cli: CommandLine) -> None:
         cli.fails("queue", "list", code=4), cli.fails("api-key", "show", "other", code=3)
     )
     assert "error:" in refused
-    assert "no key 'other'" in unknown
+    assert "no such key: 'other'" in unknown
 
 
 async def test_rooms_and_their_sessions(cli: CommandLine) -> None:
@@ -147,7 +147,7 @@ async def test_services_come_from_files(cli: CommandLine) -> None:
 
 async def test_logging_in_looking_and_logging_out(cli: CommandLine, server: TestServer) -> None:
     cli.profile.unlink()
-    assert "no token" in await cli.fails("project", "list", code=4)
+    assert "no credentials" in await cli.fails("project", "list", code=4)
     assert "error:" in await cli.fails("auth", "login", "--api-url", server.url, "--token", "wrong", code=4)
     await cli("auth", "login", "--api-url", server.url, "--token", "-", stdin=ADMIN_TOKEN + "\n")
     assert load_profile(cli.profile) == Profile(api_url=server.url, admin_token=ADMIN_TOKEN, project_id=PROJECT_ID)

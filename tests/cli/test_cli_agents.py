@@ -81,7 +81,7 @@ async def test_tools_are_listed_and_called(cli: CommandLine, server: TestServer)
     assert added.json == {"sum": 3}
     assert (loud.out, file.out) == ("HEY\n", "")
     assert (cli.home / "x.png").read_bytes() == b"\x89PNG"
-    assert "in time" in late
+    assert "timed out" in late
     assert "object" in wrong
     assert "nope" in unknown
 
@@ -258,7 +258,7 @@ async def test_who_to_chat_with_must_be_clear(cli: CommandLine, server: TestServ
         await one.messaging.enable()
         await two.messaging.enable()
         assert "one, two" in await cli.fails("chat", "-m", "x", code=1)
-        assert "no answer came" in await cli.fails("chat", "--agent", "two", "-m", "x", "--timeout", "0.1", code=7)
+        assert "no answer within" in await cli.fails("chat", "--agent", "two", "-m", "x", "--timeout", "0.1", code=7)
 
 
 PROGRAM = """\

@@ -110,4 +110,4 @@ async def test_what_is_wrong_with_a_table_is_said(cli: CommandLine) -> None:
     assert "error:" in await cli.fails("database", "search", "none", code=3)
     assert "error:" in await cli.fails("database", "drop", "none", code=3)
     assert "--values" in await cli.fails("database", "update", "t", "--where", "true", code=2)
-    assert "cannot be read" in await cli.fails("database", "insert", "t", "missing.csv", code=3)
+    assert "cannot read" in await cli.fails("database", "insert", "t", "missing.csv", code=3)

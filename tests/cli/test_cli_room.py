@@ -40,7 +40,7 @@ async def test_messages_reach_one_or_all(cli: CommandLine, server: TestServer) -
         ("note", '{"text": "hi"}'),
     ]
     assert "'carol' is not in the room" in await cli.fails("messaging", "send", "--to", "carol", "x", code=3)
-    assert "MESSAGE is missing" in await cli.fails("messaging", "broadcast", code=2)
+    assert "MESSAGE is required" in await cli.fails("messaging", "broadcast", code=2)
 
 
 async def test_watching_messages_and_the_log(cli: CommandLine, server: TestServer) -> None:
@@ -73,7 +73,7 @@ async def test_queues(cli: CommandLine) -> None:
     assert (await cli("queue", "receive", "jobs")).json == {"n": 1}
     assert (await cli("queue", "receive", "--queue", "jobs")).json == "two words"
     assert "empty" in await cli.fails("queue", "receive", "jobs", "--no-wait", code=3)
-    assert "in time" in await cli.fails("queue", "receive", "jobs", "--timeout", "0.05", code=7)
+    assert "timed out" in await cli.fails("queue", "receive", "jobs", "--timeout", "0.05", code=7)
     await cli("queue", "send", "jobs", "3")
     await cli("room", "queue", "drain", "jobs")
     assert (await cli("queue", "list")).rows == [["jobs", "0"]]
@@ -148,7 +148,7 @@ async def test_a_program_gets_the_room_in_its_environment(cli: CommandLine) -> N
     printed = await cli("room", "connect", "--json")
     only = {**printed.json, "MESHAGENT_ROOM": "", "MESHAGENT_PROFILE": "/nowhere"}
     assert (await cli("queue", "list", "--json", env=only)).json == [{"name": "jobs", "size": 1}]
-    assert "no command" in await cli.fails("room", "connect", "--", "no-such-command-here", code=3)
+    assert "command not found" in await cli.fails("room", "connect", "--", "no-such-command-here", code=3)
 
 
 async def test_why_a_room_cannot_be_joined(cli: CommandLine) -> None:

@@ -51,7 +51,7 @@ async def test_folders_and_patterns_are_copied(cli: CommandLine, server: TestSer
         assert (await room.storage.download("back/whole/deep/3.txt")).data == b"a/deep/3.txt"
         assert (await room.storage.download("back/b.txt")).data == b"b.txt"
     assert "-r" in await cli.fails("storage", "cp", "room://a", "again", code=2)
-    assert "no file" in await cli.fails("storage", "cp", "missing*", "room://x", code=3)
+    assert "no such file" in await cli.fails("storage", "cp", "missing*", "room://x", code=3)
 
 
 async def test_from_room_to_room_when_no_option_names_one(cli: CommandLine, server: TestServer) -> None:
@@ -76,7 +76,7 @@ async def test_listing_in_lines_and_as_json(cli: CommandLine, server: TestServer
     assert deep.json[1]["size"] == 7
     assert ".hidden" in [row[0] for row in everything.rows]
     assert [row[0] for row in pattern.rows] == ["a/2.md"]
-    assert "nothing at 'nowhere'" in await cli.fails("storage", "ls", "nowhere", code=3)
+    assert "no such file or folder: 'nowhere'" in await cli.fails("storage", "ls", "nowhere", code=3)
 
 
 async def test_showing_asking_moving_deleting(cli: CommandLine, server: TestServer) -> None:
