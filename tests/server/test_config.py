@@ -116,7 +116,7 @@ def test_a_wrong_variable_is_named(variable: str, value: str, words: list[str]) 
         ("prot = 1", ["'prot'", "s.toml"]),
         ("limits = 1", ["'limits'", "s.toml"]),
         ("[limits]\nnothing = 1", ["'limits.nothing'"]),
-        ("port = ", ["not TOML", "s.toml"]),
+        ("port = ", ["not valid TOML", "s.toml"]),
     ],
 )
 def test_a_wrong_line_of_the_file_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -126,11 +126,11 @@ def test_a_wrong_line_of_the_file_is_named(tmp_path: Path, text: str, words: lis
 
 
 def test_a_missing_file_and_a_malformed_override_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
+    with pytest.raises(ConfigError, match=r"cannot read the configuration file .*none\.toml"):
         load_config(file=tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="NAME=VALUE"):
         load_config(overrides=["port"])
-    with pytest.raises(ConfigError, match="no setting 'prot'"):
+    with pytest.raises(ConfigError, match="unknown setting 'prot'"):
         load_config(overrides=["prot=1"])
 
 

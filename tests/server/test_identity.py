@@ -42,7 +42,7 @@ def test_given_keys_are_used_and_never_written(tmp_path: Path) -> None:
     given = {"MESHAGENT_PROJECT_ID": "your-project-id", "MESHAGENT_KEY_ID": "k", "MESHAGENT_SECRET": "hunter2"}
     identity = load_identity(config_for(tmp_path, **given))
     assert (identity.project_id, identity.key_id, identity.secret) == ("your-project-id", "k", "hunter2")
-    assert identity.is_given
+    assert identity.is_configured
     assert not identity.is_new
     assert "hunter2" not in (tmp_path / "data" / "server.json").read_text()
     assert publish_profile(identity, "http://localhost:1", tmp_path / "profile.json") is None

@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestServer
 
 from meshagent.server.accounts.accounts import Accounts, AccountsPorts, open_accounts
 from meshagent.server.accounts.room_registry import RoomData, RunningRooms
-from meshagent.server.gateway.accounts.route import Route
-from meshagent.server.gateway.accounts.routes import account_routes, route_table
+from meshagent.server.gateway.accounts.rest_api import account_routes, all_routes
+from meshagent.server.gateway.accounts.rest_route import Route
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.identity import load_identity
@@ -104,7 +104,7 @@ async def accounts_server(data_dir: Path, **settings: object) -> AsyncIterator[A
             yield AccountsServer(
                 url=str(server.make_url("")).rstrip("/"),
                 accounts=accounts,
-                table=route_table(accounts, authenticator),
+                table=all_routes(accounts, authenticator),
                 running=running,
                 data=data,
             )

@@ -15,7 +15,7 @@ from meshagent.server.accounts.running_rooms import DirectoryRooms
 from meshagent.server.addresses import Addresses
 from meshagent.server.config import LimitSettings, ServerConfig
 from meshagent.server.demo import DemoRoom
-from meshagent.server.gateway.accounts.routes import account_routes
+from meshagent.server.gateway.accounts.rest_api import account_routes
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.builtin_target_routes import BuiltInTargetRoutes
 from meshagent.server.gateway.document_routes import DocumentRoutes
@@ -96,7 +96,7 @@ async def assembled(
         open_integrations(
             config.outgoing,
             webhooks=accounts.webhooks,
-            services=accounts.services,
+            services=accounts.external_services,
             tokens=accounts.tokens,
             secret=webhook_secret,
             room_url=ports.room_url,
@@ -115,7 +115,7 @@ async def assembled(
             registry=accounts.rooms,
             sessions=accounts.sessions,
             integrations=integrations,
-            services=accounts.services,
+            services=accounts.external_services,
             demo=demo,
         )
         directory = RoomDirectory(factory.make, idle_grace=config.idle_grace)

@@ -109,13 +109,13 @@ def _from_file(path: Path, settings: Mapping[str, Setting]) -> dict[str, _Given]
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file {path} is not TOML: {error}") from None
+        raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
     given: dict[str, _Given] = {}
     for name, value in _flatten(data):
         if name not in settings:
-            raise ConfigError(f"{path}: there is no setting {name!r}")
+            raise ConfigError(f"{path}: unknown setting {name!r}")
         given[name] = _Given(value, str(path))
     return given
 
@@ -132,7 +132,7 @@ def _from_environment(environ: Mapping[str, str], settings: Mapping[str, Setting
     by_variable = dict(WELL_KNOWN) | {setting.variable: setting.name for setting in settings.values()}
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and variable not in by_variable and not _SERVICE_LINKS.fullmatch(variable):
-            raise ConfigError(f"there is no setting for the environment variable {variable}")
+            raise ConfigError(f"unknown environment variable {variable}: no setting has this name")
     given: dict[str, _Given] = {}
     for variable, name in by_variable.items():  # MESHAGENT_SERVER_… come later and so win over the well-known names
         text = environ.get(variable, "")
@@ -146,9 +146,9 @@ def _from_overrides(overrides: Sequence[str], settings: Mapping[str, Setting]) -
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError("the flag --set takes NAME=VALUE")
+            raise ConfigError("the flag --set needs NAME=VALUE")
         if name not in settings:
-            raise ConfigError(f"flag --set: there is no setting {name!r}")
+            raise ConfigError(f"flag --set: unknown setting {name!r}")
         given[name] = _Given(_parse(settings[name], text), "flag --set")
     return given
 

@@ -10,7 +10,7 @@ from typing import Literal, TextIO
 from meshagent.api import jsontext
 
 _NOISY = ("aiohttp.access", "alembic", "httpx", "httpx2", "mcp", "openai")
-"""Libraries whose everyday messages are no news to an operator."""
+"""Libraries whose routine messages are hidden; warnings and errors are shown."""
 
 
 class JsonFormatter(logging.Formatter):

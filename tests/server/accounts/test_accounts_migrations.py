@@ -15,8 +15,8 @@ from meshagent.server.accounts.database import Database, create_engine, database
 from meshagent.server.accounts.encryption import SecretBox
 from meshagent.server.accounts.migrations.runner import upgrade
 from meshagent.server.accounts.records import Mailbox, Share
+from meshagent.server.accounts.schema import metadata
 from meshagent.server.accounts.store import AccountsStore
-from meshagent.server.accounts.tables import metadata
 from meshagent.server.stores.health import HealthMonitor
 
 FIRST_RELEASE = Path(__file__).parent / "data" / "first_release.sql"

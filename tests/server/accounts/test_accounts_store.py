@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from meshagent.api.errors import AlreadyExistsError, NotFoundError
 from meshagent.server.accounts.database import Database, DatabaseStartError, database_url
-from meshagent.server.accounts.encryption import SealBrokenError, SecretBox
+from meshagent.server.accounts.encryption import DecryptionError, SecretBox
 from meshagent.server.accounts.records import ApiKey, Project, Secret, Service, User, Webhook
 from meshagent.server.accounts.store import AccountsStore
 from meshagent.server.stores.health import HealthMonitor
@@ -36,9 +36,9 @@ async def test_a_record_of_another_project_is_not_found(store: AccountsStore) ->
     await store.webhooks.add(webhook)
     assert await store.webhooks.find(project_id=two.id, id=webhook.id) is None
     with pytest.raises(NotFoundError):
-        await store.webhooks.remove(project_id=two.id, id=webhook.id)
+        await store.webhooks.delete(project_id=two.id, id=webhook.id)
     with pytest.raises(NotFoundError):
-        await store.webhooks.change({"name": "stolen"}, project_id=two.id, id=webhook.id)
+        await store.webhooks.update({"name": "stolen"}, project_id=two.id, id=webhook.id)
     assert await store.webhooks.get(project_id=one.id, id=webhook.id) == webhook
 
 
@@ -50,7 +50,7 @@ async def test_names_are_taken_once(store: AccountsStore) -> None:
     other = Service(project_id=project.id, name="t", definition={})
     await store.services.add(other)
     with pytest.raises(AlreadyExistsError):
-        await store.services.change({"name": "s"}, project_id=project.id, id=other.id)
+        await store.services.update({"name": "s"}, project_id=project.id, id=other.id)
 
 
 async def test_a_record_needs_its_project(store: AccountsStore) -> None:
@@ -61,8 +61,8 @@ async def test_a_record_needs_its_project(store: AccountsStore) -> None:
 async def test_what_belongs_to_a_project_goes_with_it(store: AccountsStore) -> None:
     project = await _project(store)
     await store.services.add(Service(project_id=project.id, name="s", definition={}))
-    await store.projects.remove(id=project.id)
-    assert await store.services.every() == []
+    await store.projects.delete(id=project.id)
+    assert await store.services.all() == []
 
 
 async def test_pages_cover_the_list_once(store: AccountsStore) -> None:
@@ -87,7 +87,7 @@ async def test_secrets_lie_encrypted_in_the_database(store: AccountsStore) -> No
             stored = (await connection.execute(text(f"SELECT {column} FROM {table}"))).scalar_one()
             assert "very secret" not in stored
             assert "TOKEN" not in stored
-    [secret] = await store.secrets.every()
+    [secret] = await store.secrets.all()
     assert secret.data == {"TOKEN": "very secret"}
 
 
@@ -97,8 +97,8 @@ async def test_another_encryption_key_is_told_apart_from_damage(store: AccountsS
     await store.database.close()
     database = await Database.open(url, box=SecretBox("another key"), health=HealthMonitor())
     try:
-        with pytest.raises(SealBrokenError, match="another encryption key"):
-            await AccountsStore(database).api_keys.every()
+        with pytest.raises(DecryptionError, match="different encryption key"):
+            await AccountsStore(database).api_keys.all()
     finally:
         await database.close()
 
@@ -111,12 +111,12 @@ async def test_a_failed_transaction_leaves_nothing(store: AccountsStore) -> None
     with pytest.raises(AlreadyExistsError):
         async with store.database.transaction() as connection:
             await add_both(connection)
-    assert await store.users.every() == []
+    assert await store.users.all() == []
 
 
 async def test_many_writers_at_once_all_succeed(store: AccountsStore) -> None:
     await asyncio.gather(*(store.users.add(User(email=f"{number}@example.com")) for number in range(50)))
-    assert len(await store.users.every()) == 50
+    assert len(await store.users.all()) == 50
 
 
 async def test_opening_again_keeps_what_is_there(store: AccountsStore, url: URL) -> None:
@@ -124,7 +124,7 @@ async def test_opening_again_keeps_what_is_there(store: AccountsStore, url: URL)
     await store.database.close()
     database = await Database.open(url, box=SecretBox("a key"), health=HealthMonitor())
     try:
-        assert await AccountsStore(database).projects.every() == [project]
+        assert await AccountsStore(database).projects.all() == [project]
     finally:
         await database.close()
 
@@ -135,7 +135,7 @@ async def test_two_servers_start_on_one_database_at_once(url: URL) -> None:
     )
     try:
         await AccountsStore(databases[0]).users.add(User(email="a@example.com"))
-        assert len(await AccountsStore(databases[2]).users.every()) == 1
+        assert len(await AccountsStore(databases[2]).users.all()) == 1
     finally:
         for database in databases:
             await database.close()

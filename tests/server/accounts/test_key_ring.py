@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from meshagent.api.errors import ConflictError, NotFoundError
 from meshagent.server.accounts import keys as key_module
-from meshagent.server.accounts import tables
+from meshagent.server.accounts import schema
 from meshagent.server.accounts.keys import SERVER, KeyRing, seed_identity
 from meshagent.server.accounts.records import ApiKey, Project
 from meshagent.server.accounts.store import AccountsStore
@@ -28,7 +28,7 @@ def _identity(secret: str = "the default secret") -> ServerIdentity:
         admin_token="admin",
         encryption_key="e",
         is_new=False,
-        is_given=True,
+        is_configured=True,
     )
 
 
@@ -51,7 +51,7 @@ async def test_a_changed_default_secret_replaces_the_old_one(store: AccountsStor
     await _ring(store)
     ring = await _ring(store, "another secret")
     assert ring.lookup("p", "k") == "another secret"
-    assert len(await store.api_keys.every()) == 1
+    assert len(await store.api_keys.all()) == 1
 
 
 async def test_a_key_works_from_its_creation_to_its_revocation(store: AccountsStore) -> None:
@@ -60,12 +60,12 @@ async def test_a_key_works_from_its_creation_to_its_revocation(store: AccountsSt
     ring.on_revoked = lambda project_id, key_id: revoked.append((project_id, key_id))
     key = await ring.create("p", name="ci", description="for tests", created_by=None)
     assert ring.lookup("p", key.id) == key.secret == (await ring.get("p", key.id)).secret
-    assert ring.with_secret(key.secret) == key
+    assert ring.find_by_secret(key.secret) == key
     assert revoked == []
     await ring.revoke("p", key.id)
     assert revoked == [("p", key.id)]
     assert ring.lookup("p", key.id) is None
-    assert ring.with_secret(key.secret) is None
+    assert ring.find_by_secret(key.secret) is None
     with pytest.raises(NotFoundError):
         await ring.revoke("p", key.id)
 
@@ -92,7 +92,7 @@ async def test_keys_need_a_project(store: AccountsStore) -> None:
 def _held(ring: KeyRing, keys: list[ApiKey]) -> set[str]:
     """The ids of the keys that a ring knows, by id and by secret."""
     by_id = {key.id for key in keys if ring.lookup(key.project_id, key.id) == key.secret}
-    by_secret = {key.id for key in keys if ring.with_secret(key.secret) == key}
+    by_secret = {key.id for key in keys if ring.find_by_secret(key.secret) == key}
     assert by_id == by_secret
     return by_id
 
@@ -117,7 +117,7 @@ async def test_a_change_touches_no_other_key(store: AccountsStore, monkeypatch: 
     digested: list[str] = []
     opened: list[str] = []
     monkeypatch.setattr(key_module, "_digest", _noting(digested, key_module._digest))
-    monkeypatch.setattr(store.database.box, "open", _noting(opened, store.database.box.open))
+    monkeypatch.setattr(store.database.box, "decrypt", _noting(opened, store.database.box.decrypt))
     key = await here.create("p", name="one more", description="", created_by=None)
     assert digested == [key.secret]
     assert opened == []
@@ -188,7 +188,7 @@ async def test_a_secret_that_another_server_changed_ends_what_the_old_one_opened
     await _ring(store, "another secret")
     await ring.refresh()
     assert ring.lookup("p", "k") == "another secret"
-    assert ring.with_secret("the default secret") is None
+    assert ring.find_by_secret("the default secret") is None
     assert revoked == ["k"]
 
 
@@ -196,7 +196,7 @@ async def test_keys_of_a_deleted_project_are_gone(store: AccountsStore) -> None:
     ring = await _ring(store)
     await store.projects.add(Project(id="q", name="q"))
     key = await ring.create("q", name="x", description="", created_by=None)
-    await store.projects.remove(id="q")
+    await store.projects.delete(id="q")
     await ring.refresh()
     assert _held(ring, [key]) == set()
 
@@ -206,7 +206,7 @@ async def test_keys_that_an_earlier_release_made_are_found(store: AccountsStore)
     key = ApiKey(project_id="p", name="x", secret="made elsewhere")
     await store.api_keys.add(key)
     async with store.database.transaction() as connection:
-        await connection.execute(update(tables.api_keys).where(tables.api_keys.c.id == key.id).values(version=0))
+        await connection.execute(update(schema.api_keys).where(schema.api_keys.c.id == key.id).values(version=0))
     await ring.refresh()
     assert _held(ring, [key]) == {key.id}
 
@@ -216,9 +216,9 @@ async def test_a_secret_of_two_projects_outlives_one_of_them(store: AccountsStor
     await store.projects.add(Project(id="q", name="q"))
     await store.api_keys.add(ApiKey(project_id="q", name="x", secret="the default secret", id="k2"))
     await ring.refresh()
-    assert ring.with_secret("the default secret") is not None
+    assert ring.find_by_secret("the default secret") is not None
     await ring.revoke("q", "k2")
-    found = ring.with_secret("the default secret")
+    found = ring.find_by_secret("the default secret")
     assert found is not None
     assert found.id == "k"
 

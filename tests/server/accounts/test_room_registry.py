@@ -42,7 +42,7 @@ async def test_many_who_join_at_once_share_one_room(store: AccountsStore, projec
     registry = RoomRegistry(store, FakeRunningRooms(), FakeRoomData())
     names = await asyncio.gather(*(registry.storage_name(project, "lobby") for _ in range(10)))
     assert set(names) == {"lobby"}
-    assert len(await store.rooms.every()) == 1
+    assert len(await store.rooms.all()) == 1
 
 
 async def test_nobody_enters_while_a_room_gets_another_name(store: AccountsStore, project: str) -> None:
@@ -81,5 +81,5 @@ async def test_a_deletion_cut_short_is_finished_later_and_its_data_never_comes_b
     data = FakeRoomData()
     await RoomRegistry(store, FakeRunningRooms(), data).finish_deletions()
     assert data.deleted == ["lobby"]
-    [left] = await store.rooms.every()
+    [left] = await store.rooms.all()
     assert left.name == "lobby"

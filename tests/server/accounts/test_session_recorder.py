@@ -130,7 +130,7 @@ async def test_old_and_surplus_sessions_go_with_their_events(store: AccountsStor
             text("INSERT INTO session_events (session_id, at, type, data) VALUES ('s20', 1, 't', '{}')")
         )
     assert await recorder.prune() == 2
-    kept = [session.id for session in await store.sessions.every()]
+    kept = [session.id for session in await store.sessions.all()]
     assert kept == ["s5", "s3", "s2", "s1"]  # s5 has not ended, so it stays
     async with store.database.transaction() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM session_events"))).scalar_one() == 0

@@ -1,4 +1,4 @@
-"""Who calls the REST API, and what they may do in a project."""
+"""Authentication and roles of REST API callers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from meshagent.server.accounts.store import AccountsStore
 
 
 class UnauthenticatedError(PermissionDeniedError):
-    """The request has no bearer token, or one that nobody knows."""
+    """The request has no bearer token, or an unknown or expired one."""
 
     code = "unauthenticated"
 
 
 class Role(IntEnum):
-    """What somebody is in a project; each role may do what those before it may."""
+    """A caller's role in a project. Each role includes the permissions of those before it."""
 
     MEMBER = 1
     DEVELOPER = 2
@@ -35,7 +35,7 @@ class Role(IntEnum):
 
     @staticmethod
     def named(label: str) -> Role:
-        """The role of its name in JSON."""
+        """Return the role with this name in JSON."""
         return Role[label.upper()]
 
 
@@ -57,12 +57,12 @@ class Caller:
 
 
 class ApiAuthenticator:
-    """Knows callers by their bearer tokens, and their roles.
+    """Identifies callers by their bearer tokens, and checks their roles.
 
     Args:
         store: Users and roles.
         keys: API keys; one acts as a developer of its project.
-        admin_token: Opens everything.
+        admin_token: The administrator's token, which allows everything.
     """
 
     def __init__(self, store: AccountsStore, keys: KeyRing, *, admin_token: str) -> None:
@@ -71,15 +71,15 @@ class ApiAuthenticator:
         self._admin_digest = token_digest(admin_token)
 
     async def identify(self, bearer: str | None) -> Caller:
-        """Who holds this token: the administrator's, a user's, or an API key (in one line, or its secret alone).
+        """Identify the holder of a token: the administrator's, a user's, or an API key (compact, or its secret alone).
 
-        Secrets are compared as digests or in constant time, so that answers' times tell nothing about them.
+        Secrets are compared as digests or in constant time, so that response times reveal nothing about them.
 
         Raises:
-            UnauthenticatedError: Nobody.
+            UnauthenticatedError: The token is missing, unknown or expired.
         """
         if not bearer:
-            raise UnauthenticatedError("the request needs a header 'Authorization: Bearer TOKEN'")
+            raise UnauthenticatedError("missing the header 'Authorization: Bearer TOKEN'")
         digest = token_digest(bearer)
         if hmac.compare_digest(digest, self._admin_digest):
             return Caller(kind="administrator", name="administrator")
@@ -87,25 +87,25 @@ class ApiAuthenticator:
             return key
         token = await self._store.user_tokens.find(digest=digest)
         if token is None:
-            raise UnauthenticatedError("nobody has this token")
+            raise UnauthenticatedError("unknown token")
         if token.expires_at is not None and token.expires_at <= datetime.now(UTC):
             raise UnauthenticatedError("the token has expired")
         user = await self._store.users.get(id=token.user_id)
         return Caller(kind="user", name=user.email, user_id=user.id)
 
     async def require_role(self, caller: Caller, project_id: str, role: Role) -> Role:
-        """The caller's role in a project, which is `role` or more.
+        """Return the caller's role in a project, which is at least `role`.
 
         Raises:
-            PermissionDeniedError: It is less, or none. For those who have no role, projects that do not exist and
-                others look the same.
+            PermissionDeniedError: The role is lower, or there is none. Callers without a role get the same error for
+                projects that exist and for those that do not.
             NotFoundError: There is no such project (told to the administrator only).
         """
         held = await self._role(caller, project_id)
         if held is None:
             raise PermissionDeniedError("you have no access to this project")
         if held < role:
-            raise PermissionDeniedError(f"this needs the role {role.label}; you are {held.label}")
+            raise PermissionDeniedError(f"this requires the role {role.label}; your role is {held.label}")
         return held
 
     async def _role(self, caller: Caller, project_id: str) -> Role | None:
@@ -128,10 +128,10 @@ class ApiAuthenticator:
             if secret is None or not hmac.compare_digest(token_digest(secret), token_digest(given.secret)):
                 return None
             return Caller(kind="key", name=f"key {given.key_id}", project_id=given.project_id)
-        key = self._keys.with_secret(bearer)
+        key = self._keys.find_by_secret(bearer)
         return None if key is None else Caller(kind="key", name=f"key {key.id}", project_id=key.project_id)
 
 
 def token_digest(token: str) -> str:
-    """What is kept of a bearer token; tokens are random enough that no salt is needed."""
+    """Return what is stored of a bearer token. Tokens are random enough to need no salt."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

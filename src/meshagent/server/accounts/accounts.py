@@ -1,4 +1,4 @@
-"""All of accounts, put together."""
+"""Opens accounts: the database with all that works on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 from meshagent.api.errors import RoomException
 from meshagent.server.accounts.access import ApiAuthenticator
 from meshagent.server.accounts.database import Database, DatabaseStartError, database_url
-from meshagent.server.accounts.encryption import SealBrokenError, SecretBox
+from meshagent.server.accounts.encryption import DecryptionError, SecretBox
 from meshagent.server.accounts.external_services import ExternalServiceCache
 from meshagent.server.accounts.keys import KeyRing, seed_identity
 from meshagent.server.accounts.people import People
@@ -35,7 +35,7 @@ _REFRESH_INTERVAL: Final = 10.0  # seconds until a key revoked by another server
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accounts:
-    """What the gateway and the rooms use of accounts.
+    """The parts of accounts that the gateway and the rooms use.
 
     Attributes:
         identity: The server's default project and key.
@@ -53,7 +53,7 @@ class Accounts:
     sessions: SessionRecorder
     tokens: TokenIssuer
     webhooks: WebhookCache
-    services: ExternalServiceCache
+    external_services: ExternalServiceCache
     files: FileStores
     max_file_bytes: int
     room_url: Callable[[str, str], str]
@@ -107,7 +107,7 @@ async def open_accounts(
             sessions=sessions,
             tokens=TokenIssuer(keys),
             webhooks=WebhookCache(store),
-            services=ExternalServiceCache(store),
+            external_services=ExternalServiceCache(store),
             files=ports.files,
             max_file_bytes=config.limits.max_file_bytes,
             room_url=ports.room_url,
@@ -129,26 +129,26 @@ async def _open_keys(store: AccountsStore, identity: ServerIdentity) -> KeyRing:
     try:
         await seed_identity(store, identity)
         await keys.refresh()
-    except SealBrokenError as error:
+    except DecryptionError as error:
         raise DatabaseStartError(f"{error}; see the setting encryption_key") from error
     return keys
 
 
 async def _upkeep(accounts: Accounts, stopping: asyncio.Event) -> None:
-    """Finish what a crash cut short; then, on a shared database, follow what other servers change."""
+    """Finish interrupted deletions; then, on a shared database, follow the changes of other servers."""
     try:
         await accounts.rooms.finish_deletions()
     except RoomException:
-        log.exception("the data of deleted rooms could not be removed; the next start tries again")
+        log.exception("could not remove the data of deleted rooms; retrying at the next start")
     while accounts.store.database.is_shared and not stopping.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), _REFRESH_INTERVAL)
         try:
             await accounts.keys.refresh()
-            accounts.webhooks.forget()
-            accounts.services.forget()
+            accounts.webhooks.invalidate()
+            accounts.external_services.invalidate()
         except RoomException as error:
-            log.warning("the keys could not be read again: %s", error)
+            log.warning("could not refresh the API keys: %s", error)
 
 
 def _server_name(config: ServerConfig) -> str:

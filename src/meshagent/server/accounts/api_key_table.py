@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from meshagent.server.accounts import tables
+from meshagent.server.accounts import schema
 from meshagent.server.accounts.database import Database
-from meshagent.server.accounts.record_table import Records
+from meshagent.server.accounts.record_table import RecordTable
 from meshagent.server.accounts.records import ApiKey
 
-_KEYS: Final = tables.api_keys
-_COUNTERS: Final = tables.change_counters
+_KEYS: Final = schema.api_keys
+_COUNTERS: Final = schema.change_counters
 _IS_OURS: Final = _COUNTERS.c.name == "api_keys"
 
 KeyIds = tuple[str, str]
@@ -29,7 +29,7 @@ class KeysState(NamedTuple):
     key_count: int
 
 
-class ApiKeyTable(Records[ApiKey]):
+class ApiKeyTable(RecordTable[ApiKey]):
     """API keys of all projects.
 
     Every change takes the next number of a counter, whose row stays locked until the change is committed. Numbers
@@ -64,15 +64,15 @@ class ApiKeyTable(Records[ApiKey]):
             version = await self._next_version(connection)
             await super().add(replace(record, version=version), within=connection)
 
-    async def change(self, values: dict[str, Any], *, within: AsyncConnection | None = None, **keys: Any) -> None:
+    async def update(self, values: dict[str, Any], *, within: AsyncConnection | None = None, **keys: Any) -> None:
         async with self._transaction(within) as connection:
             version = await self._next_version(connection)
-            await super().change(values | {"version": version}, within=connection, **keys)
+            await super().update(values | {"version": version}, within=connection, **keys)
 
-    async def remove(self, *, within: AsyncConnection | None = None, **keys: Any) -> None:
+    async def delete(self, *, within: AsyncConnection | None = None, **keys: Any) -> None:
         async with self._transaction(within) as connection:
             await self._next_version(connection)
-            await super().remove(within=connection, **keys)
+            await super().delete(within=connection, **keys)
 
     async def _next_version(self, connection: AsyncConnection) -> int:
         statement = update(_COUNTERS).where(_IS_OURS).values(value=_COUNTERS.c.value + 1).returning(_COUNTERS.c.value)

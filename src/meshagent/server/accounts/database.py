@@ -22,14 +22,14 @@ _FOREIGN_KEY_VIOLATION: Final = "23503"
 
 
 class DatabaseStartError(OSError):
-    """The accounts database cannot be opened; the text says why and holds no password."""
+    """The accounts database cannot be opened. The text gives the reason and contains no password."""
 
 
 def database_url(data_dir: Path, configured: str | None) -> URL:
-    """Where the database is: `configured` (postgresql://… or sqlite:///…), else `accounts.sqlite` in the data folder.
+    """Return the URL of the database: `configured` (postgresql://… or sqlite:///…), else a file in the data folder.
 
     Raises:
-        DatabaseStartError: The URL is none, or names another kind of database.
+        DatabaseStartError: The URL is invalid, or names another kind of database.
     """
     if configured is None:
         return URL.create("sqlite+aiosqlite", database=str(data_dir / "accounts.sqlite"))
@@ -40,7 +40,7 @@ def database_url(data_dir: Path, configured: str | None) -> URL:
     backend = url.get_backend_name()
     drivers = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
     if backend not in drivers:
-        raise DatabaseStartError(f"database_url names {backend!r}; postgresql and sqlite are served")
+        raise DatabaseStartError(f"database_url: unsupported database {backend!r} (supported: postgresql, sqlite)")
     return url.set(drivername=drivers[backend])
 
 
@@ -48,7 +48,7 @@ class Database:
     """Transactions on the accounts database.
 
     Attributes:
-        box: Encrypts what is secret.
+        box: Encrypts and decrypts secrets.
     """
 
     def __init__(self, engine: AsyncEngine, box: SecretBox, health: HealthMonitor) -> None:
@@ -65,7 +65,7 @@ class Database:
         health: HealthMonitor,
         durability: Literal["fsync", "process"] = "fsync",
     ) -> Database:
-        """Connect, and bring the tables up to date.
+        """Connect, and upgrade the schema.
 
         Raises:
             DatabaseStartError: The database cannot be reached or was written by a newer server.
@@ -78,7 +78,7 @@ class Database:
             await engine.dispose()
             if isinstance(error, (SQLAlchemyError, OSError)):
                 reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-                raise DatabaseStartError(f"the accounts database {url!r} cannot be opened: {reason}") from error
+                raise DatabaseStartError(f"cannot open the accounts database {url!r}: {reason}") from error
             raise
         return cls(engine, box, health)
 
@@ -97,7 +97,7 @@ class Database:
         Raises:
             AlreadyExistsError: A unique value is taken.
             NotFoundError: A row refers to one that does not exist.
-            UnavailableError: The database cannot be used right now.
+            UnavailableError: The database is unavailable.
         """
         try:
             async with self._engine.begin() as connection:
@@ -106,7 +106,7 @@ class Database:
             raise _violation(error) from None
         except (DBAPIError, PoolTimeoutError, OSError) as error:
             self._health.report_failure(COMPONENT, error)
-            raise UnavailableError("the accounts database cannot be used right now") from error
+            raise UnavailableError("the accounts database is unavailable") from error
         self._health.report_success(COMPONENT)
 
 
@@ -137,5 +137,5 @@ def create_engine(url: URL, *, durability: Literal["fsync", "process"] = "fsync"
 def _violation(error: IntegrityError) -> AlreadyExistsError | NotFoundError:
     text = str(error.orig)
     if getattr(error.orig, "sqlstate", None) == _FOREIGN_KEY_VIOLATION or "FOREIGN KEY" in text:
-        return NotFoundError("something that the request refers to does not exist")
-    return AlreadyExistsError("there is one of that name already")
+        return NotFoundError("the request refers to something that does not exist")
+    return AlreadyExistsError("the name is already in use")

@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted with a key that is not in the database."""
+"""Encryption of secrets at rest, with a key that is not in the database."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 _PREFIX = "v1:"
 
 
-class SealBrokenError(Exception):
-    """A sealed text cannot be opened: it was sealed with another key, or it is damaged."""
+class DecryptionError(Exception):
+    """A text cannot be decrypted: it was encrypted with a different key, or it is damaged."""
 
 
 class SecretBox:
-    """Seals and opens texts (AES-128-CBC and HMAC-SHA-256, as Fernet defines them).
+    """Encrypts and decrypts texts with Fernet (AES-128-CBC and HMAC-SHA-256).
 
     Args:
-        encryption_key: Text of any length with enough randomness in it; the actual key is derived from it, so
-            that the same setting can serve other purposes too.
+        encryption_key: Random text of any length. The actual key is derived from it, so that the same setting can
+            serve other purposes.
     """
 
     def __init__(self, encryption_key: str) -> None:
@@ -28,21 +28,21 @@ class SecretBox:
         key = derivation.derive(encryption_key.encode())
         self._fernet = Fernet(base64.urlsafe_b64encode(key))
 
-    def seal(self, text: str) -> str:
-        """Encrypt; the result differs each time."""
+    def encrypt(self, text: str) -> str:
+        """Return the encrypted text, which differs each time."""
         return _PREFIX + self._fernet.encrypt(text.encode()).decode()
 
-    def open(self, sealed: str) -> str:
-        """The text again.
+    def decrypt(self, encrypted: str) -> str:
+        """Return the original text.
 
         Raises:
-            SealBrokenError: See there.
+            DecryptionError: The text was encrypted with a different key, or is damaged.
         """
-        if not sealed.startswith(_PREFIX):
-            raise SealBrokenError("a secret in the accounts database is not in a known form")
+        if not encrypted.startswith(_PREFIX):
+            raise DecryptionError("cannot decrypt a secret in the accounts database: unknown format")
         try:
-            return self._fernet.decrypt(sealed.removeprefix(_PREFIX).encode()).decode()
+            return self._fernet.decrypt(encrypted.removeprefix(_PREFIX).encode()).decode()
         except InvalidToken:
-            raise SealBrokenError(
-                "a secret in the accounts database was encrypted with another encryption key than this server's"
+            raise DecryptionError(
+                "cannot decrypt a secret in the accounts database: it was encrypted with a different encryption key"
             ) from None

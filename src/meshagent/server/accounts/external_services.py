@@ -42,7 +42,7 @@ class ExternalServiceCache(ProjectCache[Sequence[ExternalService]]):
         return await self.of_project(project_id)
 
     async def _read(self, project_id: str) -> Sequence[ExternalService]:
-        kept = await self._store.services.every(project_id=project_id)
+        kept = await self._store.services.all(project_id=project_id)
         return [call for record in kept for call in service_calls(as_service(record))]
 
 

@@ -1,4 +1,4 @@
-"""API keys: kept encrypted in the database, and opened in memory for the look-up at each join."""
+"""API keys, encrypted in the database and decrypted in memory for the look-up at each join."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class KeyRing:
         key = self._keys.get((project_id or self._default_project_id, key_id))
         return None if key is None else key.secret
 
-    def with_secret(self, secret: str) -> ApiKey | None:
-        """The key that has this secret. What is compared is a digest, so that time tells nothing about secrets."""
+    def find_by_secret(self, secret: str) -> ApiKey | None:
+        """The key with this secret. Digests are compared, so that response times reveal nothing about secrets."""
         keys = self._by_digest.get(_digest(secret))
         return keys[-1] if keys else None
 
@@ -79,7 +79,7 @@ class KeyRing:
                 for gone in self._keys.keys() - ids:
                     self._drop(gone)
                 if ids - self._keys.keys():  # made by a server of an earlier release, which numbers no changes
-                    for key in await self._store.api_keys.every():
+                    for key in await self._store.api_keys.all():
                         self._put(key)
             self._state = state
 
@@ -104,7 +104,7 @@ class KeyRing:
         """
         if keys := self._server_keys.get(project_id):
             return keys[0]
-        text = "Signs the tokens that the server issues; deleting it ends them."
+        text = "Signs the tokens that the server issues; deleting it revokes them."
         return await self.create(project_id, name="server", description=text, created_by=SERVER)
 
     async def page(self, project_id: str, *, limit: int, offset: int) -> Page[ApiKey]:
@@ -127,9 +127,9 @@ class KeyRing:
             ConflictError: It is the server's default key, which its configuration holds.
         """
         if (project_id, key_id) == (self._default_project_id, self._default_key_id):
-            raise ConflictError("this key is the server's own; change it in the server's configuration")
+            raise ConflictError("cannot delete the server's default key: change it in the server's configuration")
         async with self._changing:
-            await self._store.api_keys.remove(project_id=project_id, id=key_id)
+            await self._store.api_keys.delete(project_id=project_id, id=key_id)
             self._drop((project_id, key_id))
 
     def _put(self, key: ApiKey) -> None:
@@ -160,11 +160,11 @@ class KeyRing:
         try:
             self.on_revoked(key.project_id, key.id)
         except RoomException:
-            log.exception("what the revoked key %s opened could not be closed", key.id)
+            log.exception("could not close the connections of the revoked key %s", key.id)
 
 
 async def seed_identity(store: AccountsStore, identity: ServerIdentity) -> None:
-    """See that the server's default project and key are in the database, as its configuration has them."""
+    """Write the server's default project and key to the database where they are missing or differ."""
     async with store.database.transaction() as connection:
         if await store.projects.find(within=connection, id=identity.project_id) is None:
             await store.projects.add(Project(id=identity.project_id, name="default"), within=connection)
@@ -180,7 +180,7 @@ async def seed_identity(store: AccountsStore, identity: ServerIdentity) -> None:
         if kept is None:
             await store.api_keys.add(wanted, within=connection)
         elif kept != replace(kept, secret=wanted.secret):
-            await store.api_keys.change({"secret": wanted.secret}, within=connection, **keys)
+            await store.api_keys.update({"secret": wanted.secret}, within=connection, **keys)
 
 
 def _remove(index: dict[_IndexT, list[ApiKey]], entry: _IndexT, key: ApiKey) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import select
 
 from meshagent.api.errors import InvalidRequestError, NotFoundError
-from meshagent.server.accounts import tables
+from meshagent.server.accounts import schema
 from meshagent.server.accounts.access import Caller, Role, token_digest
 from meshagent.server.accounts.record_table import Page
 from meshagent.server.accounts.records import Member, Project, User, UserToken
@@ -46,9 +46,9 @@ class People:
         if caller.kind == "key":
             return await self._store.projects.page(limit=limit, offset=offset, id=caller.project_id)
         query = (
-            select(tables.members.c.project_id)
-            .where(tables.members.c.user_id == caller.user_id)
-            .order_by(tables.members.c.created_at, tables.members.c.project_id)
+            select(schema.members.c.project_id)
+            .where(schema.members.c.user_id == caller.user_id)
+            .order_by(schema.members.c.created_at, schema.members.c.project_id)
             .limit(limit + 1)
             .offset(offset)
         )
@@ -78,7 +78,7 @@ class People:
             InvalidRequestError: Neither or both of the two were given.
         """
         if (user_id is None) == (email is None):
-            raise InvalidRequestError("name the user by user_id or by email")
+            raise InvalidRequestError("give either user_id or email")
         keys = {"id": user_id} if user_id is not None else {"email": email}
         user = await self._store.users.get(**keys)
         await self._store.members.add(Member(project_id=project_id, user_id=user.id, role=role.label))
@@ -101,7 +101,7 @@ class People:
         raise NotFoundError("there is no such user")
 
     async def _share_project(self, caller: Caller, user_id: str) -> bool:
-        theirs = {member.project_id for member in await self._store.members.every(user_id=user_id)}
+        theirs = {member.project_id for member in await self._store.members.all(user_id=user_id)}
         if caller.kind == "key":
             return caller.project_id in theirs
-        return any(member.project_id in theirs for member in await self._store.members.every(user_id=caller.user_id))
+        return any(member.project_id in theirs for member in await self._store.members.all(user_id=caller.user_id))

@@ -9,7 +9,7 @@ ValueT = TypeVar("ValueT")
 
 
 class ProjectCache(Generic[ValueT]):
-    """Values by project, read with `load` when first asked for and again after `forget`."""
+    """Values by project, read with `load` when first asked for and again after `invalidate`."""
 
     def __init__(self, load: Callable[[str], Awaitable[ValueT]]) -> None:
         self._load = load
@@ -26,7 +26,7 @@ class ProjectCache(Generic[ValueT]):
             self._known[project_id] = value
         return value
 
-    def forget(self, project_id: str | None = None) -> None:
+    def invalidate(self, project_id: str | None = None) -> None:
         """The project's value, or everybody's, has changed."""
         self._changes += 1
         if project_id is None:

@@ -29,7 +29,7 @@ class Page(Generic[EntryT]):
     next_offset: int | None
 
 
-class Records(Generic[RecordT]):
+class RecordTable(Generic[RecordT]):
     """The records of one table.
 
     Keys and filters are columns by name. `within` joins a transaction of the caller; without it each call is one.
@@ -37,20 +37,20 @@ class Records(Generic[RecordT]):
     Args:
         database: Where the table is.
         table: Its columns have the names of the record's fields; sealed ones are encrypted here.
-        kind: The record's class.
+        record_type: The class of its records.
         noun: What one is called in errors.
     """
 
-    PRESENT: Final = object()
+    NOT_NULL: Final = object()
     """As a filter: any value but null."""
 
-    def __init__(self, database: Database, table: Table, kind: type[RecordT], noun: str) -> None:
+    def __init__(self, database: Database, table: Table, record_type: type[RecordT], noun: str) -> None:
         self._database = database
         self._table = table
-        self._kind = kind
+        self._record_type = record_type
         self._noun = noun
-        self._names = [field.name for field in fields(kind)]
-        self._sealed = [column.name for column in table.columns if column.info.get("sealed")]
+        self._names = [field.name for field in fields(record_type)]
+        self._encrypted_columns = [column.name for column in table.columns if column.info.get("encrypted")]
         self._tie_break = list(table.primary_key.columns)
 
     async def add(self, record: RecordT, *, within: AsyncConnection | None = None) -> None:
@@ -93,7 +93,7 @@ class Records(Generic[RecordT]):
         more = offset + limit if len(rows) > limit else None
         return Page([self._decoded(row) for row in rows[:limit]], more)
 
-    async def every(self, **filters: Any) -> list[RecordT]:
+    async def all(self, **filters: Any) -> list[RecordT]:
         """All records, by creation; for kinds of which there are few."""
         return await self._select(*self._where(filters))
 
@@ -104,7 +104,7 @@ class Records(Generic[RecordT]):
             rows = (await connection.execute(query)).mappings().all()
         return [self._decoded(row) for row in rows]
 
-    async def change(self, values: dict[str, Any], *, within: AsyncConnection | None = None, **keys: Any) -> None:
+    async def update(self, values: dict[str, Any], *, within: AsyncConnection | None = None, **keys: Any) -> None:
         """Give the record with these keys other values.
 
         Raises:
@@ -117,7 +117,7 @@ class Records(Generic[RecordT]):
         if not changed:
             raise self._missing()
 
-    async def remove(self, *, within: AsyncConnection | None = None, **keys: Any) -> None:
+    async def delete(self, *, within: AsyncConnection | None = None, **keys: Any) -> None:
         """Delete the record with these keys, and what belongs to it.
 
         Raises:
@@ -134,7 +134,7 @@ class Records(Generic[RecordT]):
     def _where(self, keys: dict[str, Any]) -> list[ColumnElement[bool]]:
         columns = self._table.columns
         return [
-            columns[name].is_not(None) if value is self.PRESENT else columns[name] == value
+            columns[name].is_not(None) if value is self.NOT_NULL else columns[name] == value
             for name, value in keys.items()
         ]
 
@@ -143,15 +143,15 @@ class Records(Generic[RecordT]):
 
     def _encoded(self, values: dict[str, Any]) -> dict[str, Any]:
         sealed = {
-            name: self._database.box.seal(jsontext.dumps(values[name]).decode())
-            for name in self._sealed
+            name: self._database.box.encrypt(jsontext.dumps(values[name]).decode())
+            for name in self._encrypted_columns
             if values.get(name) is not None
         }
         return values | sealed
 
     def _decoded(self, row: RowMapping) -> RecordT:
         values = {name: row[name] for name in self._names}
-        for name in self._sealed:
+        for name in self._encrypted_columns:
             if values[name] is not None:
-                values[name] = jsontext.loads(self._database.box.open(values[name]))
-        return self._kind(**values)
+                values[name] = jsontext.loads(self._database.box.decrypt(values[name]))
+        return self._record_type(**values)

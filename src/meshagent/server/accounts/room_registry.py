@@ -1,4 +1,4 @@
-"""Rooms as records: their names, and what their data is kept under."""
+"""The records of rooms: their names, and where their data is stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from meshagent.api.errors import AlreadyExistsError, NotFoundError, UnavailableError
-from meshagent.server.accounts.record_table import Page, Records
+from meshagent.server.accounts.record_table import Page, RecordTable
 from meshagent.server.accounts.records import RoomRecord, new_id
 from meshagent.server.accounts.store import AccountsStore
 
@@ -56,8 +56,8 @@ class RoomRegistry:
         self._store = store
         self._running = running
         self._data = data
-        self._closed_names: set[tuple[str, str]] = set()
-        self._making = asyncio.Lock()
+        self._unavailable_names: set[tuple[str, str]] = set()
+        self._creation_lock = asyncio.Lock()
 
     async def storage_name(self, project_id: str, name: str) -> str:
         """What the data of a room that starts is kept under; the room becomes known if it was not.
@@ -65,7 +65,7 @@ class RoomRegistry:
         Raises:
             UnavailableError: It is being renamed or deleted just now.
         """
-        if (project_id, name) in self._closed_names:
+        if (project_id, name) in self._unavailable_names:
             raise UnavailableError(f"the room {name} is being renamed or deleted")
         return (await self.ensure(project_id, name)).storage_name
 
@@ -90,7 +90,7 @@ class RoomRegistry:
             AlreadyExistsError: There is one of that name.
             NotFoundError: There is no such project.
         """
-        async with self._making, self._store.database.transaction() as connection:
+        async with self._creation_lock, self._store.database.transaction() as connection:
             place_taken = await self._store.rooms.find(project_id=project_id, storage_name=name, within=connection)
             room_id = new_id()
             room = RoomRecord(
@@ -101,9 +101,11 @@ class RoomRegistry:
 
     async def page(self, project_id: str, *, limit: int, offset: int) -> Page[RoomRecord]:
         """The rooms of a project, oldest first."""
-        return await self._store.rooms.page(limit=limit, offset=offset, project_id=project_id, name=Records.PRESENT)
+        return await self._store.rooms.page(
+            limit=limit, offset=offset, project_id=project_id, name=RecordTable.NOT_NULL
+        )
 
-    async def named_or_id(self, project_id: str, name_or_id: str) -> RoomRecord:
+    async def by_name_or_id(self, project_id: str, name_or_id: str) -> RoomRecord:
         """A room by its name, else by its id.
 
         Raises:
@@ -121,34 +123,34 @@ class RoomRegistry:
         Raises:
             AlreadyExistsError: There is a room of that name.
         """
-        async with self._closed(room, name):
+        async with self._unavailable(room, name):
             if await self._store.rooms.find(project_id=room.project_id, name=name) is not None:
-                raise AlreadyExistsError(f"there is a room {name!r} already")
-            await self._running.end(room.project_id, room.name or "", "the room gets another name")
-            await self._store.rooms.change({"name": name}, project_id=room.project_id, id=room.id)
+                raise AlreadyExistsError(f"room {name!r} already exists")
+            await self._running.end(room.project_id, room.name or "", "the room is being renamed")
+            await self._store.rooms.update({"name": name}, project_id=room.project_id, id=room.id)
 
     async def delete(self, room: RoomRecord) -> None:
         """End a room's run and remove it with its data."""
-        async with self._closed(room):
+        async with self._unavailable(room):
             await self._running.end(room.project_id, room.name or "", "the room was deleted")
-            await self._store.rooms.change({"name": None}, project_id=room.project_id, id=room.id)
+            await self._store.rooms.update({"name": None}, project_id=room.project_id, id=room.id)
         await self._remove_data(room)
 
     async def finish_deletions(self) -> None:
         """Remove the data of rooms whose deletion was cut short."""
-        for room in await self._store.rooms.every(name=None):
+        for room in await self._store.rooms.all(name=None):
             await self._remove_data(room)
 
     async def _remove_data(self, room: RoomRecord) -> None:
         await self._data.delete(room.project_id, room.storage_name)
-        await self._store.rooms.remove(project_id=room.project_id, id=room.id)
+        await self._store.rooms.delete(project_id=room.project_id, id=room.id)
 
     @asynccontextmanager
-    async def _closed(self, room: RoomRecord, *names: str) -> AsyncIterator[None]:
-        """Nobody can enter the room under these names within the block."""
-        closed = {(room.project_id, name) for name in (room.name or "", *names)} - self._closed_names
-        self._closed_names |= closed
+    async def _unavailable(self, room: RoomRecord, *names: str) -> AsyncIterator[None]:
+        """Refuse joins under these names for the length of the block."""
+        closed = {(room.project_id, name) for name in (room.name or "", *names)} - self._unavailable_names
+        self._unavailable_names |= closed
         try:
             yield
         finally:
-            self._closed_names -= closed
+            self._unavailable_names -= closed

@@ -1,4 +1,4 @@
-"""The record of runs: who was there, what happened, how it ended. Written off the hot path, in batches."""
+"""Session records: participants, events and end of each run, written in batches off the hot path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from meshagent.api import jsontext
 from meshagent.api.errors import RoomException, UnavailableError
-from meshagent.server.accounts import tables
+from meshagent.server.accounts import schema
 from meshagent.server.accounts.database import Database
 from meshagent.server.accounts.record_table import Page
 from meshagent.server.accounts.records import Session, SessionEvent, now
@@ -68,7 +68,7 @@ class SessionLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class _SessionEnd:
     session_id: str
 
 
@@ -82,7 +82,7 @@ class _Event:
     data: str
 
 
-_Entry = Session | _Event | _Ended
+_Entry = Session | _Event | _SessionEnd
 
 
 class SessionRecorder:
@@ -108,10 +108,10 @@ class SessionRecorder:
 
     async def start(self) -> None:
         """Close what a crash of this server left open, and begin to write."""
-        left_open = tables.sessions.c.ended_at.is_(None) & (tables.sessions.c.server == self._server)
+        left_open = schema.sessions.c.ended_at.is_(None) & (schema.sessions.c.server == self._server)
         async with self._database.transaction() as connection:
-            await connection.execute(update(tables.sessions).where(left_open).values(ended_at=now()))
-        self._task = asyncio.create_task(self._work(), name="session recorder")
+            await connection.execute(update(schema.sessions).where(left_open).values(ended_at=now()))
+        self._task = asyncio.create_task(self._run(), name="session recorder")
 
     async def close(self) -> None:
         """Write what waits, and stop."""
@@ -121,7 +121,7 @@ class SessionRecorder:
         try:
             await self.flush()
         except UnavailableError:
-            log.warning("%d entries of session records could not be written", len(self._waiting))
+            log.warning("could not write %d entries of session records", len(self._waiting))
 
     def open(self, project_id: str, room_name: str, session_id: str) -> SessionLog:
         """The record of a run that starts now."""
@@ -151,12 +151,12 @@ class SessionRecorder:
                     self._waiting.extendleft(reversed(batch))
                     raise
             if self._lost:
-                log.warning("%d entries of session records were dropped while the database failed", self._lost)
+                log.warning("dropped %d entries of session records while the database was unavailable", self._lost)
                 self._lost = 0
 
     async def prune(self) -> int:
         """Remove the sessions that are too old or too many; returns how many."""
-        sessions = tables.sessions.c
+        sessions = schema.sessions.c
         removed = await self._remove_where(sessions.created_at < now() - timedelta(days=self.limits.keep_days))
         newest = select(sessions.created_at).order_by(sessions.created_at.desc()).offset(self.limits.max_sessions)
         async with self._database.transaction() as connection:
@@ -168,16 +168,16 @@ class SessionRecorder:
     async def _remove_where(self, condition: ColumnElement[bool]) -> int:
         """In small transactions, so that others need not wait long."""
         removed = 0
-        chosen = select(tables.sessions.c.id).where(condition, tables.sessions.c.ended_at.is_not(None))
+        chosen = select(schema.sessions.c.id).where(condition, schema.sessions.c.ended_at.is_not(None))
         while True:
             async with self._database.transaction() as connection:
                 ids = list((await connection.execute(chosen.limit(_PRUNE_CHUNK))).scalars())
-                await connection.execute(delete(tables.sessions).where(tables.sessions.c.id.in_(ids)))
+                await connection.execute(delete(schema.sessions).where(schema.sessions.c.id.in_(ids)))
             removed += len(ids)
             if len(ids) < _PRUNE_CHUNK:
                 return removed
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         next_prune = loop.time()
         while not self._stopping.is_set():
@@ -199,7 +199,7 @@ class SessionRecorder:
             raise
         except RoomException as error:  # an entry of a project that was deleted meanwhile spoils the others
             if len(batch) == 1:
-                log.warning("an entry of a session record fits no project: %s", error)
+                log.warning("dropped an entry of a session record: %s", error)
                 return
             for entry in batch:
                 await self._write_batch([entry])
@@ -207,23 +207,23 @@ class SessionRecorder:
     async def _write(self, connection: AsyncConnection, batch: list[_Entry]) -> None:
         sessions = [asdict(entry) for entry in batch if isinstance(entry, Session)]
         if sessions:
-            await connection.execute(insert(tables.sessions), sessions)
+            await connection.execute(insert(schema.sessions), sessions)
         events = [entry for entry in batch if isinstance(entry, _Event)]
         if events:
             rows = [{"session_id": e.session_id, "at": e.at, "type": e.type, "data": e.data} for e in events]
             await connection.execute(_EVENT_ROWS, rows)
-        runs = tables.sessions
+        runs = schema.sessions
         for session_id, joined in Counter(event.session_id for event in events if event.type == JOINED).items():
             more = update(runs).where(runs.c.id == session_id).values(participants=runs.c.participants + joined)
             await connection.execute(more)
-        ended = [entry.session_id for entry in batch if isinstance(entry, _Ended)]
+        ended = [entry.session_id for entry in batch if isinstance(entry, _SessionEnd)]
         if ended:
             await connection.execute(update(runs).where(runs.c.id.in_(ended)).values(ended_at=now()))
 
     async def events(self, session_id: str, *, limit: int, offset: int) -> Page[SessionEvent]:
         """What happened in a session, in order."""
         await self.flush()
-        kept = tables.session_events
+        kept = schema.session_events
         query = select(kept).where(kept.c.session_id == session_id).order_by(kept.c.number)
         async with self._database.transaction() as connection:
             rows = (await connection.execute(query.limit(limit + 1).offset(offset))).mappings().all()
@@ -235,7 +235,7 @@ class SessionRecorder:
 
     async def usage(self, project_id: str) -> list[dict[str, Any]]:
         """For each room: its sessions, how many participants they had, and the seconds that the ended ones ran."""
-        runs = tables.sessions.c
+        runs = schema.sessions.c
         seconds = func.coalesce(func.sum(func.coalesce(runs.ended_at, runs.created_at) - runs.created_at), 0)
         query = (
             select(
@@ -291,7 +291,7 @@ class SessionLog:
 
     async def close(self) -> None:
         """The run has ended."""
-        self._recorder.put(_Ended(self._session_id))
+        self._recorder.put(_SessionEnd(self._session_id))
 
     def _put(self, entry_type: str, data: Mapping[str, Any]) -> None:
         text = jsontext.dumps(dict(data))

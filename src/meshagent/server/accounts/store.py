@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from meshagent.server.accounts import records, tables
+from meshagent.server.accounts import records, schema
 from meshagent.server.accounts.api_key_table import ApiKeyTable
 from meshagent.server.accounts.database import Database
-from meshagent.server.accounts.record_table import Records
+from meshagent.server.accounts.record_table import RecordTable
 
 
 class AccountsStore:
@@ -16,16 +16,16 @@ class AccountsStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.projects = Records(database, tables.projects, records.Project, "project")
-        self.users = Records(database, tables.users, records.User, "user")
-        self.user_tokens = Records(database, tables.user_tokens, records.UserToken, "token")
-        self.members = Records(database, tables.members, records.Member, "member of the project")
+        self.projects = RecordTable(database, schema.projects, records.Project, "project")
+        self.users = RecordTable(database, schema.users, records.User, "user")
+        self.user_tokens = RecordTable(database, schema.user_tokens, records.UserToken, "token")
+        self.members = RecordTable(database, schema.members, records.Member, "member of the project")
         self.api_keys = ApiKeyTable(database)
-        self.secrets = Records(database, tables.secrets, records.Secret, "secret")
-        self.webhooks = Records(database, tables.webhooks, records.Webhook, "webhook")
-        self.services = Records(database, tables.services, records.Service, "service")
-        self.rooms = Records(database, tables.rooms, records.RoomRecord, "room")
-        self.sessions = Records(database, tables.sessions, records.Session, "session")
-        self.room_grants = Records(database, tables.room_grants, records.RoomGrant, "room grant")
-        self.shares = Records(database, tables.shares, records.Share, "share")
-        self.mailboxes = Records(database, tables.mailboxes, records.Mailbox, "mailbox")
+        self.secrets = RecordTable(database, schema.secrets, records.Secret, "secret")
+        self.webhooks = RecordTable(database, schema.webhooks, records.Webhook, "webhook")
+        self.services = RecordTable(database, schema.services, records.Service, "service")
+        self.rooms = RecordTable(database, schema.rooms, records.RoomRecord, "room")
+        self.sessions = RecordTable(database, schema.sessions, records.Session, "session")
+        self.room_grants = RecordTable(database, schema.room_grants, records.RoomGrant, "room grant")
+        self.shares = RecordTable(database, schema.shares, records.Share, "share")
+        self.mailboxes = RecordTable(database, schema.mailboxes, records.Mailbox, "mailbox")

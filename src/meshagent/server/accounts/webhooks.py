@@ -13,4 +13,4 @@ class WebhookCache(ProjectCache[Sequence[Webhook]]):
     """All subscriptions of each project, oldest first."""
 
     def __init__(self, store: AccountsStore) -> None:
-        super().__init__(lambda project_id: store.webhooks.every(project_id=project_id))
+        super().__init__(lambda project_id: store.webhooks.all(project_id=project_id))

@@ -141,7 +141,7 @@ class OutgoingClient:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            raise UnavailableError("the server makes no requests now: it is starting or stopping")
+            raise UnavailableError("cannot send requests while the server is starting or stopping")
         return self._session
 
 
@@ -179,4 +179,4 @@ def _readable_errors(url: str, timeout: float) -> Iterator[None]:
     except TimeoutError:
         raise RequestTimeoutError(f"{url} did not answer within {timeout} seconds") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise UnavailableError(f"{url} cannot be reached: {str(error) or type(error).__name__}") from None
+        raise UnavailableError(f"cannot reach {url}: {str(error) or type(error).__name__}") from None

@@ -1,7 +1,7 @@
 """Which addresses the server may call; no I/O.
 
 Users name URLs, and the server stands where users may not: behind the firewall, beside the cloud's metadata
-service. So a URL is judged by its host's name, and by each address that the name stands for at the moment of
+service. So a URL is judged by its host's name, and by each address that the name resolves to at the moment of
 connecting, whatever it stood for before.
 """
 
@@ -35,8 +35,8 @@ class OutgoingPolicy:
     """
 
     def __init__(self, settings: OutgoingSettings) -> None:
-        self._allow = _Hosts(settings.allow)
-        self._deny = _Hosts(settings.deny)
+        self._allow = _HostList(settings.allow)
+        self._deny = _HostList(settings.deny)
         self._private = settings.allow_private_addresses
 
     def check_url(self, url: str) -> URL:
@@ -53,7 +53,7 @@ class OutgoingPolicy:
             raise InvalidRequestError(f"{url!r} is not a URL: {error}") from None
         if parsed.scheme not in ("http", "https") or not host:
             raise InvalidRequestError(f"{url!r} is not an absolute http or https URL")
-        if self._deny.names(host) or not (self._allow.names(host) or self._allow.has_networks):
+        if self._deny.has_name(host) or not (self._allow.has_name(host) or self._allow.has_networks):
             raise OutgoingRefusedError(f"this server's settings do not allow calling {host}")
         address = _address(host)
         if address is not None:
@@ -62,20 +62,20 @@ class OutgoingPolicy:
 
     def check_address(self, host: str, address: Address) -> None:
         """Return only if the server may connect to `address`, which `host` stands for; errors as `check_url`."""
-        target = _embedded(address)
-        if self._deny.holds(target) or not (self._allow.names(host) or self._allow.holds(target)):
+        target = _effective_address(address)
+        if self._deny.has_address(target) or not (self._allow.has_name(host) or self._allow.has_address(target)):
             raise OutgoingRefusedError(f"this server's settings do not allow calling {host} at {address}")
-        if self._allow.holds(target):
+        if self._allow.has_address(target):
             return
         if target.is_link_local or target.is_multicast:
-            raise OutgoingRefusedError(f"{host} stands for {address}, which services do not have")
+            raise OutgoingRefusedError(f"{host} resolves to {address}, a link-local or multicast address")
         if not target.is_global and not self._private:
             raise OutgoingRefusedError(
-                f"{host} stands for the private address {address}, and this server's settings allow public ones only"
+                f"{host} resolves to the private address {address}; this server's settings allow only public addresses"
             )
 
 
-class _Hosts:
+class _HostList:
     """Hosts that a setting lists: names, `*`, `*.example.com`, addresses and networks."""
 
     def __init__(self, entries: Iterable[str]) -> None:
@@ -94,7 +94,9 @@ class _Hosts:
         else:
             try:
                 address = _address(entry.strip("[]"))
-                self._networks.append(ip_network(entry if address is None else _embedded(address), strict=False))
+                self._networks.append(
+                    ip_network(entry if address is None else _effective_address(address), strict=False)
+                )
             except ValueError:
                 self._names.add(entry)
 
@@ -102,12 +104,12 @@ class _Hosts:
     def has_networks(self) -> bool:
         return bool(self._networks)
 
-    def names(self, host: str) -> bool:
+    def has_name(self, host: str) -> bool:
         """Whether a name is listed."""
         host = host.lower().rstrip(".")
         return self._any or host in self._names or any(host.endswith(suffix) for suffix in self._suffixes)
 
-    def holds(self, address: Address) -> bool:
+    def has_address(self, address: Address) -> bool:
         """Whether an address is listed as such."""
         return any(address in network for network in self._networks)
 
@@ -119,7 +121,7 @@ def _address(host: str) -> Address | None:
         return None
 
 
-def _embedded(address: Address) -> Address:
+def _effective_address(address: Address) -> Address:
     """The IPv4 address that an IPv6 address stands for, where it does (RFC 4291, 3056, 6052)."""
     if isinstance(address, IPv4Address):
         return address

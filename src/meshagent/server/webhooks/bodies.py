@@ -12,7 +12,7 @@ CALL_ACTION: Final = "call"
 ALL_EVENTS: Final = "*"
 
 
-def wants(subscription: Subscription, event: str) -> bool:
+def is_subscribed(subscription: Subscription, event: str) -> bool:
     """Whether a webhook subscribes to an event."""
     return ALL_EVENTS in subscription.events or event in subscription.events
 

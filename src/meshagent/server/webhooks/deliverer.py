@@ -19,10 +19,10 @@ from typing import Any
 from meshagent.api.errors import RoomException
 from meshagent.api.webhook.signature import signed_body
 from meshagent.server.outgoing.client import HttpStatusError
-from meshagent.server.webhooks.bodies import event_body, is_call, payload_of, wants
+from meshagent.server.webhooks.bodies import event_body, is_call, is_subscribed, payload_of
 from meshagent.server.webhooks.deliveries import Delivery, DeliveryLog, Outcome
 from meshagent.server.webhooks.ports import Poster, Subscription, WebhookSource
-from meshagent.server.webhooks.retry import RetryPolicy, may_pass
+from meshagent.server.webhooks.retry import RetryPolicy, is_temporary
 from meshagent.server.webhooks.room_calls import CALL_EVENT, Invitation, RoomCallSender, event_headers
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ class _Event:
 
 
 @dataclass(slots=True)
-class _Job:
-    """One event for one webhook, and how far it has come."""
+class _QueuedDelivery:
+    """One event for one webhook, and the state of its delivery."""
 
     event: _Event
     subscription: Subscription
@@ -53,16 +53,16 @@ class _Job:
 
 
 @dataclass(slots=True)
-class _Lane:
-    """What waits for one webhook. Its task lives while there is something to deliver."""
+class _WebhookQueue:
+    """The queued deliveries of one webhook. Its task runs while there are any."""
 
-    waiting: deque[_Job] = field(default_factory=deque)
+    waiting: deque[_QueuedDelivery] = field(default_factory=deque)
     task: asyncio.Task[None] | None = None
     overflowed: bool = False
 
 
 class WebhookDeliverer:
-    """Tells webhooks what happens in rooms. Use `start` and `close`, or wire both into an exit stack.
+    """Delivers room events to webhooks. Call `start` and `close`.
 
     A webhook gets its events in the order in which they happened. A failed attempt is repeated a few times, with
     growing waits, and holds up the webhook's later events meanwhile; answers that say that the event is not wanted
@@ -76,7 +76,7 @@ class WebhookDeliverer:
         room_url: The WebSocket URL of a room: project id, room name.
         default_secret: Signs for webhooks without a secret of their own; None leaves those unsigned.
         deliveries: Notes what becomes of each.
-        retry: How patiently attempts are repeated.
+        retry: The retry policy.
         max_waiting: Events that may wait for one webhook.
         max_events: Events that may wait to be matched with webhooks.
     """
@@ -106,7 +106,7 @@ class WebhookDeliverer:
         self._events: deque[_Event] = deque()
         self._arrived = asyncio.Event()
         self._closing = asyncio.Event()
-        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._queues: dict[tuple[str, str], _WebhookQueue] = {}
         self._fan_out_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -122,11 +122,16 @@ class WebhookDeliverer:
             data: What it tells; `room_name` names the room concerned. Do not change it afterwards.
         """
         if self._closing.is_set():
-            log.warning("the event %s is lost: the server is stopping", event)
+            log.warning("dropped the event %s: the server is shutting down", event)
             return
         if len(self._events) >= self._max_events:
             lost = self._events.popleft()
-            log.error("the event %s of room %s is lost: %s others wait", lost.name, lost.room_name, self._max_events)
+            log.error(
+                "dropped the event %s of room %s: %s events are already queued",
+                lost.name,
+                lost.room_name,
+                self._max_events,
+            )
         self._events.append(_Event(project_id, event, data, datetime.now(UTC)))
         self._arrived.set()
 
@@ -139,11 +144,11 @@ class WebhookDeliverer:
         try:
             async with asyncio.timeout(grace):
                 await asyncio.wait([self._fan_out_task])
-                while lanes := self._lane_tasks():
-                    await asyncio.wait(lanes)
+                while tasks := self._queue_tasks():
+                    await asyncio.wait(tasks)
         except TimeoutError:
-            log.warning("webhook deliveries did not end within %s seconds", grace)
-        await self._cut()
+            log.warning("webhook deliveries did not finish within %s seconds", grace)
+        await self._abandon_all()
 
     # --- from events to webhooks ---------------------------------------------------------------------
 
@@ -153,97 +158,97 @@ class WebhookDeliverer:
                 event = self._events.popleft()
                 try:
                     for subscription in await self._source.of_project(event.project_id):
-                        if wants(subscription, event.name):
-                            self._enqueue(_Job(event, subscription))
+                        if is_subscribed(subscription, event.name):
+                            self._enqueue(_QueuedDelivery(event, subscription))
                 except Exception:
-                    log.exception("the webhooks for the event %s could not be read", event.name)
+                    log.exception("could not read the webhooks for the event %s", event.name)
             if self._closing.is_set():
                 return
             self._arrived.clear()
             await self._arrived.wait()
 
-    def _enqueue(self, job: _Job) -> None:
-        key = (job.event.project_id, job.subscription.id)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane()
-        if len(lane.waiting) >= self._max_waiting:
-            dropped = lane.waiting.popleft()
-            dropped.error = f"{self._max_waiting} events were waiting"
-            self._note(dropped, "dropped")
-            if not lane.overflowed:  # once, until the webhook has caught up
-                log.error("the webhook %s cannot keep up and loses events", job.subscription.url)
-            lane.overflowed = True
-        lane.waiting.append(job)
-        self._note(job, "waiting")
-        if lane.task is None:
-            name = f"webhook {job.subscription.url}"
-            lane.task = asyncio.get_running_loop().create_task(self._work(key, lane), name=name)
+    def _enqueue(self, delivery: _QueuedDelivery) -> None:
+        key = (delivery.event.project_id, delivery.subscription.id)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _WebhookQueue()
+        if len(queue.waiting) >= self._max_waiting:
+            dropped = queue.waiting.popleft()
+            dropped.error = f"dropped: {self._max_waiting} events were already queued"
+            self._log_delivery(dropped, "dropped")
+            if not queue.overflowed:  # once, until the webhook has caught up
+                log.error("the webhook %s cannot keep up: dropping its oldest events", delivery.subscription.url)
+            queue.overflowed = True
+        queue.waiting.append(delivery)
+        self._log_delivery(delivery, "waiting")
+        if queue.task is None:
+            name = f"webhook {delivery.subscription.url}"
+            queue.task = asyncio.get_running_loop().create_task(self._run_queue(key, queue), name=name)
 
-    async def _work(self, key: tuple[str, str], lane: _Lane) -> None:
+    async def _run_queue(self, key: tuple[str, str], queue: _WebhookQueue) -> None:
         try:
-            while lane.waiting:
-                await self._deliver(lane.waiting.popleft())
+            while queue.waiting:
+                await self._deliver(queue.waiting.popleft())
         finally:
-            lane.task = None
-            if not lane.waiting:
-                del self._lanes[key]
+            queue.task = None
+            if not queue.waiting:
+                del self._queues[key]
 
     # --- one delivery --------------------------------------------------------------------------------
 
-    async def _deliver(self, job: _Job) -> None:
+    async def _deliver(self, delivery: _QueuedDelivery) -> None:
         try:
             for delay in (*self._retry.delays(), None):
-                error = await self._attempt(job)
+                error = await self._attempt(delivery)
                 if error is None:
-                    self._note(job, "delivered")
+                    self._log_delivery(delivery, "delivered")
                     return
-                if delay is None or not may_pass(error):
+                if delay is None or not is_temporary(error):
                     break
-                self._note(job, "retrying")
+                self._log_delivery(delivery, "retrying")
                 if await self._closes_within(delay):
-                    self._note(job, "abandoned")
+                    self._log_delivery(delivery, "abandoned")
                     return
-            self._note(job, "failed")
-            log.warning("the event %s was not delivered: %s", job.event.name, job.error)
+            self._log_delivery(delivery, "failed")
+            log.warning("could not deliver the event %s: %s", delivery.event.name, delivery.error)
         except asyncio.CancelledError:
-            self._note(job, "abandoned")
+            self._log_delivery(delivery, "abandoned")
             raise
         except Exception as error:
-            log.exception("the event %s cannot be delivered to %s", job.event.name, job.subscription.url)
-            job.error = f"{type(error).__name__}: {error}"
-            self._note(job, "failed")
+            log.exception("could not deliver the event %s to %s", delivery.event.name, delivery.subscription.url)
+            delivery.error = f"{type(error).__name__}: {error}"
+            self._log_delivery(delivery, "failed")
 
-    async def _attempt(self, job: _Job) -> RoomException | None:
+    async def _attempt(self, delivery: _QueuedDelivery) -> RoomException | None:
         """Post once. What is wrong, or None."""
-        job.attempts += 1
-        job.status = job.error = None
+        delivery.attempts += 1
+        delivery.status = delivery.error = None
         try:
-            await self._post(job)
+            await self._post(delivery)
         except RoomException as error:
-            job.error = str(error)
-            job.status = error.status if isinstance(error, HttpStatusError) else None
+            delivery.error = str(error)
+            delivery.status = error.status if isinstance(error, HttpStatusError) else None
             return error
         return None
 
-    async def _post(self, job: _Job) -> None:
-        subscription, event = job.subscription, job.event
+    async def _post(self, delivery: _QueuedDelivery) -> None:
+        subscription, event = delivery.subscription, delivery.event
         if is_call(subscription):
-            body = {"event": CALL_EVENT, "data": await self._caller.event_data(self._invitation(job))}
+            body = {"event": CALL_EVENT, "data": await self._caller.event_data(self._invitation(delivery))}
         else:
             body = event_body(subscription, event.name, event.data)
         secret = subscription.secret or self._default_secret
-        signed = signed_body(body, secret=secret, headers=event_headers(job.id, event.at))
+        signed = signed_body(body, secret=secret, headers=event_headers(delivery.id, event.at))
         await self._http.post(subscription.url, signed.body, signed.headers)
 
-    def _invitation(self, job: _Job) -> Invitation:
-        project_id, room_name = job.event.project_id, job.event.room_name
+    def _invitation(self, delivery: _QueuedDelivery) -> Invitation:
+        project_id, room_name = delivery.event.project_id, delivery.event.room_name
         return Invitation(
             project_id=project_id,
             room_name=room_name,
             room_url=self._room_url(project_id, room_name),
-            name=job.subscription.name,
-            arguments=payload_of(job.subscription),
+            name=delivery.subscription.name,
+            arguments=payload_of(delivery.subscription),
         )
 
     async def _closes_within(self, delay: float) -> bool:
@@ -257,34 +262,34 @@ class WebhookDeliverer:
 
     # --- the log, and the end ------------------------------------------------------------------------
 
-    def _note(self, job: _Job, outcome: Outcome) -> None:
+    def _log_delivery(self, delivery: _QueuedDelivery, outcome: Outcome) -> None:
         self._deliveries.save(
             Delivery(
-                id=job.id,
-                project_id=job.event.project_id,
-                webhook_id=job.subscription.id,
-                url=job.subscription.url,
-                event=job.event.name,
-                room_name=job.event.room_name,
+                id=delivery.id,
+                project_id=delivery.event.project_id,
+                webhook_id=delivery.subscription.id,
+                url=delivery.subscription.url,
+                event=delivery.event.name,
+                room_name=delivery.event.room_name,
                 outcome=outcome,
-                attempts=job.attempts,
-                status=job.status,
-                error=job.error,
-                created_at=job.event.at,
+                attempts=delivery.attempts,
+                status=delivery.status,
+                error=delivery.error,
+                created_at=delivery.event.at,
                 updated_at=datetime.now(UTC),
             )
         )
 
-    def _lane_tasks(self) -> list[asyncio.Task[None]]:
-        return [lane.task for lane in self._lanes.values() if lane.task is not None]
+    def _queue_tasks(self) -> list[asyncio.Task[None]]:
+        return [queue.task for queue in self._queues.values() if queue.task is not None]
 
-    async def _cut(self) -> None:
+    async def _abandon_all(self) -> None:
         assert self._fan_out_task is not None
-        tasks = [self._fan_out_task, *self._lane_tasks()]
+        tasks = [self._fan_out_task, *self._queue_tasks()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for lane in self._lanes.values():
-            for job in lane.waiting:
-                self._note(job, "abandoned")
-        self._lanes.clear()
+        for queue in self._queues.values():
+            for delivery in queue.waiting:
+                self._log_delivery(delivery, "abandoned")
+        self._queues.clear()

@@ -1,4 +1,4 @@
-"""How patiently deliveries are repeated."""
+"""When failed deliveries are retried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRY_LATER: Final = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Attempts, and the seconds between them, which double from one to the next.
+    """Exponential backoff with jitter: attempts, and the delays between them in seconds.
 
     Attributes:
         attempts: All attempts, the first one included.
@@ -38,8 +38,8 @@ class RetryPolicy:
             delay = min(delay * 2, self.max_delay)
 
 
-def may_pass(error: RoomException) -> bool:
-    """Whether a delivery that failed so may succeed later: not if its address refused it as it is."""
+def is_temporary(error: RoomException) -> bool:
+    """Whether a delivery that failed with `error` may succeed later; not if the receiver rejected it."""
     if isinstance(error, HttpStatusError):
         return error.status >= 500 or error.status in _TRY_LATER
     return isinstance(error, (UnavailableError, RequestTimeoutError))

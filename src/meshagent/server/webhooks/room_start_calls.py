@@ -16,7 +16,7 @@ from meshagent.server.webhooks.room_calls import Invitation, RoomCallSender
 
 log = logging.getLogger(__name__)
 
-PATIENCE = RetryPolicy(attempts=10, initial_delay=0.5, max_delay=30.0)
+ROOM_START_RETRY = RetryPolicy(attempts=10, initial_delay=0.5, max_delay=30.0)
 """A service may start together with the server, and take its time."""
 
 
@@ -27,7 +27,12 @@ class RoomStartCalls:
     """
 
     def __init__(
-        self, source: ExternalServiceSource, http: Poster, caller: RoomCallSender, *, retry: RetryPolicy = PATIENCE
+        self,
+        source: ExternalServiceSource,
+        http: Poster,
+        caller: RoomCallSender,
+        *,
+        retry: RetryPolicy = ROOM_START_RETRY,
     ) -> None:
         self._source = source
         self._http = http
@@ -52,7 +57,7 @@ class RoomStartCalls:
                 return
             if delay is None or isinstance(error, OutgoingRefusedError):
                 room.record("service.call_failed", {**entry, "attempts": attempt, "error": str(error)})
-                log.warning("a service was not called into room %s: %s", room.name, error)
+                log.warning("could not call an external service into room %s: %s", room.name, error)
                 return
             await asyncio.sleep(delay)
 

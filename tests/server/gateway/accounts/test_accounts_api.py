@@ -130,7 +130,7 @@ async def test_services_with_a_url_are_to_be_called(api: AccountsServer, admin: 
         name="bot", url="http://localhost:8081/", ports={"8081": Port(liveness_path="/", endpoints=[chat, page])}
     )
     created = await admin.create_service(project_id=project, service=service)
-    [call] = await api.accounts.services.calls_of(project)
+    [call] = await api.accounts.external_services.calls_of(project)
     assert (call.url, call.liveness_url, call.participant_name, call.role) == (
         "http://localhost:8081/chat",
         "http://localhost:8081/",
@@ -142,10 +142,10 @@ async def test_services_with_a_url_are_to_be_called(api: AccountsServer, admin: 
     assert (kept.id, kept.name, kept.ports) == (created["id"], "bot", service.ports)
     await admin.update_service(project_id=project, service_id=created["id"], service={"url": "http://localhost:9"})
     assert [one.url for one in await admin.list_services(project_id=project)] == ["http://localhost:9"]
-    [call] = await api.accounts.services.calls_of(project)
+    [call] = await api.accounts.external_services.calls_of(project)
     assert call.url == "http://localhost:9/chat"
     await admin.delete_service(project_id=project, service_id=created["id"])
-    assert await api.accounts.services.calls_of(project) == []
+    assert await api.accounts.external_services.calls_of(project) == []
 
 
 async def test_container_services_are_kept_as_clients_of_0_5_write_them(
@@ -160,7 +160,7 @@ async def test_container_services_are_kept_as_clients_of_0_5_write_them(
             assert response.status == 400
     [service] = await admin.list_services(project_id=api.project_id)
     assert (service.image, service.environment, service.ports) == ("bot:1", {"A": "b"}, None)
-    assert await api.accounts.services.calls_of(api.project_id) == []
+    assert await api.accounts.external_services.calls_of(api.project_id) == []
 
 
 async def test_mailboxes(api: AccountsServer, admin: AccountsClient) -> None:

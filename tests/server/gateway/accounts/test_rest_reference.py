@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meshagent.server.gateway.accounts.route import Route
+from meshagent.server.gateway.accounts.rest_route import Route
 from tests.support.accounts_server import AccountsServer
 
 REFERENCE = Path(__file__).parents[4] / "docs" / "reference" / "rest-api.md"

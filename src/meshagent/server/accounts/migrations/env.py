@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from meshagent.server.accounts.tables import metadata
+from meshagent.server.accounts.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -7,7 +7,7 @@ from meshagent.api.tokens.api_key import ApiKey as CompactKey
 from meshagent.server.accounts import records
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.gateway.accounts import models as m
-from meshagent.server.gateway.accounts.route import Access, Call, NoBody, Route
+from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, NoBody, Route
 
 _PROJECT = "/accounts/projects/{project_id}"
 
@@ -61,26 +61,26 @@ class KeyRoutes:
             ),
         ]
 
-    async def create(self, call: Call[m.NewApiKey]) -> m.NewApiKeyAnswer:
+    async def create(self, request: ApiRequest[m.NewApiKey]) -> m.NewApiKeyAnswer:
         key = await self._keys.create(
-            call.project_id,
-            name=call.input.name,
-            description=call.input.description,
-            created_by=call.caller.user_id or call.caller.kind,
+            request.project_id,
+            name=request.input.name,
+            description=request.input.description,
+            created_by=request.caller.user_id or request.caller.kind,
         )
         answer = m.ApiKeyAnswer.model_validate(key).model_dump()
         return m.NewApiKeyAnswer(**answer, token=key.secret, api_key=_compact(key))
 
-    async def list(self, call: Call[m.PageQuery]) -> m.ApiKeyList:
-        page = await self._keys.page(call.project_id, limit=call.input.limit, offset=call.input.offset)
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.ApiKeyList:
+        page = await self._keys.page(request.project_id, limit=request.input.limit, offset=request.input.offset)
         keys = [m.ApiKeyAnswer.model_validate(key) for key in page.entries]
         return m.ApiKeyList(keys=keys, tokens=keys, next_offset=page.next_offset)
 
-    async def reveal(self, call: Call[NoBody]) -> m.RevealedKey:
-        return m.RevealedKey(token=(await self._keys.get(call.project_id, call.params["key_id"])).secret)
+    async def reveal(self, request: ApiRequest[NoBody]) -> m.RevealedKey:
+        return m.RevealedKey(token=(await self._keys.get(request.project_id, request.params["key_id"])).secret)
 
-    async def delete(self, call: Call[NoBody]) -> m.Ok:
-        await self._keys.revoke(call.project_id, call.params["key_id"])
+    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._keys.revoke(request.project_id, request.params["key_id"])
         return m.Ok()
 
 
@@ -141,21 +141,23 @@ class SecretRoutes:
             ),
         ]
 
-    async def create(self, call: Call[m.SecretBody]) -> m.Created:
-        secret = records.Secret(project_id=call.project_id, **call.input.model_dump())
+    async def create(self, request: ApiRequest[m.SecretBody]) -> m.Created:
+        secret = records.Secret(project_id=request.project_id, **request.input.model_dump())
         await self._secrets.add(secret)
         return m.Created(id=secret.id)
 
-    async def list(self, call: Call[m.PageQuery]) -> m.SecretList:
-        page = await self._secrets.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.SecretList:
+        page = await self._secrets.page(
+            limit=request.input.limit, offset=request.input.offset, project_id=request.project_id
+        )
         secrets = [m.SecretAnswer.model_validate(secret) for secret in page.entries]
         return m.SecretList(secrets=secrets, next_offset=page.next_offset)
 
-    async def update(self, call: Call[m.SecretBody]) -> m.Ok:
-        values = call.input.model_dump()
-        await self._secrets.change(values, project_id=call.project_id, id=call.params["secret_id"])
+    async def update(self, request: ApiRequest[m.SecretBody]) -> m.Ok:
+        values = request.input.model_dump()
+        await self._secrets.update(values, project_id=request.project_id, id=request.params["secret_id"])
         return m.Ok()
 
-    async def delete(self, call: Call[NoBody]) -> m.Ok:
-        await self._secrets.remove(project_id=call.project_id, id=call.params["secret_id"])
+    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._secrets.delete(project_id=request.project_id, id=request.params["secret_id"])
         return m.Ok()

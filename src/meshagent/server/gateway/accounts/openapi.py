@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from meshagent.api.version import __version__
-from meshagent.server.gateway.accounts.route import Access, Raw, Route
+from meshagent.server.gateway.accounts.rest_route import Access, RawBody, Route
 
 _REFERENCES: Final = "#/components/schemas/{model}"
 _ERROR: Final[dict[str, Any]] = {
@@ -73,7 +73,7 @@ def _models(table: list[Route]) -> Iterator[tuple[type[BaseModel], _Mode]]:
             (route.answer, "serialization"),
         ]
         for model, mode in pairs:
-            if model is not None and model is not Raw and (model, mode) not in seen:
+            if model is not None and model is not RawBody and (model, mode) not in seen:
                 seen.add((model, mode))
                 yield model, mode
 
@@ -89,7 +89,7 @@ def _operation(route: Route, references: Any) -> dict[str, Any]:
     }
     if route.access is not Access.PUBLIC:
         operation["security"] = [{"bearer": []}]
-    if route.body is Raw:
+    if route.body is RawBody:
         operation["requestBody"] = {"content": {"application/octet-stream": {}}, "required": True}
     elif route.body is not None:
         schema = references[(route.body, "validation")]
@@ -114,7 +114,7 @@ def _query_parameters(route: Route) -> Iterator[dict[str, Any]]:
 
 def _responses(route: Route, references: Any) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done."}
-    if route.answer is Raw:
+    if route.answer is RawBody:
         success["content"] = {"application/octet-stream": {}}
     elif route.answer is not None:
         schema = references[(route.answer, "serialization")]

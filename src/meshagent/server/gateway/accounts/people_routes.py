@@ -9,7 +9,7 @@ from meshagent.server.accounts.access import Role
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.accounts.records import Project, User, UserToken
 from meshagent.server.gateway.accounts import models as m
-from meshagent.server.gateway.accounts.route import Access, Call, NoBody, Route
+from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, NoBody, Route
 
 _PROJECT: Final = "/accounts/projects/{project_id}"
 _USERS: Final = "/accounts/users"
@@ -223,89 +223,91 @@ class PeopleRoutes:
             ),
         ]
 
-    async def whoami(self, call: Call[NoBody]) -> m.CallerAnswer:
-        return m.CallerAnswer.model_validate(call.caller)
+    async def whoami(self, request: ApiRequest[NoBody]) -> m.CallerAnswer:
+        return m.CallerAnswer.model_validate(request.caller)
 
-    async def create_project(self, call: Call[m.NewProject]) -> m.ProjectAnswer:
+    async def create_project(self, request: ApiRequest[m.NewProject]) -> m.ProjectAnswer:
         project = await self._people.create_project(
-            call.input.name, settings=call.input.settings or {}, owner_user_id=call.input.owner_user_id
+            request.input.name, settings=request.input.settings or {}, owner_user_id=request.input.owner_user_id
         )
         return _project_answer(project)
 
-    async def list_projects(self, call: Call[m.PageQuery]) -> m.ProjectList:
-        page = await self._people.projects_of(call.caller, limit=call.input.limit, offset=call.input.offset)
+    async def list_projects(self, request: ApiRequest[m.PageQuery]) -> m.ProjectList:
+        page = await self._people.projects_of(request.caller, limit=request.input.limit, offset=request.input.offset)
         return m.ProjectList(projects=[_project_answer(one) for one in page.entries], next_offset=page.next_offset)
 
-    async def get_project(self, call: Call[NoBody]) -> m.ProjectAnswer:
-        return _project_answer(await self._store.projects.get(id=call.project_id), call.role)
+    async def get_project(self, request: ApiRequest[NoBody]) -> m.ProjectAnswer:
+        return _project_answer(await self._store.projects.get(id=request.project_id), request.role)
 
-    async def get_project_role(self, call: Call[NoBody]) -> m.RoleAnswer:
-        assert call.role is not None
-        return m.RoleAnswer.model_validate({"role": call.role.label})
+    async def get_project_role(self, request: ApiRequest[NoBody]) -> m.RoleAnswer:
+        assert request.role is not None
+        return m.RoleAnswer.model_validate({"role": request.role.label})
 
-    async def update_project_settings(self, call: Call[m.Settings]) -> m.Ok:
-        await self._store.projects.change({"settings": call.input.model_extra or {}}, id=call.project_id)
+    async def update_project_settings(self, request: ApiRequest[m.Settings]) -> m.Ok:
+        await self._store.projects.update({"settings": request.input.model_extra or {}}, id=request.project_id)
         return m.Ok()
 
-    async def add_user(self, call: Call[m.NewMember]) -> m.Ok:
-        role = Role.named(call.input.role)
-        await self._people.add_member(call.project_id, user_id=call.input.user_id, email=call.input.email, role=role)
+    async def add_user(self, request: ApiRequest[m.NewMember]) -> m.Ok:
+        role = Role.named(request.input.role)
+        await self._people.add_member(
+            request.project_id, user_id=request.input.user_id, email=request.input.email, role=role
+        )
         return m.Ok()
 
-    async def list_project_users(self, call: Call[m.PageQuery]) -> m.UserList:
-        page = await self._people.members(call.project_id, limit=call.input.limit, offset=call.input.offset)
+    async def list_project_users(self, request: ApiRequest[m.PageQuery]) -> m.UserList:
+        page = await self._people.members(request.project_id, limit=request.input.limit, offset=request.input.offset)
         return m.UserList(users=[_user_answer(*entry) for entry in page.entries], next_offset=page.next_offset)
 
-    async def update_user_role(self, call: Call[m.RoleChange]) -> m.Ok:
-        user_id = call.params["user_id"]
-        await self._store.members.change({"role": call.input.role}, project_id=call.project_id, user_id=user_id)
+    async def update_user_role(self, request: ApiRequest[m.RoleChange]) -> m.Ok:
+        user_id = request.params["user_id"]
+        await self._store.members.update({"role": request.input.role}, project_id=request.project_id, user_id=user_id)
         return m.Ok()
 
-    async def remove_user(self, call: Call[NoBody]) -> m.Ok:
-        await self._store.members.remove(project_id=call.project_id, user_id=call.params["user_id"])
+    async def remove_user(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._store.members.delete(project_id=request.project_id, user_id=request.params["user_id"])
         return m.Ok()
 
-    async def get_profile(self, call: Call[NoBody]) -> m.UserAnswer:
-        return _user_answer(await self._people.profile(call.caller, self._user_id(call)))
+    async def get_profile(self, request: ApiRequest[NoBody]) -> m.UserAnswer:
+        return _user_answer(await self._people.profile(request.caller, self._user_id(request)))
 
-    async def update_profile(self, call: Call[m.ProfileChange]) -> m.Ok:
-        user_id = self._user_id(call)
-        if call.caller.kind != "administrator" and call.caller.user_id != user_id:
-            raise PermissionDeniedError("only users themselves and the server's administrator change a profile")
-        await self._store.users.change(call.input.model_dump(), id=user_id)
+    async def update_profile(self, request: ApiRequest[m.ProfileChange]) -> m.Ok:
+        user_id = self._user_id(request)
+        if request.caller.kind != "administrator" and request.caller.user_id != user_id:
+            raise PermissionDeniedError("only the user and the server's administrator may change a profile")
+        await self._store.users.update(request.input.model_dump(), id=user_id)
         return m.Ok()
 
-    async def create_user(self, call: Call[m.NewUser]) -> m.UserAnswer:
-        user = User(**call.input.model_dump())
+    async def create_user(self, request: ApiRequest[m.NewUser]) -> m.UserAnswer:
+        user = User(**request.input.model_dump())
         await self._store.users.add(user)
         return _user_answer(user)
 
-    async def list_users(self, call: Call[m.PageQuery]) -> m.UserList:
-        page = await self._store.users.page(limit=call.input.limit, offset=call.input.offset)
+    async def list_users(self, request: ApiRequest[m.PageQuery]) -> m.UserList:
+        page = await self._store.users.page(limit=request.input.limit, offset=request.input.offset)
         return m.UserList(users=[_user_answer(user) for user in page.entries], next_offset=page.next_offset)
 
-    async def delete_user(self, call: Call[NoBody]) -> m.Ok:
-        await self._store.users.remove(id=call.params["user_id"])
+    async def delete_user(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._store.users.delete(id=request.params["user_id"])
         return m.Ok()
 
-    async def create_user_token(self, call: Call[m.NewUserToken]) -> m.UserTokenAnswer:
+    async def create_user_token(self, request: ApiRequest[m.NewUserToken]) -> m.UserTokenAnswer:
         token, text = await self._people.create_token(
-            call.params["user_id"], name=call.input.name, days=call.input.days
+            request.params["user_id"], name=request.input.name, days=request.input.days
         )
         return _token_answer(token, text)
 
-    async def list_user_tokens(self, call: Call[NoBody]) -> m.UserTokenList:
-        user = await self._store.users.get(id=call.params["user_id"])
-        tokens = await self._store.user_tokens.every(user_id=user.id)
+    async def list_user_tokens(self, request: ApiRequest[NoBody]) -> m.UserTokenList:
+        user = await self._store.users.get(id=request.params["user_id"])
+        tokens = await self._store.user_tokens.all(user_id=user.id)
         return m.UserTokenList(tokens=[_token_answer(token) for token in tokens])
 
-    async def delete_user_token(self, call: Call[NoBody]) -> m.Ok:
-        await self._store.user_tokens.remove(user_id=call.params["user_id"], id=call.params["token_id"])
+    async def delete_user_token(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._store.user_tokens.delete(user_id=request.params["user_id"], id=request.params["token_id"])
         return m.Ok()
 
-    def _user_id(self, call: Call[NoBody] | Call[m.ProfileChange]) -> str:
-        given = call.params["user_id"]
-        return call.caller.user_id if given == "me" and call.caller.user_id is not None else given
+    def _user_id(self, request: ApiRequest[NoBody] | ApiRequest[m.ProfileChange]) -> str:
+        given = request.params["user_id"]
+        return request.caller.user_id if given == "me" and request.caller.user_id is not None else given
 
 
 def _project_answer(project: Project, role: Role | None = None) -> m.ProjectAnswer:

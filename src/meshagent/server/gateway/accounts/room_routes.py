@@ -13,7 +13,7 @@ from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.accounts.records import RoomGrant, RoomRecord, Share
 from meshagent.server.accounts.tokens import DEFAULT_LIFETIME
 from meshagent.server.gateway.accounts import models as m
-from meshagent.server.gateway.accounts.route import Access, Call, NoBody, Route
+from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, NoBody, Route
 
 _PROJECT = "/accounts/projects/{project_id}"
 _ROOMS = f"{_PROJECT}/rooms"
@@ -107,46 +107,48 @@ class RoomRoutes:
             ),
         ]
 
-    async def create(self, call: Call[m.NewRoom]) -> m.RoomAnswer:
-        make = self._rooms.ensure if call.input.if_not_exists else self._rooms.create
-        return self._answer(await make(call.project_id, call.input.name))
+    async def create(self, request: ApiRequest[m.NewRoom]) -> m.RoomAnswer:
+        make = self._rooms.ensure if request.input.if_not_exists else self._rooms.create
+        return self._answer(await make(request.project_id, request.input.name))
 
-    async def list(self, call: Call[m.PageQuery]) -> m.RoomList:
-        page = await self._rooms.page(call.project_id, limit=call.input.limit, offset=call.input.offset)
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.RoomList:
+        page = await self._rooms.page(request.project_id, limit=request.input.limit, offset=request.input.offset)
         return m.RoomList(rooms=[self._answer(room) for room in page.entries], next_offset=page.next_offset)
 
-    async def get(self, call: Call[NoBody]) -> m.RoomAnswer:
-        return self._answer(await self._rooms.named_or_id(call.project_id, call.params["room"]))
+    async def get(self, request: ApiRequest[NoBody]) -> m.RoomAnswer:
+        return self._answer(await self._rooms.by_name_or_id(request.project_id, request.params["room"]))
 
-    async def rename(self, call: Call[m.RoomChange]) -> m.RoomAnswer:
-        room = await self._rooms.named_or_id(call.project_id, call.params["room"])
-        await self._rooms.rename(room, call.input.name)
-        return self._answer(await self._rooms.named_or_id(call.project_id, room.id))
+    async def rename(self, request: ApiRequest[m.RoomChange]) -> m.RoomAnswer:
+        room = await self._rooms.by_name_or_id(request.project_id, request.params["room"])
+        await self._rooms.rename(room, request.input.name)
+        return self._answer(await self._rooms.by_name_or_id(request.project_id, room.id))
 
-    async def delete(self, call: Call[NoBody]) -> m.Ok:
-        await self._rooms.delete(await self._rooms.named_or_id(call.project_id, call.params["room"]))
+    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._rooms.delete(await self._rooms.by_name_or_id(request.project_id, request.params["room"]))
         return m.Ok()
 
-    async def connect(self, call: Call[NoBody]) -> m.ConnectionAnswer:
-        name, scope = call.params["room"], None
-        if call.role == Role.MEMBER:
-            room = await self._accounts.store.rooms.find(project_id=call.project_id, name=name)
+    async def connect(self, request: ApiRequest[NoBody]) -> m.ConnectionAnswer:
+        name, scope = request.params["room"], None
+        if request.role == Role.MEMBER:
+            room = await self._accounts.store.rooms.find(project_id=request.project_id, name=name)
             grant = room and await self._accounts.store.room_grants.find(
-                project_id=call.project_id, room_id=room.id, user_id=call.caller.user_id
+                project_id=request.project_id, room_id=room.id, user_id=request.caller.user_id
             )
             if not grant:
                 raise PermissionDeniedError("you have no grant for this room")
             scope = _scope(grant.permissions)
-        jwt = await self._accounts.tokens.issue(call.project_id, room_name=name, name=call.caller.name, scope=scope)
-        url = self._accounts.room_url(call.project_id, name)
-        return m.ConnectionAnswer(jwt=jwt, room_name=name, project_id=call.project_id, room_url=url)
-
-    async def create_token(self, call: Call[m.NewParticipantToken]) -> m.TokenAnswer:
-        wanted = call.input
         jwt = await self._accounts.tokens.issue(
-            call.project_id,
+            request.project_id, room_name=name, name=request.caller.name, scope=scope
+        )
+        url = self._accounts.room_url(request.project_id, name)
+        return m.ConnectionAnswer(jwt=jwt, room_name=name, project_id=request.project_id, room_url=url)
+
+    async def create_token(self, request: ApiRequest[m.NewParticipantToken]) -> m.TokenAnswer:
+        wanted = request.input
+        jwt = await self._accounts.tokens.issue(
+            request.project_id,
             room_name=wanted.room_name,
-            name=wanted.name or call.caller.name,
+            name=wanted.name or request.caller.name,
             role=wanted.role,
             scope=_scope(wanted.api),
         )
@@ -234,35 +236,35 @@ class RoomGrantRoutes:
             ),
         ]
 
-    async def create(self, call: Call[m.NewRoomGrant]) -> m.RoomGrantAnswer:
-        wanted = call.input
+    async def create(self, request: ApiRequest[m.NewRoomGrant]) -> m.RoomGrantAnswer:
+        wanted = request.input
         _scope(wanted.permissions)
-        await self._store.members.get(project_id=call.project_id, user_id=wanted.user_id)
-        room = await self._store.rooms.get(project_id=call.project_id, id=wanted.room_id)
+        await self._store.members.get(project_id=request.project_id, user_id=wanted.user_id)
+        room = await self._store.rooms.get(project_id=request.project_id, id=wanted.room_id)
         grant = RoomGrant(
-            project_id=call.project_id, room_id=room.id, user_id=wanted.user_id, permissions=wanted.permissions
+            project_id=request.project_id, room_id=room.id, user_id=wanted.user_id, permissions=wanted.permissions
         )
         await self._store.room_grants.add(grant)
         return m.RoomGrantAnswer.model_validate(grant)
 
-    async def list(self, call: Call[m.PageQuery]) -> m.RoomGrantList:
-        filters: dict[str, Any] = dict(call.params)  # the project, and a user or a room
-        page = await self._store.room_grants.page(limit=call.input.limit, offset=call.input.offset, **filters)
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.RoomGrantList:
+        filters: dict[str, Any] = dict(request.params)  # the project, and a user or a room
+        page = await self._store.room_grants.page(limit=request.input.limit, offset=request.input.offset, **filters)
         grants = [m.RoomGrantAnswer.model_validate(grant) for grant in page.entries]
         return m.RoomGrantList(room_grants=grants, next_offset=page.next_offset)
 
-    async def get(self, call: Call[NoBody]) -> m.RoomGrantAnswer:
-        grant = await self._store.room_grants.get(project_id=call.project_id, id=call.params["grant_id"])
+    async def get(self, request: ApiRequest[NoBody]) -> m.RoomGrantAnswer:
+        grant = await self._store.room_grants.get(project_id=request.project_id, id=request.params["grant_id"])
         return m.RoomGrantAnswer.model_validate(grant)
 
-    async def update(self, call: Call[m.GrantPermissions]) -> m.Ok:
-        _scope(call.input.permissions)
-        values = {"permissions": call.input.permissions}
-        await self._store.room_grants.change(values, project_id=call.project_id, id=call.params["grant_id"])
+    async def update(self, request: ApiRequest[m.GrantPermissions]) -> m.Ok:
+        _scope(request.input.permissions)
+        values = {"permissions": request.input.permissions}
+        await self._store.room_grants.update(values, project_id=request.project_id, id=request.params["grant_id"])
         return m.Ok()
 
-    async def delete(self, call: Call[NoBody]) -> m.Ok:
-        await self._store.room_grants.remove(project_id=call.project_id, id=call.params["grant_id"])
+    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._store.room_grants.delete(project_id=request.project_id, id=request.params["grant_id"])
         return m.Ok()
 
 
@@ -342,30 +344,32 @@ class ShareRoutes:
             ),
         ]
 
-    async def create(self, call: Call[m.ShareBody]) -> m.Created:
-        share = Share(project_id=call.project_id, settings=_share_settings(call.input))
+    async def create(self, request: ApiRequest[m.ShareBody]) -> m.Created:
+        share = Share(project_id=request.project_id, settings=_share_settings(request.input))
         await self._shares.add(share)
         return m.Created(id=share.id)
 
-    async def list(self, call: Call[m.PageQuery]) -> m.ShareList:
-        page = await self._shares.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.ShareList:
+        page = await self._shares.page(
+            limit=request.input.limit, offset=request.input.offset, project_id=request.project_id
+        )
         shares = [m.ShareAnswer.model_validate(share) for share in page.entries]
         return m.ShareList(shares=shares, next_offset=page.next_offset)
 
-    async def update(self, call: Call[m.ShareBody]) -> m.Ok:
-        values = {"settings": _share_settings(call.input)}
-        await self._shares.change(values, project_id=call.project_id, id=call.params["share_id"])
+    async def update(self, request: ApiRequest[m.ShareBody]) -> m.Ok:
+        values = {"settings": _share_settings(request.input)}
+        await self._shares.update(values, project_id=request.project_id, id=request.params["share_id"])
         return m.Ok()
 
-    async def delete(self, call: Call[NoBody]) -> m.Ok:
-        await self._shares.remove(project_id=call.project_id, id=call.params["share_id"])
+    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._shares.delete(project_id=request.project_id, id=request.params["share_id"])
         return m.Ok()
 
-    async def connect(self, call: Call[NoBody]) -> m.ShareConnection:
-        share = await self._shares.get(id=call.params["share_id"])
+    async def connect(self, request: ApiRequest[NoBody]) -> m.ShareConnection:
+        share = await self._shares.get(id=request.params["share_id"])
         settings = m.ShareSettings.model_validate(share.settings)
         if settings.room_name is None:
-            raise InvalidStateError("this share leads to no room yet")
+            raise InvalidStateError("this share has no room yet")
         jwt = await self._accounts.tokens.issue(
             share.project_id,
             room_name=settings.room_name,
@@ -398,4 +402,4 @@ def _scope(permissions: Mapping[str, Any] | None) -> ApiScope | None:
     try:
         return ApiScope.from_json(dict(permissions))
     except InvalidRequestError as error:
-        raise InvalidRequestError(f"the permissions are no ApiScope: {error}") from None
+        raise InvalidRequestError(f"invalid permissions: {error}") from None

@@ -10,7 +10,7 @@ from meshagent.api.version import __version__
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.accounts.records import Session
 from meshagent.server.gateway.accounts import models as m
-from meshagent.server.gateway.accounts.route import Access, BodyTooLargeError, Call, NoBody, Raw, Route
+from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, BodyTooLargeError, NoBody, RawBody, Route
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.stores.files import FileStore
 
@@ -102,50 +102,50 @@ class SessionRoutes:
             ),
         ]
 
-    async def list(self, call: Call[m.PageQuery]) -> m.SessionList:
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.SessionList:
         await self._accounts.sessions.flush()
         page = await self._accounts.store.sessions.page(
-            limit=call.input.limit, offset=call.input.offset, newest_first=True, project_id=call.project_id
+            limit=request.input.limit, offset=request.input.offset, newest_first=True, project_id=request.project_id
         )
         return m.SessionList(sessions=[_answer(one) for one in page.entries], next_offset=page.next_offset)
 
-    async def get(self, call: Call[NoBody]) -> m.SessionAnswer:
-        return _answer(await self._session(call))
+    async def get(self, request: ApiRequest[NoBody]) -> m.SessionAnswer:
+        return _answer(await self._session(request))
 
-    async def events(self, call: Call[m.PageQuery]) -> m.SessionEventList:
-        session = await self._session(call)
-        page = await self._accounts.sessions.events(session.id, limit=call.input.limit, offset=call.input.offset)
+    async def events(self, request: ApiRequest[m.PageQuery]) -> m.SessionEventList:
+        session = await self._session(request)
+        page = await self._accounts.sessions.events(session.id, limit=request.input.limit, offset=request.input.offset)
         events = [m.SessionEventAnswer.model_validate(event) for event in page.entries]
         return m.SessionEventList(events=events, next_offset=page.next_offset)
 
-    async def terminate(self, call: Call[NoBody]) -> m.Ok:
-        session = await self._running_session(call)
+    async def terminate(self, request: ApiRequest[NoBody]) -> m.Ok:
+        session = await self._running_session(request)
         await self._running.end(session.project_id, session.room_name, "the session was ended by a developer")
         return m.Ok()
 
-    async def participants(self, call: Call[NoBody]) -> m.ParticipantList:
-        session = await self._session(call)
+    async def participants(self, request: ApiRequest[NoBody]) -> m.ParticipantList:
+        session = await self._session(request)
         here: list[dict[str, object]] = []
         if self._running.session_id(session.project_id, session.room_name) == session.id:
             here = self._running.participants(session.project_id, session.room_name)
         return m.ParticipantList(participants=[m.ParticipantAnswer.model_validate(one) for one in here])
 
-    async def kick(self, call: Call[NoBody]) -> m.Ok:
-        session = await self._running_session(call)
-        if not self._running.kick(session.project_id, session.room_name, call.params["participant_id"]):
+    async def kick(self, request: ApiRequest[NoBody]) -> m.Ok:
+        session = await self._running_session(request)
+        if not self._running.kick(session.project_id, session.room_name, request.params["participant_id"]):
             raise NotFoundError("there is no such participant in the room")
         return m.Ok()
 
-    async def usage(self, call: Call[NoBody]) -> m.UsageAnswer:
+    async def usage(self, request: ApiRequest[NoBody]) -> m.UsageAnswer:
         await self._accounts.sessions.flush()
-        return m.UsageAnswer(usage=await self._accounts.sessions.usage(call.project_id))
+        return m.UsageAnswer(usage=await self._accounts.sessions.usage(request.project_id))
 
-    async def _session(self, call: Call[NoBody] | Call[m.PageQuery]) -> Session:
+    async def _session(self, request: ApiRequest[NoBody] | ApiRequest[m.PageQuery]) -> Session:
         await self._accounts.sessions.flush()
-        return await self._accounts.store.sessions.get(project_id=call.project_id, id=call.params["session_id"])
+        return await self._accounts.store.sessions.get(project_id=request.project_id, id=request.params["session_id"])
 
-    async def _running_session(self, call: Call[NoBody]) -> Session:
-        session = await self._session(call)
+    async def _running_session(self, request: ApiRequest[NoBody]) -> Session:
+        session = await self._session(request)
         if self._running.session_id(session.project_id, session.room_name) != session.id:
             raise NotFoundError("the session has ended")
         return session
@@ -180,7 +180,7 @@ class StorageRoutes:
                 access=Access.DEVELOPER,
                 handler=self.upload,
                 query=m.PathQuery,
-                body=Raw,
+                body=RawBody,
                 answer=m.Ok,
             ),
             Route(
@@ -191,29 +191,29 @@ class StorageRoutes:
                 access=Access.DEVELOPER,
                 handler=self.download,
                 query=m.PathQuery,
-                answer=Raw,
+                answer=RawBody,
             ),
         ]
 
-    async def upload(self, call: Call[m.PathQuery]) -> m.Ok:
-        files = await self._store(call.project_id)
+    async def upload(self, request: ApiRequest[m.PathQuery]) -> m.Ok:
+        files = await self._store(request.project_id)
         writer = await files.start_write(max_bytes=self._max_bytes)
         try:
-            async for chunk in call.request.content.iter_any():
+            async for chunk in request.http.content.iter_any():
                 await writer.write(chunk)
-            await files.publish(writer, call.input.path, overwrite=True)
+            await files.publish(writer, request.input.path, overwrite=True)
         except LimitExceededError as error:
             raise BodyTooLargeError(str(error), limit=error.limit) from None
         finally:
             await files.discard(writer)
         return m.Ok()
 
-    async def download(self, call: Call[m.PathQuery]) -> web.StreamResponse:
-        files = await self._store(call.project_id)
-        async with await files.open_read(call.input.path) as reader:
+    async def download(self, request: ApiRequest[m.PathQuery]) -> web.StreamResponse:
+        files = await self._store(request.project_id)
+        async with await files.open_read(request.input.path) as reader:
             response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/octet-stream"})
             response.content_length = reader.size
-            await response.prepare(call.request)
+            await response.prepare(request.http)
             async for chunk in reader.iter_chunks():
                 await response.write(chunk)
             await response.write_eof()
@@ -252,12 +252,12 @@ class ServerRoutes:
             ),
         ]
 
-    async def config(self, call: Call[NoBody]) -> m.ServerAnswer:
+    async def config(self, request: ApiRequest[NoBody]) -> m.ServerAnswer:
         return m.ServerAnswer(version=__version__, domains={})
 
-    async def validate(self, call: Call[m.TokenToCheck]) -> m.CheckedToken:
+    async def validate(self, request: ApiRequest[m.TokenToCheck]) -> m.CheckedToken:
         try:
-            token = self._authenticator.verify(call.input.token)
+            token = self._authenticator.verify(request.input.token)
         except TokenRefusedError as error:
             return m.CheckedToken(valid=False, reason=str(error))
         rooms = [str(grant.scope) for grant in token.grants if grant.name == "room"]

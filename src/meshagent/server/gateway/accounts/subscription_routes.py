@@ -12,7 +12,7 @@ from meshagent.server.accounts import records
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.accounts.external_services import as_service, definition_of
 from meshagent.server.gateway.accounts import models as m
-from meshagent.server.gateway.accounts.route import Access, Call, NoBody, Route
+from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, NoBody, Route
 
 _PROJECT = "/accounts/projects/{project_id}"
 
@@ -22,7 +22,7 @@ class WebhookRoutes:
 
     def __init__(self, accounts: Accounts) -> None:
         self._webhooks = accounts.store.webhooks
-        self._book = accounts.webhooks
+        self._cache = accounts.webhooks
 
     def routes(self) -> list[Route]:
         webhooks = f"{_PROJECT}/webhooks"
@@ -68,26 +68,28 @@ class WebhookRoutes:
             ),
         ]
 
-    async def create(self, call: Call[m.WebhookBody]) -> m.WebhookAnswer:
-        webhook = records.Webhook(project_id=call.project_id, **_webhook_values(call.input))
+    async def create(self, request: ApiRequest[m.WebhookBody]) -> m.WebhookAnswer:
+        webhook = records.Webhook(project_id=request.project_id, **_webhook_values(request.input))
         await self._webhooks.add(webhook)
-        self._book.forget(call.project_id)
+        self._cache.invalidate(request.project_id)
         return m.WebhookAnswer.model_validate(webhook)
 
-    async def list(self, call: Call[m.PageQuery]) -> m.WebhookList:
-        page = await self._webhooks.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.WebhookList:
+        page = await self._webhooks.page(
+            limit=request.input.limit, offset=request.input.offset, project_id=request.project_id
+        )
         webhooks = [m.WebhookAnswer.model_validate(webhook) for webhook in page.entries]
         return m.WebhookList(webhooks=webhooks, next_offset=page.next_offset)
 
-    async def update(self, call: Call[m.WebhookBody]) -> m.WebhookAnswer:
-        webhook_id = call.params["webhook_id"]
-        await self._webhooks.change(_webhook_values(call.input), project_id=call.project_id, id=webhook_id)
-        self._book.forget(call.project_id)
-        return m.WebhookAnswer.model_validate(await self._webhooks.get(project_id=call.project_id, id=webhook_id))
+    async def update(self, request: ApiRequest[m.WebhookBody]) -> m.WebhookAnswer:
+        webhook_id = request.params["webhook_id"]
+        await self._webhooks.update(_webhook_values(request.input), project_id=request.project_id, id=webhook_id)
+        self._cache.invalidate(request.project_id)
+        return m.WebhookAnswer.model_validate(await self._webhooks.get(project_id=request.project_id, id=webhook_id))
 
-    async def delete(self, call: Call[NoBody]) -> m.Ok:
-        await self._webhooks.remove(project_id=call.project_id, id=call.params["webhook_id"])
-        self._book.forget(call.project_id)
+    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._webhooks.delete(project_id=request.project_id, id=request.params["webhook_id"])
+        self._cache.invalidate(request.project_id)
         return m.Ok()
 
 
@@ -105,7 +107,7 @@ class ServiceRoutes:
 
     def __init__(self, accounts: Accounts) -> None:
         self._services = accounts.store.services
-        self._book = accounts.services
+        self._cache = accounts.external_services
 
     def routes(self) -> list[Route]:
         services = f"{_PROJECT}/services"
@@ -160,24 +162,26 @@ class ServiceRoutes:
             ),
         ]
 
-    async def create(self, call: Call[Service]) -> m.Created:
+    async def create(self, request: ApiRequest[Service]) -> m.Created:
         service = records.Service(
-            project_id=call.project_id, name=call.input.name, definition=definition_of(call.input)
+            project_id=request.project_id, name=request.input.name, definition=definition_of(request.input)
         )
         await self._services.add(service)
-        self._book.forget(call.project_id)
+        self._cache.invalidate(request.project_id)
         return m.Created(id=service.id)
 
-    async def list(self, call: Call[m.PageQuery]) -> m.ServiceList:
-        page = await self._services.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.ServiceList:
+        page = await self._services.page(
+            limit=request.input.limit, offset=request.input.offset, project_id=request.project_id
+        )
         return m.ServiceList(services=[as_service(record) for record in page.entries], next_offset=page.next_offset)
 
-    async def get(self, call: Call[NoBody]) -> Service:
-        return as_service(await self._services.get(project_id=call.project_id, id=call.params["service_id"]))
+    async def get(self, request: ApiRequest[NoBody]) -> Service:
+        return as_service(await self._services.get(project_id=request.project_id, id=request.params["service_id"]))
 
-    async def update(self, call: Call[ServiceChange]) -> m.Ok:
-        record = await self._services.get(project_id=call.project_id, id=call.params["service_id"])
-        given = call.input.model_dump(mode="json", exclude_unset=True)
+    async def update(self, request: ApiRequest[ServiceChange]) -> m.Ok:
+        record = await self._services.get(project_id=request.project_id, id=request.params["service_id"])
+        given = request.input.model_dump(mode="json", exclude_unset=True)
         if given.get("name") is None:
             given["name"] = record.name
         try:
@@ -185,13 +189,13 @@ class ServiceRoutes:
         except ValidationError as error:
             raise InvalidRequestError(error.errors(include_input=False)[0]["msg"]) from None
         values = {"name": service.name, "definition": definition_of(service)}
-        await self._services.change(values, project_id=call.project_id, id=record.id)
-        self._book.forget(call.project_id)
+        await self._services.update(values, project_id=request.project_id, id=record.id)
+        self._cache.invalidate(request.project_id)
         return m.Ok()
 
-    async def delete(self, call: Call[NoBody]) -> m.Ok:
-        await self._services.remove(project_id=call.project_id, id=call.params["service_id"])
-        self._book.forget(call.project_id)
+    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._services.delete(project_id=request.project_id, id=request.params["service_id"])
+        self._cache.invalidate(request.project_id)
         return m.Ok()
 
 
@@ -245,21 +249,23 @@ class MailboxRoutes:
             ),
         ]
 
-    async def create(self, call: Call[m.MailboxBody]) -> m.MailboxAnswer:
-        mailbox = records.Mailbox(project_id=call.project_id, **call.input.model_dump())
+    async def create(self, request: ApiRequest[m.MailboxBody]) -> m.MailboxAnswer:
+        mailbox = records.Mailbox(project_id=request.project_id, **request.input.model_dump())
         await self._mailboxes.add(mailbox)
         return m.MailboxAnswer.model_validate(mailbox)
 
-    async def list(self, call: Call[m.PageQuery]) -> m.MailboxList:
-        page = await self._mailboxes.page(limit=call.input.limit, offset=call.input.offset, project_id=call.project_id)
+    async def list(self, request: ApiRequest[m.PageQuery]) -> m.MailboxList:
+        page = await self._mailboxes.page(
+            limit=request.input.limit, offset=request.input.offset, project_id=request.project_id
+        )
         mailboxes = [m.MailboxAnswer.model_validate(mailbox) for mailbox in page.entries]
         return m.MailboxList(mailboxes=mailboxes, next_offset=page.next_offset)
 
-    async def update(self, call: Call[m.MailboxChange]) -> m.Ok:
-        values = call.input.model_dump()
-        await self._mailboxes.change(values, project_id=call.project_id, address=call.params["address"])
+    async def update(self, request: ApiRequest[m.MailboxChange]) -> m.Ok:
+        values = request.input.model_dump()
+        await self._mailboxes.update(values, project_id=request.project_id, address=request.params["address"])
         return m.Ok()
 
-    async def delete(self, call: Call[NoBody]) -> m.Ok:
-        await self._mailboxes.remove(project_id=call.project_id, address=call.params["address"])
+    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
+        await self._mailboxes.delete(project_id=request.project_id, address=request.params["address"])
         return m.Ok()

@@ -8,18 +8,18 @@ from aiohttp import hdrs, web
 
 from meshagent.api import jsontext
 from meshagent.server.accounts.accounts import Accounts
-from meshagent.server.gateway.accounts.docs_page import PAGE, POLICY
 from meshagent.server.gateway.accounts.key_routes import KeyRoutes, SecretRoutes
 from meshagent.server.gateway.accounts.openapi import openapi_document
+from meshagent.server.gateway.accounts.openapi_page import CONTENT_SECURITY_POLICY, PAGE
 from meshagent.server.gateway.accounts.people_routes import PeopleRoutes
+from meshagent.server.gateway.accounts.rest_route import Route, serve
 from meshagent.server.gateway.accounts.room_routes import RoomGrantRoutes, RoomRoutes, ShareRoutes
-from meshagent.server.gateway.accounts.route import Route, serve
 from meshagent.server.gateway.accounts.session_routes import ServerRoutes, SessionRoutes, StorageRoutes
 from meshagent.server.gateway.accounts.subscription_routes import MailboxRoutes, ServiceRoutes, WebhookRoutes
 from meshagent.server.gateway.auth import RoomAuthenticator
 
 
-def route_table(accounts: Accounts, authenticator: RoomAuthenticator) -> list[Route]:
+def all_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list[Route]:
     """Every route of the API, once."""
     groups = (
         PeopleRoutes(accounts),
@@ -40,7 +40,7 @@ def route_table(accounts: Accounts, authenticator: RoomAuthenticator) -> list[Ro
 
 def account_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list[web.RouteDef]:
     """The API for aiohttp, with `/openapi.json` and the page `/docs` that shows it."""
-    table = route_table(accounts, authenticator)
+    table = all_routes(accounts, authenticator)
     document: list[bytes] = []
 
     async def openapi(request: web.Request) -> web.Response:
@@ -49,7 +49,7 @@ def account_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list
         return web.Response(body=document[0], content_type="application/json")
 
     async def docs(request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": POLICY, hdrs.CACHE_CONTROL: "no-cache"}
+        headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, hdrs.CACHE_CONTROL: "no-cache"}
         return web.Response(text=PAGE, content_type="text/html", headers=headers)
 
     served = [serve(route, accounts.authenticator) for route in table]

@@ -1,4 +1,4 @@
-"""What a REST route is, and how its requests are served."""
+"""Declares a REST route, and serves it: authentication, access, input, output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ InputT = TypeVar("InputT")
 
 
 class BodyTooLargeError(LimitExceededError):
-    """The request's body is larger than is read."""
+    """The request body exceeds the limit."""
 
     code = "body_too_large"
 
@@ -44,36 +44,36 @@ class Access(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[InputT]):
-    """One request that may be served.
+class ApiRequest(Generic[InputT]):
+    """One authenticated request.
 
     Attributes:
         caller: Who sent it.
         role: Their role in the project of the path; None on paths without one.
         params: Parts of the path.
         input: The checked body, or the checked query of a GET.
-        request: For those that stream.
+        http: The request itself, for handlers that stream.
     """
 
     caller: Caller
     role: Role | None
     params: Mapping[str, str]
     input: InputT
-    request: web.Request
+    http: web.Request
 
     @property
     def project_id(self) -> str:
         return self.params["project_id"]
 
 
-Handler = Callable[[Call[Any]], Awaitable[BaseModel | web.StreamResponse]]
+Handler = Callable[[ApiRequest[Any]], Awaitable[BaseModel | web.StreamResponse]]
 
 
 class NoBody(BaseModel):
     """No body and no query."""
 
 
-class Raw(BaseModel):
+class RawBody(BaseModel):
     """Marks bodies that are bytes, not JSON."""
 
 
@@ -87,9 +87,9 @@ class Route:
         summary: What it does, in a line.
         access: Who may.
         handler: Serves it.
-        body: Model of the request's JSON; `Raw` for bytes; None for no body.
+        body: Model of the request's JSON; `RawBody` for bytes; None for no body.
         query: Model of the query, if it has one.
-        answer: Model of the answer; `Raw` for bytes; None for an empty one.
+        answer: Model of the answer; `RawBody` for bytes; None for an empty one.
         status: Of a success.
     """
 
@@ -143,17 +143,17 @@ async def _answer(
     if route.access is not Access.PUBLIC:
         caller = await authenticator.identify(_bearer(request))
     if route.access is Access.ADMINISTRATOR and caller.kind != "administrator":
-        raise PermissionDeniedError("this is for the server's administrator")
+        raise PermissionDeniedError("only the server's administrator may do this")
     if route.access.role is not None:
         role = await authenticator.require_role(caller, params["project_id"], route.access.role)
     given = await _input(route, request)
-    return await route.handler(Call(caller=caller, role=role, params=params, input=given, request=request))
+    return await route.handler(ApiRequest(caller=caller, role=role, params=params, input=given, http=request))
 
 
 def _parameters(request: web.Request) -> dict[str, str]:
     for value in request.match_info.values():
         if len(value) > _MAX_PARAMETER_CHARS or any(char < " " or "\ud800" <= char <= "\udfff" for char in value):
-            raise NotFoundError("nothing can have such a name")
+            raise NotFoundError("invalid path parameter: too long, or with control characters")
     return dict(request.match_info)
 
 
@@ -166,14 +166,14 @@ async def _input(route: Route, request: web.Request) -> BaseModel:
     try:
         if route.query is not None:
             return route.query.model_validate(dict(request.query))
-        if route.body is not None and route.body is not Raw:
+        if route.body is not None and route.body is not RawBody:
             return route.body.model_validate_json(await _body(request) or b"{}")
     except ValidationError as error:
-        raise InvalidRequestError(_what_is_wrong(error)) from None
+        raise InvalidRequestError(_validation_message(error)) from None
     return NoBody()
 
 
-def _what_is_wrong(error: ValidationError) -> str:
+def _validation_message(error: ValidationError) -> str:
     """In words, without the values: they may be secrets."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
@@ -187,7 +187,7 @@ async def _body(request: web.Request) -> bytes:
     async for chunk in request.content.iter_any():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLargeError(f"a body has {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
+            raise BodyTooLargeError(f"the request body exceeds {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
     return bytes(body)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+)
 
 PAGE: Final = """<!doctype html>
 <html lang="en">

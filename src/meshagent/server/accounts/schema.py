@@ -25,7 +25,7 @@ metadata: Final = MetaData(
 )
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcMilliseconds(TypeDecorator[datetime]):
     """An aware `datetime` in whole milliseconds."""
 
     impl = BigInteger
@@ -56,12 +56,12 @@ def _project(*, primary_key: bool = False) -> Column[str]:
     return Column("project_id", Text, target, nullable=False, primary_key=primary_key)
 
 
-def _sealed(name: str, *, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=nullable, info={"sealed": True})
+def _encrypted(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable, info={"encrypted": True})
 
 
 def _created() -> Column[datetime]:
-    return Column("created_at", Moment, nullable=False)
+    return Column("created_at", UtcMilliseconds, nullable=False)
 
 
 def _identity() -> Column[str]:
@@ -95,7 +95,7 @@ user_tokens = Table(
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("name", Text, nullable=False),
     Column("digest", Text, nullable=False, unique=True),  # SHA-256 of the token, which itself is nowhere
-    Column("expires_at", Moment),
+    Column("expires_at", UtcMilliseconds),
     _created(),
 )
 
@@ -115,7 +115,7 @@ api_keys = Table(
     _identity(),
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False),
-    _sealed("secret"),
+    _encrypted("secret"),
     Column("created_by", Text),
     _created(),
     Column("version", BigInteger, nullable=False, server_default="0", index=True),  # the counter at its last change
@@ -135,7 +135,7 @@ secrets = Table(
     _project(),
     Column("name", Text, nullable=False),
     Column("type", Text, nullable=False),
-    _sealed("data"),
+    _encrypted("data"),
     _created(),
     UniqueConstraint("project_id", "name"),
 )
@@ -151,7 +151,7 @@ webhooks = Table(
     Column("events", JsonText, nullable=False),
     Column("action", Text),
     Column("payload", JsonText),
-    _sealed("secret", nullable=True),
+    _encrypted("secret", nullable=True),
     _created(),
     Index(None, "project_id", "created_at"),
 )
@@ -162,7 +162,7 @@ services = Table(
     _identity(),
     _project(),
     Column("name", Text, nullable=False),
-    _sealed("definition"),  # its environment often holds passwords
+    _encrypted("definition"),  # its environment often holds passwords
     _created(),
     UniqueConstraint("project_id", "name"),
 )
@@ -187,7 +187,7 @@ sessions = Table(
     Column("room_name", Text, nullable=False),
     Column("server", Text, nullable=False),
     _created(),
-    Column("ended_at", Moment),
+    Column("ended_at", UtcMilliseconds),
     Column("participants", Integer, nullable=False, server_default="0"),
     Index(None, "project_id", "created_at"),
     Index(None, "created_at"),
@@ -198,7 +198,7 @@ session_events = Table(
     metadata,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcMilliseconds, nullable=False),
     Column("type", Text, nullable=False),
     Column("data", JsonText, nullable=False),
     Index(None, "session_id", "number"),
