@@ -1,6 +1,11 @@
 """The MeshAgent SDK: join rooms, exchange messages, files and documents, call agents and tools.
 
-Names are loaded when they are first used, so that importing this package costs next to nothing.
+Most programs start with `RoomClient` and `websocket_protocol`:
+
+    async with RoomClient(protocol=websocket_protocol(participant_name="kim", room_name="demo")) as room:
+        await room.messaging.enable()
+
+Names are imported when they are first used, so that importing this package loads no library.
 """
 
 from __future__ import annotations
@@ -123,7 +128,7 @@ _SUBMODULES = frozenset(
         "webhooks",
     }
 )
-"""Modules that programs reach as attributes of the package."""
+"""Submodules that programs use as attributes of the package."""
 
 __all__ = [
     # rooms
@@ -185,9 +190,10 @@ __all__ = [
 
 
 class _Package(ModuleType):
-    """Keeps `participant_token` and `websocket_protocol` the functions, though submodules have these names too.
+    """A package whose functions are not hidden by submodules of the same name.
 
-    Importing a submodule sets it as an attribute of its package; here that must not hide the function.
+    Importing a submodule sets it as an attribute of its package, which would replace the functions
+    `participant_token` and `websocket_protocol`.
     """
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -205,7 +211,7 @@ def __getattr__(name: str) -> Any:
         value = import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value  # found directly from now on
+    globals()[name] = value  # so that the next access does not come here
     return value
 
 

@@ -3,15 +3,15 @@
     RoomException
     ├── InvalidRequestError     the request itself is wrong: missing field, bad path, malformed update
     ├── PermissionDeniedError   the caller's token does not allow it
-    ├── NotFoundError           no such file, document, queue, toolkit, participant …
-    ├── AlreadyExistsError      the name is taken
+    ├── NotFoundError           no such file, document, queue, toolkit, participant, …
+    ├── AlreadyExistsError      the name is already in use
     ├── ConflictError           somebody else changed it first
     ├── LimitExceededError      a documented limit was reached
-    ├── InvalidStateError       right request, wrong moment: a closed handle, a finished call
-    ├── UnavailableError        a part this server lacks, or that is not configured
+    ├── InvalidStateError       the object is in the wrong state: a closed handle, a finished call
+    ├── UnavailableError        not supported by this server, or not configured, or down
     ├── RequestTimeoutError     it took longer than allowed
     ├── ConnectionLostError     the connection ended before the answer came
-    └── InternalError           the server's own fault; the operator's log says more
+    └── InternalError           a fault in the server; its log has the traceback
 
 Callers branch on the class or on `code`; the text is for people. On the wire an error is a body of type
 `error` with that text; clients of the current generation also read the integer `wire_code`
@@ -40,12 +40,12 @@ __all__ = [
 
 
 class RoomException(Exception):
-    """A request to a room failed; `str(error)` says why in words that stand on their own.
+    """A request to a room failed; `str(error)` says why.
 
     Attributes:
-        code: Stable name of the kind of failure.
+        code: Stable name of the kind of error.
         wire_code: Its number on the wire.
-        retryable: Whether the same request may succeed later without change.
+        retryable: Whether the same request may succeed later.
     """
 
     code: ClassVar[str] = "failed"
@@ -59,14 +59,14 @@ class RoomException(Exception):
 
 
 class InvalidRequestError(RoomException):
-    """The request is wrong in itself; sending it again cannot help."""
+    """The request is invalid; sending it again cannot help."""
 
     code = "invalid_request"
     wire_code = 1002
 
 
 class PermissionDeniedError(RoomException):
-    """The caller's token does not allow this."""
+    """The caller's token does not allow the request."""
 
     code = "permission_denied"
     wire_code = 1001
@@ -80,14 +80,14 @@ class NotFoundError(RoomException):
 
 
 class AlreadyExistsError(RoomException):
-    """Something of that name exists and was not to be replaced."""
+    """The name is already in use, and the request does not replace what has it."""
 
     code = "already_exists"
     wire_code = 1004
 
 
 class ConflictError(RoomException):
-    """The target changed, or holds something that stands in the way."""
+    """The target has changed meanwhile, or its content does not allow the request."""
 
     code = "conflict"
     retryable = True
@@ -95,14 +95,14 @@ class ConflictError(RoomException):
 
 
 class InvalidStateError(RoomException):
-    """The object cannot do this now, as a closed handle cannot take bytes."""
+    """The object is in the wrong state for the request, such as a closed file handle."""
 
     code = "invalid_state"
     wire_code = 1006
 
 
 class UnavailableError(RoomException):
-    """This server lacks the part, or it is not configured, or it cannot work right now."""
+    """The server does not support this, or it is not configured, or it does not work at the moment."""
 
     code = "unavailable"
     retryable = True
@@ -110,7 +110,7 @@ class UnavailableError(RoomException):
 
 
 class LimitExceededError(RoomException):
-    """A documented limit was reached; `limit` is its value, in the unit that its setting names."""
+    """A documented limit was reached; `limit` is its value, in the unit of its setting."""
 
     code = "limit_exceeded"
     retryable = True
@@ -122,7 +122,7 @@ class LimitExceededError(RoomException):
 
 
 class RequestTimeoutError(RoomException):
-    """The answer did not come in time; whether the request took effect is unknown."""
+    """There was no answer in time. The request may or may not have taken effect."""
 
     code = "timeout"
     retryable = True
@@ -130,14 +130,14 @@ class RequestTimeoutError(RoomException):
 
 
 class ConnectionLostError(RoomException):
-    """The connection ended before the answer came; whether the request took effect is unknown."""
+    """The connection ended before the answer came. The request may or may not have taken effect."""
 
     code = "connection_lost"
     retryable = True
 
 
 class InternalError(RoomException):
-    """The server failed in a way it did not foresee; its log has the traceback."""
+    """An unexpected error in the server; its log has the traceback."""
 
     code = "internal"
 
@@ -155,7 +155,7 @@ _BY_WIRE_CODE: dict[int, type[RoomException]] = {
         RequestTimeoutError,
     )
 }
-# Numbers of single areas that mean one of the general kinds (protocol 16.2).
+# Numbers of single areas that stand for a general kind of error (protocol 16.2).
 _BY_WIRE_CODE |= dict.fromkeys((2001, 3001, 5001, 6001, 7001), NotFoundError)
 _BY_WIRE_CODE |= dict.fromkeys((2002, 3005, 5002, 7003), AlreadyExistsError)
 _BY_WIRE_CODE |= {
@@ -167,7 +167,7 @@ _BY_WIRE_CODE |= {
 
 
 def error_for_wire_code(text: str, wire_code: int | None) -> RoomException:
-    """The exception that an `error` body stands for: the class by number, plain `RoomException` without one."""
+    """The exception for an `error` content: the class of its number, `RoomException` without a number."""
     if wire_code is None:
         return RoomException(text)
     return _BY_WIRE_CODE.get(wire_code, RoomException)(text, wire_code=wire_code)

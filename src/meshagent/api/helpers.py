@@ -1,4 +1,4 @@
-"""Short ways to a room for programs that run where a key is at hand.
+"""Helpers to join a room with the key of the environment or the profile.
 
 The server and the key come from the environment or from the profile; see `meshagent.api.profile`.
 """
@@ -29,10 +29,10 @@ __all__ = [
 
 
 def validate_schema_name(name: str) -> None:
-    """Refuse names of schemas that cannot be a file's extension.
+    """Check that a schema name can be a file extension.
 
     Raises:
-        InvalidRequestError: The name is empty, or holds a dot or a slash.
+        InvalidRequestError: The name is empty, or contains a dot or a slash.
     """
     if not name or "." in name or "/" in name:
         raise InvalidRequestError(f"a schema name must not be empty or contain a dot or a slash: {name!r}")
@@ -42,8 +42,8 @@ async def deploy_schema(*, room: RoomClient, schema: MeshSchema, name: str, over
     """Store a schema in the room, so that documents whose path ends in `.{name}` follow it.
 
     Raises:
-        InvalidRequestError: The name is no schema name.
-        AlreadyExistsError: There is one, and `overwrite` is false.
+        InvalidRequestError: The name is not a schema name.
+        AlreadyExistsError: The schema exists, and `overwrite` is false.
     """
     validate_schema_name(name)
     text = json.dumps(schema.to_json())
@@ -61,7 +61,7 @@ def meshagent_base_url(base_url: str | None = None) -> str:
 
 
 def websocket_room_url(*, room_name: str, base_url: str | None = None) -> str:
-    """Where to join a room: `ws://HOST/rooms/NAME`, with `wss` for a server behind TLS; the name is quoted."""
+    """The URL to join a room: `ws://HOST/rooms/NAME`, or `wss` if the server uses TLS; the name is quoted."""
     base = meshagent_base_url(base_url)
     scheme, separator, rest = base.partition("://")
     if separator and scheme.lower() in ("http", "https"):
@@ -70,9 +70,9 @@ def websocket_room_url(*, room_name: str, base_url: str | None = None) -> str:
 
 
 def participant_token(*, participant_name: str, room_name: str, role: str | None = None) -> ParticipantToken:
-    """An unsigned token for one room, in the name of the key at hand.
+    """An unsigned token for one room, with the ids of the key in the environment or the profile.
 
-    Sign it with that key's secret: `token.to_jwt(secret=…)`; or let `websocket_protocol` do both.
+    Sign it with the secret of that key: `token.to_jwt(secret=…)`. Or let `websocket_protocol` do both.
 
     Raises:
         NotFoundError: There is no key in the environment or the profile.
@@ -81,7 +81,7 @@ def participant_token(*, participant_name: str, room_name: str, role: str | None
 
 
 def websocket_protocol(*, participant_name: str, room_name: str, role: str | None = None) -> WebSocketClientProtocol:
-    """A connection to a room, to be given to `RoomClient(protocol=…)`; nothing is dialled before it is entered.
+    """A connection to a room for `RoomClient(protocol=…)`; it connects when it is entered.
 
     Raises:
         NotFoundError: There is no key in the environment or the profile.

@@ -1,7 +1,7 @@
-"""The profile: which server this user's programs talk to, and the key they sign tokens with.
+"""The profile: the server that a user's programs connect to, and the key that they sign tokens with.
 
-A server writes it at its first start, so that no variable needs setting on the same machine; programs read it
-when the environment says nothing else. It is one JSON object, readable by its owner only, at
+A server writes it at its first start, so that programs on the same machine need no environment variables; these take
+precedence. It is one JSON object, readable by its owner only, at
 `$MESHAGENT_PROFILE` or `~/.meshagent/profile.json`.
 """
 
@@ -18,12 +18,12 @@ from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.api.tokens.api_key import ApiKey
 
 DEFAULT_API_URL = "http://localhost:8080"
-"""Where programs look for a server when nothing names one: this machine, never a third party's."""
+"""The server if neither environment nor profile names one: on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What the profile file says; None where it says nothing. `admin_token` opens the accounts REST API."""
+    """The content of the profile; None for what is not set. `admin_token` gives access to the accounts REST API."""
 
     api_url: str | None = None
     project_id: str | None = None
@@ -34,7 +34,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What to sign tokens with. Without `key_id` the secret is a server's default secret."""
+    """The key that signs tokens. Without `key_id` the secret is the default secret of a server."""
 
     project_id: str | None
     key_id: str | None
@@ -42,16 +42,16 @@ class Credentials:
 
 
 def profile_path(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the profile is kept: `MESHAGENT_PROFILE`, else `~/.meshagent/profile.json`."""
+    """The path of the profile: `MESHAGENT_PROFILE`, else `~/.meshagent/profile.json`."""
     chosen = (os.environ if environ is None else environ).get("MESHAGENT_PROFILE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".meshagent" / "profile.json"
 
 
 def load_profile(path: Path | None = None) -> Profile:
-    """The profile; an empty one when there is no file. Members that are not known are ignored.
+    """Read the profile; it is empty if there is no file. Unknown members are ignored.
 
     Raises:
-        InvalidRequestError: The file cannot be read as a profile; the text names it.
+        InvalidRequestError: The file cannot be read, or is not a profile; the text names it.
     """
     path = path or profile_path()
     try:
@@ -68,7 +68,7 @@ def load_profile(path: Path | None = None) -> Profile:
 
 
 def save_profile(profile: Profile, path: Path | None = None) -> Path:
-    """Write the profile for its owner's eyes only, in one step; returns where."""
+    """Write the profile atomically, readable by its owner only; returns its path."""
     path = path or profile_path()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     data = {key: value for key, value in asdict(profile).items() if value is not None}
@@ -77,7 +77,7 @@ def save_profile(profile: Profile, path: Path | None = None) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file by `text` in one step, with mode 0600; after a power cut it holds the old or the new text."""
+    """Replace a file atomically, with mode 0600; after a power cut it has the old or the new text."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -103,15 +103,15 @@ def api_base_url(environ: Mapping[str, str] | None = None) -> str:
 
 
 def find_credentials(environ: Mapping[str, str] | None = None) -> Credentials:
-    """What this program signs its tokens with.
+    """The key that this program signs tokens with.
 
     The first of these that has a secret: `MESHAGENT_SECRET` (with `MESHAGENT_PROJECT_ID` and `MESHAGENT_KEY_ID`),
-    `MESHAGENT_API_KEY` in its one-line form, the profile. Ids are never mixed with another source's secret: when
-    project or key id is set to something else than the secret's own, that is an error and not a bad token.
+    `MESHAGENT_API_KEY` in its one-line form, the profile. Ids and secret are taken from one source:
+    ids in the environment that differ from those of the secret's source are an error.
 
     Raises:
         NotFoundError: None of them has a secret; the text says how to get one.
-        InvalidRequestError: The sources contradict each other, or one cannot be read.
+        InvalidRequestError: The ids contradict each other, or a source cannot be read.
     """
     environ = os.environ if environ is None else environ
     project_id = environ.get("MESHAGENT_PROJECT_ID") or None

@@ -1,4 +1,4 @@
-"""Schemas that are put into rooms: `SchemaRegistry`."""
+"""A service that deploys schemas into rooms: `SchemaRegistry`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["SchemaRegistration", "SchemaRegistry"]
 
 
 class SchemaRegistration:
-    """A schema and its name, which is the extension of the documents that follow it.
+    """A schema and its name, which is the extension of its documents.
 
     Raises:
-        InvalidRequestError: The name has a dot or a slash.
+        InvalidRequestError: The name is empty, or contains a dot or a slash.
     """
 
     def __init__(self, *, name: str, schema: MeshSchema) -> None:
@@ -35,12 +35,12 @@ class SchemaRegistration:
 class SchemaRegistry:
     """Deploys schemas into every room that calls it.
 
-    Host a subclass in a `ServiceHost`, start it in a room that you have joined, or let it `run` as a server of its
-    own, to which rooms post their calls.
+    Host a subclass in a `ServiceHost`, `start` it in a room that you have joined, or `run` it as a server that rooms
+    call.
 
     Args:
-        schemas: What it deploys, in place of schemas of the same names.
-        name: What it is called.
+        schemas: The schemas to deploy; they replace schemas with the same names.
+        name: The name of the registry.
         path: As for `WebhookServer`, for `run`; so are `app`, `host`, `port` and `webhook_secret`.
         validate_webhook_secret: Whether `run` refuses unsigned calls; by default if `webhook_secret` is given.
     """
@@ -66,19 +66,19 @@ class SchemaRegistry:
 
     @property
     def server(self) -> WebhookServer:
-        """Receives the calls; start it oneself where `run` does not fit."""
+        """The server that receives calls; start it yourself if `run` does not fit."""
         return self._server
 
     async def start(self, room: RoomClient) -> None:
-        """Deploy all schemas into a room that was joined."""
+        """Deploy all schemas into a room that is joined."""
         for registration in self.schemas:
             await deploy_schema(room=room, schema=registration.schema, name=registration.name)
 
     async def stop(self) -> None:
-        """Nothing to do: the schemas stay in the room."""
+        """Do nothing: the schemas stay in the room."""
 
     async def run(self) -> None:
-        """Serve until SIGINT, SIGTERM or SIGABRT: join each room that calls, deploy, leave, and then answer."""
+        """Serve until SIGINT, SIGTERM or SIGABRT. Each call is answered when its room has the schemas."""
         await self._server.run()
 
 

@@ -119,11 +119,11 @@ async def run_in_room(target: RoomTarget, agent: Startable, *, name: str) -> Non
 async def run_as_service(make_agent: Callable[[], Startable], *, host: str | None, port: int | None, path: str) -> None:
     """Wait for invitations, and start an agent in each inviting room, until interrupted."""
     from meshagent.api.hosting.host import ServiceHost
-    from meshagent.api.hosting.signals import until_stopped
+    from meshagent.api.webhook.signals import wait_for_stop_signal
 
     service = ServiceHost(host=host, port=port)
     service.add_path(path=path, cls=make_agent)
     async with service:
         url = f"http://{service.host}:{service.port}{service.paths[0].path}"
         note(f"waiting for invitations at {url}; press Ctrl+C to stop")
-        await until_stopped()
+        await wait_for_stop_signal()

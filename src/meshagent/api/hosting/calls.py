@@ -21,8 +21,8 @@ DISMISS = "dismiss"
 
 
 def join(event: CallEvent) -> RoomClient:
-    """A client of the room that the call came from, to be entered. It does not come back after a lost connection:
-    a room that starts again calls its services again, and would get them twice."""
+    """A client for the room that a call came from. It does not reconnect: a room that starts again calls its services
+    again, and would get them twice."""
     from meshagent.api.room.client import RoomClient
     from meshagent.api.transport.websocket import WebSocketClientProtocol
 
@@ -31,7 +31,7 @@ def join(event: CallEvent) -> RoomClient:
 
 
 class RunningCalls:
-    """The calls of a host that are in their rooms."""
+    """The running calls of a service host."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,14 +40,14 @@ class RunningCalls:
         return len(self._tasks)
 
     def start(self, service: ServicePath, event: CallEvent) -> None:
-        """Take a call in the background; its failure is logged."""
+        """Serve a call in the background; a failure is logged."""
         name = f"{service.path} in room {event.room_name}"
         task = asyncio.get_running_loop().create_task(_serve(service, event), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def stop(self, grace: float) -> None:
-        """End all calls: services get `grace` seconds to stop and leave, then they are cut off."""
+        """Cancel all calls. Services get `grace` seconds to stop and leave, then they are cancelled again."""
         tasks = list(self._tasks)
         if not tasks:
             return
@@ -80,14 +80,14 @@ async def _serve(service: ServicePath, event: CallEvent) -> None:
         agent = service.cls()
         await agent.start(room=room)
         try:
-            await _first(dismissed.wait(), room.wait_for_close())
+            await _first_completed(dismissed.wait(), room.wait_for_close())
         finally:
             await agent.stop()
     log.info("%s left room %s", service.path, event.room_name)
 
 
-async def _first(*waits: Coroutine[Any, Any, object]) -> None:
-    """Return when one of the waits is over."""
+async def _first_completed(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when one of the coroutines is done, and cancel the others."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -13,9 +13,9 @@ from aiohttp import web
 from meshagent.api.errors import AlreadyExistsError, InvalidStateError, LimitExceededError, UnavailableError
 from meshagent.api.hosting.calls import RunningCalls
 from meshagent.api.hosting.paths import ServicePath, Startable
-from meshagent.api.hosting.signals import until_stopped
 from meshagent.api.webhook.events import CallEvent
 from meshagent.api.webhook.server import DEFAULT_HOST, MAX_BODY_BYTES, WebhookServer, environment_port, listen, ok
+from meshagent.api.webhook.signals import wait_for_stop_signal
 
 __all__ = ["ServiceHost"]
 
@@ -25,19 +25,19 @@ ServiceClass = TypeVar("ServiceClass", bound=Callable[[], Any])
 
 
 class ServiceHost:
-    """Hosts agents and tools, each at a path of its own.
+    """An HTTP server that hosts agents and tools, each at its own path.
 
-    A call (`room.call`) that is posted to a path is answered at once; then an instance of the path's class joins the
-    room, and works there until somebody sends the message `dismiss`, the connection ends, or the host stops. Calls
-    run side by side. `GET /` tells that the host is alive.
+    A call (`room.call`) that is posted to a path is answered at once. Then an instance of the class at that path joins
+    the room and works there until it receives the message `dismiss`, the connection ends, or the host stops. Calls
+    run concurrently. `GET /` answers while the host is alive.
 
     Args:
         host: Address to listen on; `MESHAGENT_HOST`, else every interface.
-        webhook_secret: Where given, calls must be signed with it; an empty one stands for
-            `MESHAGENT_WEBHOOK_SECRET`. Without it anybody may call.
-        port: `MESHAGENT_PORT` or 8081 by default; 0 takes a free one, which `port` is once started.
+        webhook_secret: If given, calls must be signed with it; an empty string stands for
+            `MESHAGENT_WEBHOOK_SECRET`. Without it, calls are not checked.
+        port: `MESHAGENT_PORT` or 8081 by default; 0 takes a free one; `port` holds it after the start.
         stop_grace: Seconds that services get to stop and leave when the host stops.
-        max_calls: Calls that may run at a time; more are refused with 503.
+        max_calls: How many calls may run at a time; more are refused with status 503.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class ServiceHost:
 
     @property
     def running_calls(self) -> int:
-        """How many calls run now."""
+        """The number of running calls."""
         return len(self._calls)
 
-    # -- what it hosts
+    # -- paths
 
     def path(self, path: str) -> Callable[[ServiceClass], ServiceClass]:
         """Host the decorated class at `path`; errors as `add_path`."""
@@ -79,8 +79,8 @@ class ServiceHost:
         """Host `cls` at `path`, such as `/chat`; before the host is started.
 
         Raises:
-            AlreadyExistsError: The path is taken.
-            InvalidStateError: The host is started.
+            AlreadyExistsError: The path is already in use.
+            InvalidStateError: The host is already started.
         """
         if self._runner is not None:
             raise InvalidStateError("paths must be added before the service host is started")
@@ -92,11 +92,11 @@ class ServiceHost:
     # -- running
 
     async def start(self) -> None:
-        """Listen, and return.
+        """Start listening.
 
         Raises:
-            InvalidStateError: It is started already.
-            OSError: The address cannot be used.
+            InvalidStateError: The host is already started.
+            OSError: Cannot listen on the address.
         """
         if self._runner is not None:
             raise InvalidStateError("the service host is already started")
@@ -108,7 +108,7 @@ class ServiceHost:
         self._accepting = True
 
     async def stop(self) -> None:
-        """Take no more calls, end those that run, stop listening. Does nothing if it was not started."""
+        """Refuse new calls, end running ones, and stop listening. Does nothing if the host was not started."""
         runner, self._runner = self._runner, None
         self._accepting = False
         try:
@@ -121,7 +121,7 @@ class ServiceHost:
         """Serve until SIGINT, SIGTERM or SIGABRT; off the main thread, until cancelled."""
         await self.start()
         try:
-            await until_stopped()
+            await wait_for_stop_signal()
         finally:
             await self.stop()
 
@@ -138,8 +138,8 @@ class ServiceHost:
         """Start a call in the background, as the HTTP address does.
 
         Raises:
-            UnavailableError: The host does not run.
-            LimitExceededError: `max_calls` calls run already.
+            UnavailableError: The host is not running.
+            LimitExceededError: `max_calls` calls are running.
         """
         if not self._accepting:
             raise UnavailableError("the service host is stopping")
@@ -149,7 +149,7 @@ class ServiceHost:
 
 
 class _CallReceiver(WebhookServer):
-    """Receives the calls of one path, in the application of the host."""
+    """The webhook of one path, in the application of the host."""
 
     def __init__(self, host: ServiceHost, service: ServicePath, app: web.Application) -> None:
         super().__init__(

@@ -16,12 +16,12 @@ class Startable(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Stop working; the host leaves the room afterwards."""
+        """Stop working. The host leaves the room afterwards."""
         ...
 
 
 class ServicePath:
-    """A path of a service host, and the class that serves its calls: made without arguments, one per call."""
+    """A path of a service host, and the class that serves its calls: one instance per call, made without arguments."""
 
     def __init__(self, *, path: str, cls: Callable[[], Startable]) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""What methods return that existing programs call with or without `await`."""
+"""The result of methods that existing programs call with or without `await`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 
 class Done:
-    """Nothing to wait for."""
+    """An awaitable that is complete at once."""
 
     def __await__(self) -> Generator[None, None, None]:
         return

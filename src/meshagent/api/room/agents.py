@@ -18,13 +18,16 @@ __all__ = ["AgentsClient"]
 
 
 class AgentsClient:
-    """Use it as `room.agents`. Errors of all methods: as `RoomClient.call`; `NotFoundError` for unknown names."""
+    """Agents and toolkits of the room; use it as `room.agents`.
+
+    Errors of all methods: as `RoomClient.call`; `NotFoundError` for unknown names.
+    """
 
     def __init__(self, *, room: RoomCalls) -> None:
         self._room = room
 
     async def make_call(self, *, name: str, url: str, arguments: Mapping[str, Any]) -> None:
-        """Invite the service at `url` into the room, as a participant called `name`.
+        """Call the service at `url` into the room, as a participant called `name`.
 
         Returns when the service has accepted, which is before it is in the room.
         """
@@ -43,12 +46,12 @@ class AgentsClient:
         """Ask an agent and return its answer.
 
         Args:
-            agent: Its name; `agentName` is another word for it.
-            arguments: What its input schema describes.
-            on_behalf_of: The participant whose private toolkits it is to use.
-            requires: Toolkits that it is to be given.
-            toolkits: The same as the room's JavaScript clients say it: toolkit name to `{}` for all of its
-                tools, or to `{"use": {tool name: {}}}`.
+            agent: The name of the agent; `agentName` is an alias.
+            arguments: Arguments that fit its input schema.
+            on_behalf_of: The participant whose private toolkits it may use.
+            requires: Toolkits that it gets.
+            toolkits: The same in the form of the JavaScript clients: toolkit name to `{}` for all of its tools,
+                or to `{"use": {tool name: {}}}`.
         """
         name = agent if agent is not None else agentName
         if name is None:
@@ -81,11 +84,11 @@ class AgentsClient:
         Args:
             toolkit: The toolkit's name.
             tool: The tool's name.
-            arguments: What its input schema describes.
+            arguments: Arguments that fit its input schema.
             participant_id: Use this participant's private toolkit, if it has one of that name.
             on_behalf_of_id: The participant for whom the call is made.
-            caller_context: Passed to the tool as it is.
-            attachment: Bytes that go with the arguments.
+            caller_context: Passed to the tool unchanged.
+            attachment: Bytes sent along with the arguments.
 
         Raises:
             RoomException: The tool answered with an error, or the room refused.
@@ -127,6 +130,6 @@ class AgentsClient:
         return [AgentDescription.from_json(agent) for agent in result.agents]
 
     async def list_toolkits(self, participant_id: str | None = None) -> list[ToolkitDescription]:
-        """The public toolkits, and the private ones of `participant_id` or, without it, of oneself."""
+        """The public toolkits, and the private ones of `participant_id` (by default of this client)."""
         result = await self._room.call(api.LIST_TOOLKITS, api.ListToolkitsRequest(participant_id=participant_id))
         return [ToolkitDescription.from_json(name, toolkit) for name, toolkit in result.tools.items()]

@@ -35,7 +35,7 @@ ResultT = TypeVar("ResultT", bound="msgspec.Struct | Body")
 DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 LEAVE_TIMEOUT: Final = 10.0
-"""Seconds that sub-clients get to deliver what they hold back before the room is left."""
+"""Seconds that sub-clients get to send pending edits before the room is left."""
 
 
 class _State(Enum):
@@ -46,7 +46,7 @@ class _State(Enum):
 
 
 class RoomConnection:
-    """A participant's connection to a room, made again when it is lost.
+    """A participant's connection to a room, which is reopened when it is lost.
 
     Attributes:
         protocol: Carries the messages.
@@ -93,7 +93,7 @@ class RoomConnection:
         self, operation: Operation[RequestT, ResultT], request: RequestT, payload: bytes = b"", /
     ) -> ResultT:
         if self._state is not _State.READY:
-            await self._until_ready()
+            await self._wait_until_ready()
         return await self.call_now(operation, request, payload)
 
     async def call_now(
@@ -118,7 +118,7 @@ class RoomConnection:
     async def send_request(self, message_type: str, request: dict[str, Any], data: bytes | None) -> Body:
         """Send a request that no `Operation` describes, and return the content of its answer; errors as `call`."""
         if self._state is not _State.READY:
-            await self._until_ready()
+            await self._wait_until_ready()
         return read_body(await self._requests.send(message_type, envelope.pack(request, data)))
 
     def listen(self, event: Event[DataT], listener: Callable[[DataT, bytes], None]) -> None:
@@ -138,7 +138,7 @@ class RoomConnection:
     def emit(self, event_name: str, /, **values: Any) -> None:
         self.events.emit(event_name, **values)
 
-    async def _until_ready(self) -> None:
+    async def _wait_until_ready(self) -> None:
         if self._state is _State.JOINING:
             try:
                 async with asyncio.timeout(self._policy.request_timeout):
@@ -167,14 +167,14 @@ class RoomConnection:
         """Connect, and return when the room is ready; errors as on entry of `RoomClient`."""
         if self._state not in (_State.NEW, _State.CLOSED):
             raise InvalidStateError("the client has already joined the room")
-        self._become(_State.JOINING)
+        self._set_state(_State.JOINING)
         self._closed.clear()
         try:
             self._register()
             self._ready = _Readiness()
             await self.protocol.__aenter__()
             try:
-                await self._until_joined()
+                await self._wait_until_joined()
             except BaseException:
                 await self.protocol.__aexit__(None, None, None)
                 raise
@@ -182,7 +182,7 @@ class RoomConnection:
             self._unregister()
             self._finish()
             raise
-        self._become(_State.READY)
+        self._set_state(_State.READY)
         self._supervisor = asyncio.get_running_loop().create_task(self._supervise(), name="room connection")
 
     async def leave(
@@ -191,7 +191,7 @@ class RoomConnection:
         exc: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        """Deliver what is held back, end all tasks, and disconnect. The arguments go to the protocol.
+        """Send pending edits, cancel all tasks, and disconnect. The arguments go to the protocol.
 
         Cancelling cuts short what is under way, and still disconnects.
         """
@@ -227,7 +227,7 @@ class RoomConnection:
         except TimeoutError:
             log.warning("left the room before all edits were sent: they took longer than %g seconds", LEAVE_TIMEOUT)
 
-    async def _until_joined(self) -> None:
+    async def _wait_until_joined(self) -> None:
         """Wait until the room is ready and has said who we are."""
         ready = asyncio.ensure_future(self._ready.wait())
         closed = asyncio.ensure_future(self.protocol.wait_for_close())
@@ -242,7 +242,7 @@ class RoomConnection:
                 f"the connection closed before the room was ready (close code {self.protocol.close_code})"
             )
 
-    def _become(self, state: _State) -> None:
+    def _set_state(self, state: _State) -> None:
         self._state = state
         if state in (_State.READY, _State.CLOSED):
             self._settled.set()
@@ -250,7 +250,7 @@ class RoomConnection:
             self._settled.clear()
 
     def _finish(self) -> None:
-        self._become(_State.CLOSED)
+        self._set_state(_State.CLOSED)
         self.identity.closed()
         self._connection_lost("the connection to the room is closed")
         self._closed.set()
@@ -274,20 +274,20 @@ class RoomConnection:
     # -- reconnecting
 
     async def _supervise(self) -> None:
-        """Watch the connection, and make it again when it is lost."""
+        """Watch the connection, and reconnect when it is lost."""
         while True:
             await self.protocol.wait_for_close()
             code = self.protocol.close_code
-            comes_back = self._auto_reconnect and self._policy.applies_to(code)
-            self._become(_State.JOINING if comes_back else _State.CLOSED)
+            reconnects = self._auto_reconnect and self._policy.applies_to(code)
+            self._set_state(_State.JOINING if reconnects else _State.CLOSED)
             self._connection_lost(f"the connection to the room closed (close code {code})")
-            if not comes_back:
+            if not reconnects:
                 break
             log.info("lost the connection to room %r (close code %s): reconnecting", self.room["room_name"], code)
             self.emit("reconnecting")
             if not await self._reconnect():
                 break
-            self._become(_State.READY)
+            self._set_state(_State.READY)
             self.emit("reconnected")
         self._finish()
         self.emit("disconnected")
@@ -319,7 +319,7 @@ class RoomConnection:
         self._ready = _Readiness()
         session_id = self.room.get("session_id")
         await self.protocol.reopen()
-        await self._until_joined()
+        await self._wait_until_joined()
         watch = asyncio.get_running_loop().create_task(self._notice_loss())
         try:
             await self.identity.send_own_attributes()
@@ -339,7 +339,7 @@ class RoomConnection:
     def _on_connected(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:
         header, _ = envelope.unpack(data)
         if header.get("type") == "init":
-            self.identity.connected(header["participantId"], header["attributes"], comes_back=self._auto_reconnect)
+            self.identity.connected(header["participantId"], header["attributes"], reconnects=self._auto_reconnect)
             self._ready.known.set()
 
     def _on_room_ready(self, protocol: Protocol, message_id: int, message_type: str, data: bytes) -> None:

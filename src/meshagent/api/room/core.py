@@ -1,6 +1,6 @@
-"""What the sub-clients of a room client stand on: requests, messages, tasks, and news of the connection.
+"""`RoomCore`, the port of the sub-clients to their room client: requests, events, tasks, connection hooks.
 
-`RoomCore` is the whole of it; sub-clients that only make requests take `RoomCalls`, which a `RoomClient` is, too.
+Sub-clients that only make requests take the smaller `RoomCalls`, which a `RoomClient` is, too.
 `meshagent.api.room.connection` implements both.
 """
 
@@ -30,7 +30,7 @@ class RoomCalls(Protocol):
     async def call(
         self, operation: Operation[RequestT, ResultT], request: RequestT, payload: bytes = b"", /
     ) -> ResultT:
-        """Request an operation and return its result, waiting for a connection that is being made again.
+        """Request an operation and return its result, waiting while the client reconnects.
 
         Raises:
             RoomException: The room refused; the class says what kind of refusal it is.
@@ -49,7 +49,7 @@ class ConnectionHooks:
         lost: The connection has ended, for now or for good. Called before anything is tried.
         restore: The client is in the room again, with a new participant id; `same_run` says whether the room has been
             running since. A refusal is logged; `ConnectionLostError` means the new connection has ended as well.
-        before_leave: Deliver what is still held back. It has a few seconds.
+        before_leave: Send what is pending, within a few seconds.
         left: The client is out of the room for good.
     """
 
@@ -61,7 +61,7 @@ class ConnectionHooks:
 
 
 class RoomCore(RoomCalls, Protocol):
-    """A participant's connection to a room, made again when it is lost."""
+    """A participant's connection to a room, which is reopened when it is lost."""
 
     @property
     def connection_number(self) -> int:
@@ -76,7 +76,7 @@ class RoomCore(RoomCalls, Protocol):
     async def call_now(
         self, operation: Operation[RequestT, ResultT], request: RequestT, payload: bytes = b"", /
     ) -> ResultT:
-        """As `call`, without waiting for the connection: for requests that belong to the one of this moment."""
+        """As `call`, without waiting for a lost connection: for requests that only make sense on the present one."""
         ...
 
     def call_nowait(
@@ -98,5 +98,5 @@ class RoomCore(RoomCalls, Protocol):
         ...
 
     def emit(self, event_name: str, /, **values: Any) -> None:
-        """Make an event of the room client happen."""
+        """Call the handlers of an event of the room client."""
         ...

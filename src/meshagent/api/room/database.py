@@ -24,11 +24,11 @@ RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 ResultT = TypeVar("ResultT", bound="msgspec.Struct | Body")
 
 Filter = str | Mapping[str, Any]
-"""SQL text, or column name to the value that it must have; of several all."""
+"""SQL text, or a mapping of column names to the values that they must have."""
 
 
 class DatabaseClient:
-    """Use it as `room.database`. A write is durable when its call returns.
+    """Tables of the room; use it as `room.database`. A write is durable when its call returns.
 
     Rows are dicts of JSON values. Dates and times go in as `date`, `datetime` or ISO 8601 text and come back as
     text; vectors are lists of numbers.
@@ -52,7 +52,7 @@ class DatabaseClient:
         data: Sequence[Row] | None = None,
         mode: CreateMode = "create",
     ) -> None:
-        """Make a table with the given columns, and `data` as its first rows.
+        """Create a table with the given columns, and `data` as its first rows.
 
         Args:
             name: Letters, digits, `_`, `-` and `.`.
@@ -71,11 +71,11 @@ class DatabaseClient:
     async def create_table_from_data(
         self, *, name: str, data: Sequence[Row] | None = None, mode: CreateMode = "create"
     ) -> None:
-        """Make a table of `data`, its types inferred: texts stay texts, even where they look like dates."""
+        """Create a table from `data`. Types are inferred; a string stays a string, even if it looks like a date."""
         await self.create_table_with_schema(name=name, data=data, mode=mode)
 
     async def drop_table(self, *, name: str, ignore_missing: bool = False) -> None:
-        """Remove a table with its rows."""
+        """Delete a table with its rows."""
         await self._do(api.DROP_TABLE, api.DropTableRequest(name=name, ignore_missing=ignore_missing))
 
     async def add_columns(self, *, table: str, new_columns: Mapping[str, str]) -> None:
@@ -83,11 +83,11 @@ class DatabaseClient:
         await self._do(api.ADD_COLUMNS, api.AddColumnsRequest(table=table, new_columns=dict(new_columns)))
 
     async def drop_columns(self, *, table: str, columns: Sequence[str]) -> None:
-        """Remove columns, all or none."""
+        """Remove columns, all of them or none."""
         await self._do(api.DROP_COLUMNS, api.DropColumnsRequest(table=table, columns=list(columns)))
 
     async def insert(self, *, table: str, records: Sequence[Row] | Row) -> None:
-        """Add rows, all or none. Columns that a row lacks become null."""
+        """Add rows, all of them or none. Missing columns become null."""
         await self._do(api.INSERT, api.InsertRequest(table=table, records=_rows(records)))
 
     async def update(
@@ -133,7 +133,7 @@ class DatabaseClient:
         select: Sequence[str] | None = None,
         offset: int | None = None,
     ) -> builtins.list[dict[str, Any]]:
-        """Find rows by filter, by words, by nearness, or by words and nearness.
+        """Find rows by filter, full text, vector, or by full text and vector together.
 
         Args:
             table: The table.
@@ -159,7 +159,7 @@ class DatabaseClient:
         return (await self._room.call(api.SEARCH, request)).results
 
     async def optimize(self, table: str) -> None:
-        """Put small files together and bring indexes up to date. The room does it by itself now and then."""
+        """Merge small files and update indexes. The room also does this by itself from time to time."""
         await self._do(api.OPTIMIZE, api.TableRequest(table=table))
 
     async def create_vector_index(self, *, table: str, column: str, replace: bool | None = None) -> None:
@@ -187,7 +187,7 @@ class DatabaseClient:
         return [{"name": index.name, "columns": index.columns, "type": index.type} for index in result.indexes]
 
     async def _do(self, operation: Operation[RequestT, Any], request: RequestT) -> None:
-        """Call for the effect alone: what a server answers to a write is not fixed (protocol 11.1)."""
+        """Call and ignore the result: what a server answers to a write is not fixed (protocol 11.1)."""
         await self._room.call(Operation(operation.name, operation.request, Empty, operation.kind), request)
 
 

@@ -1,4 +1,4 @@
-"""What agents and toolkits say about themselves (protocol 9.2, 9.3)."""
+"""Descriptions of agents, toolkits and tools, and what agents require (protocol 9.2, 9.3)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Requirement(ABC):
 
     @abstractmethod
     def to_json(self) -> JsonObject:
-        """As it travels."""
+        """Its JSON form."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.to_json()})"
@@ -108,7 +108,7 @@ class AgentDescription:
         )
 
     def to_json(self) -> JsonObject:
-        """As it travels."""
+        """Its JSON form."""
         return {
             "name": self.name,
             "title": self.title,
@@ -163,7 +163,7 @@ class ToolDescription:
         )
 
     def to_json(self) -> JsonObject:
-        """As it travels inside a list of tools."""
+        """Its JSON form inside a list of tools."""
         return {
             "name": self.name,
             "title": self.title,
@@ -217,7 +217,7 @@ class ToolkitDescription:
         raise NotFoundError(f"toolkit {self.name!r} has no tool {name!r}")
 
     def to_json(self) -> JsonObject:
-        """As it travels; the tools as a list."""
+        """Its JSON form, with the tools as a list."""
         return {
             "name": self.name,
             "title": self.title,

@@ -13,7 +13,7 @@ __all__ = ["DeveloperClient"]
 
 
 class DeveloperClient(EventSource):
-    """Use it as `room.developer`. While enabled, it emits `log` (type, data) for every entry."""
+    """The log of the room; use it as `room.developer`. While enabled, it emits `log` (type, data) for each entry."""
 
     def __init__(self, room: RoomCore) -> None:
         super().__init__(room.spawn)
@@ -27,18 +27,18 @@ class DeveloperClient(EventSource):
         await self._room.call(api.LOG, api.LogEntry(type=type, data=data))
 
     def log_nowait(self, type: str, data: dict[str, Any]) -> None:
-        """Write an entry without waiting; a failure goes to this program's own log."""
+        """Write an entry without waiting; a failure is logged."""
         self._room.call_nowait(
             api.LOG, api.LogEntry(type=type, data=data), if_fails=f"a log entry of type {type!r} was not written"
         )
 
     async def enable(self) -> None:
-        """Watch the log; the watch survives reconnecting."""
+        """Receive entries as events from now on, also after reconnecting."""
         await self._room.call(api.WATCH, EMPTY)
         self._enabled = True
 
     async def disable(self) -> None:
-        """Watch no more."""
+        """Stop receiving entries."""
         self._enabled = False
         await self._room.call(api.UNWATCH, EMPTY)
 

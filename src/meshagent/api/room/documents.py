@@ -1,4 +1,4 @@
-"""One open document of a room client: what is to be sent of it, and how it comes back after a lost connection."""
+"""One open document of a room client: sending its edits, and restoring it after a lost connection."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ REFUSAL_RETRIES: Final = ReconnectPolicy(max_attempts=6)
 
 
 class MeshDocument(RuntimeDocument):
-    """A document of a room, open in this client. Edits go to the room by themselves.
+    """A document of a room that this client has opened. Edits are sent to the room automatically.
 
     Attributes:
-        synchronized: Done when the content that the room has was received.
+        synchronized: Done when the content of the room was received.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -40,11 +40,11 @@ class MeshDocument(RuntimeDocument):
 
 
 class OpenDocument:
-    """One document, its users, and the exchange with the room.
+    """One document, the number of its users, and its synchronization with the room.
 
-    While connected, local edits are sent one update at a time; those that are made while one is under way are
-    merged into the next. While the connection is lost, edits just stay in the document: what the room lacks is
-    worked out from state vectors when the connection is back, so nothing is lost and nothing doubled.
+    While connected, local edits are sent one update at a time; edits made while one is on its way are merged into
+    the next. While the connection is lost, edits stay in the document: when it is back, state vectors tell what the
+    room lacks, so no edit is lost or applied twice.
     """
 
     def __init__(self, path: str, room: RoomCore, *, create: bool) -> None:
@@ -68,7 +68,7 @@ class OpenDocument:
     # -- opening and closing
 
     async def open(self) -> MeshDocument:
-        """Subscribe, and return the document when it has the room's content."""
+        """Subscribe to the document, and return it once it has the content of the room."""
         result = await self._room.call(api.CONNECT, api.ConnectRequest(path=self.path, create=self._create))
         schema = MeshSchema.from_json(result.schema)
         document = self.document = MeshDocument(schema=schema, on_document_sync=self._edited)
@@ -79,7 +79,7 @@ class OpenDocument:
         return document
 
     def close(self) -> None:
-        """Take no more edits; the content stays readable."""
+        """Refuse edits from now on; the content stays readable."""
         self._online = False
         if not self._settled.is_set():
             log.warning("edits of %s did not reach the room", self.path)
@@ -90,10 +90,10 @@ class OpenDocument:
                 self.document.synchronized.cancel()
 
     async def flush(self) -> None:
-        """Return when the room has all edits.
+        """Wait until the room has all edits.
 
         Raises:
-            RoomException: It refused one.
+            RoomException: The room refused an edit.
             RequestTimeoutError: The connection is lost and does not come back in time.
         """
         try:
@@ -108,7 +108,7 @@ class OpenDocument:
     # -- receiving
 
     def receive(self, payload: bytes) -> None:
-        """Take a `room.sync` event."""
+        """Apply an update that came from the room, base64 text."""
         document = self.document
         if document is None:
             if len(self._early) < MAX_EARLY_UPDATES:
@@ -130,7 +130,7 @@ class OpenDocument:
             document.synchronized.set_result(None)
 
     def _fail_opening(self, error: RoomException) -> None:
-        """End the wait for the room's content, if there is one."""
+        """Fail whoever waits for the content of the room."""
         waiting: list[asyncio.Future[Any]] = [] if self._restored is None else [self._restored]
         if self.document is not None:
             waiting.append(self.document.synchronized)
@@ -142,7 +142,7 @@ class OpenDocument:
     # -- sending
 
     def _edited(self, update: str) -> None:
-        """A local edit happened; called by the document, with base64 text."""
+        """Send a local edit, or remember it while there is no connection. `update` is base64 text."""
         self._settled.clear()
         if not self._online:
             self._changed_offline = True
@@ -157,7 +157,7 @@ class OpenDocument:
                 edits, self._edits = self._edits, []
                 payload = edits[0].encode() if len(edits) == 1 else _merged(edits)
                 await self._send(payload)
-                self._arrived()
+                self._acknowledged()
         except ConnectionLostError:
             self._changed_offline = True  # `restore` sends what did not arrive
         except RoomException as error:
@@ -166,21 +166,21 @@ class OpenDocument:
             if self._sender is asyncio.current_task():
                 self._sender = None
 
-    def _arrived(self) -> None:
-        """The room has taken an update; if nothing was edited meanwhile, it has all that this copy has."""
+    def _acknowledged(self) -> None:
+        """Note that the room has an update; without newer edits it has everything that this copy has."""
         if not self._edits and self.document is not None:
             self._known_vector = self.document.get_state_vector()
             self._settled.set()
 
     def _stop_sending(self) -> None:
-        """What was under way may or may not have arrived; `restore` finds out."""
+        """Stop sending. Whether the last update has arrived is found out by `restore`."""
         if self._sender is not None:
             self._sender.cancel()
             self._sender = None
             self._changed_offline = True
 
     async def _send(self, payload: bytes) -> None:
-        """Send one update; trouble of the server that may pass is waited out."""
+        """Send one update; repeat it after refusals that may be temporary."""
         for delay in REFUSAL_RETRIES.delays():
             try:
                 await self._room.call_now(api.SYNC, api.SyncRequest(path=self.path), payload)
@@ -196,7 +196,7 @@ class OpenDocument:
         await self._room.call_now(api.SYNC, api.SyncRequest(path=self.path), payload)
 
     def _refused(self, error: RoomException) -> None:
-        """The room does not take an edit: this copy differs from the room's from now on."""
+        """Stop synchronizing: the room refused an edit, so this copy differs from the room's."""
         log.error("the room refused an edit of %s: %s", self.path, error)
         self._refusal = error
         self._online = False
@@ -207,18 +207,18 @@ class OpenDocument:
     # -- after a lost connection
 
     def connection_lost(self) -> None:
-        """Keep what happens from now on in the document alone."""
+        """Keep edits in the document until `restore` is called."""
         self._online = False
         self._edits.clear()
         self._stop_sending()
         self._fail_opening(ConnectionLostError(f"the connection closed while {self.path} was being opened"))
 
     async def restore(self, *, same_run: bool) -> None:
-        """Subscribe again, take what was missed, and send what the room lacks.
+        """Subscribe again, receive missed edits, and send those that the room lacks.
 
         Args:
-            same_run: The room is the one that we left, so that it has all that it acknowledged. Otherwise it is
-                asked for all it has, and gets whatever it lacks.
+            same_run: The room has been running since, so it still has everything that it acknowledged. Otherwise its
+                whole state is requested, to find out what it lacks.
         """
         document = self.document
         if document is None or self._refusal is not None:

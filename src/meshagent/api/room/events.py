@@ -1,4 +1,4 @@
-"""Local events: who is called when something happens in the room."""
+"""Events of a room client and its sub-clients, and their handlers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["EventHandler", "EventSource"]
 log = logging.getLogger(__name__)
 
 EventHandler = Callable[..., Any]
-"""Called with the event's values by keyword, those that it takes; may be a coroutine function."""
+"""Called with those of the event's values that it takes, by keyword; may be a coroutine function."""
 
 
 class EventSource:
     """Calls the handlers of named events.
 
-    Handlers are called in the order in which they were added. One that raises is logged and disturbs nobody. A
+    Handlers are called in the order in which they were added. An exception is logged, and the next handler is called. A
     coroutine function runs as a task that ends with the room; tasks start in the order of the events, and may
     make requests.
 
@@ -35,7 +35,7 @@ class EventSource:
         self._listeners.setdefault(event_name, []).append((func, _Call(func)))
 
     def off(self, event_name: str, func: EventHandler) -> None:
-        """Call `func` no more; does nothing if it was never added."""
+        """Undo `on`; does nothing if the handler is not registered."""
         handlers = self._listeners.get(event_name, [])
         for entry in handlers:
             if entry[0] == func:
@@ -43,7 +43,7 @@ class EventSource:
                 return
 
     def emit(self, event_name: str, /, **values: Any) -> None:
-        """Make the event happen."""
+        """Call the handlers of an event with `values`."""
         for func, call in self._listeners.get(event_name, ()):
             try:
                 result = call(values)

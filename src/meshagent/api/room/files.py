@@ -1,4 +1,4 @@
-"""Files of a room while they are written, and what listings say of them (protocol 6)."""
+"""Files that are open for writing, and the entries of listings (protocol 6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from meshagent.api.errors import ConnectionLostError, InvalidStateError
 from meshagent.api.room.core import RoomCore
 from meshagent.api.wire.packets import DATA_SIZE
 
-__all__ = ["FileHandle", "FileWriter", "OpenFiles", "Opening", "StorageEntry"]
+__all__ = ["FileHandle", "FileWriter", "FileOpening", "OpenFiles", "StorageEntry"]
 
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 
@@ -31,7 +31,7 @@ WRITES_IN_FLIGHT: Final = 8
 
 @dataclass(frozen=True)  # not slotted: programs read `vars(entry)`
 class StorageEntry:
-    """A file or a folder. Times are aware; `size` is in bytes, None for folders and where it is not known."""
+    """A file or folder. Times have a time zone; `size` is in bytes, None for folders and if it is not known."""
 
     name: str
     is_folder: bool
@@ -48,19 +48,19 @@ class FileWriter(Protocol):
         ...
 
     async def close(self, handle: FileHandle) -> None:
-        """Publish what was written."""
+        """Close an open file, which makes it visible to others."""
         ...
 
     async def discard(self, handle: FileHandle) -> None:
-        """Throw away what was written."""
+        """Discard an open file."""
         ...
 
 
 class FileHandle:
-    """A file that is being written. Nobody sees it before it is closed.
+    """A file that is open for writing. Others see it when it is closed.
 
     Attributes:
-        id: The room's name for it, of use only on the connection that opened it.
+        id: Identifies the open file, on the connection that opened it only.
     """
 
     def __init__(self, id: str | int, client: FileWriter | None = None, *, connection: int | None = None) -> None:
@@ -81,13 +81,13 @@ class FileHandle:
         await self._storage().write(handle=self, data=data)
 
     async def close(self) -> None:
-        """Publish what was written. Closing again does nothing."""
+        """Close the file, which makes it visible to others. Closing it again does nothing."""
         if not self._closed:
             self._closed = True
             await self._storage().close(handle=self)
 
     async def discard(self) -> None:
-        """Throw away what was written, unless the file is closed."""
+        """Discard the file, unless it is closed."""
         if not self._closed:
             self._closed = True
             await self._storage().discard(handle=self)
@@ -126,7 +126,7 @@ class OpenFiles:
                 await _abandon(under_way)
 
     async def close(self, handle: FileHandle, *, discard: bool = False) -> None:
-        """Publish or, with `discard`, throw away what was written, once all writes are answered."""
+        """Close a file or, with `discard`, discard it, once all writes are answered."""
         async with handle._writing:
             await self._request(handle, api.CLOSE, api.CloseRequest(handle=handle.id, discard=discard))
 
@@ -158,11 +158,11 @@ async def _abandon(tasks: Iterable[asyncio.Task[Empty]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Opening:
+class FileOpening:
     """What `storage.open` returns: await it for a `FileHandle`, or enter it to have the file closed at the end.
 
-    The file is opened when this is awaited or entered, once, however often that happens. If the block raises, the
-    file is not published: it stays unclosed, and the room discards it when the connection ends.
+    The file is opened once, when this is first awaited or entered. If the block raises, the file is not closed, and
+    the room discards it when the connection ends.
     """
 
     def __init__(self, open_file: Callable[[], Awaitable[FileHandle]]) -> None:

@@ -19,16 +19,16 @@ class LivekitConnectionInfo:
 
 
 class LivekitClient:
-    """Use it as `room.livekit`."""
+    """Audio and video of the room; use it as `room.livekit`."""
 
     def __init__(self, *, room: RoomCalls) -> None:
         self._room = room
 
     async def get_connection_info(self, *, breakout_room: str | None = None) -> LivekitConnectionInfo:
-        """How to join the audio and video of this room, or of one of its breakout rooms.
+        """URL and token to join the audio and video of this room, or of one of its breakout rooms.
 
         Raises:
-            UnavailableError: The server has no LiveKit; others as `RoomClient.call`.
+            UnavailableError: The server has no LiveKit configured; other errors as `RoomClient.call`.
         """
         result = await self._room.call(api.CONNECT, api.ConnectRequest(breakout_room=breakout_room))
         return LivekitConnectionInfo(url=result.url, token=result.token)

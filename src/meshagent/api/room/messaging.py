@@ -26,10 +26,10 @@ class RoomMessage:
     """A message that a participant sent.
 
     Attributes:
-        from_participant_id: Who.
-        type: What kind, in the program's own terms.
-        message: Its JSON, by convention an object.
-        attachment: Its bytes, empty if there are none.
+        from_participant_id: The sender.
+        type: The type that the sender gave it.
+        message: JSON, by convention an object.
+        attachment: Bytes, empty if there are none.
     """
 
     def __init__(self, *, from_participant_id: str, type: str, message: Json, attachment: bytes | None = None) -> None:
@@ -43,9 +43,10 @@ class RoomMessage:
 
 
 class MessagingClient(EventSource):
-    """Use it as `room.messaging`.
+    """Messages between participants; use it as `room.messaging`.
 
-    Sending and receiving work at once; `enable` shows oneself to the others and the others here. Events:
+    Sending and receiving work at once. After `enable`, this participant is visible to others, and they are in
+    `remote_participants`. Events:
     `message` (message), and once enabled `messaging_enabled`, `participant_added` (participant),
     `participant_attributes_updated` (participant), `participant_removed` (participant).
     """
@@ -62,7 +63,7 @@ class MessagingClient(EventSource):
             streams.STREAM_ACCEPT: lambda sender, message, _: self._streams.accepted(sender, message),
             streams.STREAM_REJECT: lambda sender, message, _: self._streams.rejected(sender, message),
             streams.STREAM_CLOSE: lambda _, message, __: self._streams.closed(message),
-            api.MESSAGING_ENABLED: lambda _, message, __: self._present(message),
+            api.MESSAGING_ENABLED: lambda _, message, __: self._presence_listed(message),
             api.PARTICIPANT_ENABLED: lambda _, message, __: self._presence.add(message),
             api.PARTICIPANT_DISABLED: lambda _, message, __: self._presence.remove(message["id"]),
             api.PARTICIPANT_ATTRIBUTES: self._attributes_changed,
@@ -76,36 +77,36 @@ class MessagingClient(EventSource):
 
     @property
     def remote_participants(self) -> list[RemoteParticipant]:
-        """The others who enabled messaging; empty before this client did."""
+        """The other participants who have enabled messaging; empty until this client has."""
         return self._presence.all()
 
     def get_participants(self) -> list[RemoteParticipant]:
-        """As `remote_participants`."""
+        """The same as `remote_participants`."""
         return self.remote_participants
 
     async def enable(self, on_stream_accept: StreamAcceptor | None = None) -> None:
-        """Become visible; afterwards `remote_participants` holds those who are. Survives reconnecting.
+        """Become visible to others, also after reconnecting. Then `remote_participants` lists who else is.
 
         Args:
-            on_stream_accept: Called with a `MessageStreamReader` for each stream that somebody opens; without
-                it streams are rejected.
+            on_stream_accept: Called with a `MessageStreamReader` for each stream that a participant opens to this
+                one. Without it, streams are rejected.
         """
         self._streams.on_accept = on_stream_accept
         await self._room.call(api.ENABLE, EMPTY)
         self._enabled = True
 
     async def disable(self) -> None:
-        """Become invisible. Messages that are sent to this participant still arrive."""
+        """Become invisible to others. Messages sent to this participant still arrive."""
         self._enabled = False
         await self._room.call(api.DISABLE, EMPTY)
         self._presence.clear()
 
     def start(self) -> Done:
-        """Does nothing: the client works from when the room is ready. May be awaited."""
+        """Do nothing: the client works as soon as the room is ready. May be awaited."""
         return DONE
 
     def stop(self) -> Done:
-        """Does nothing: the client works until the room is left. May be awaited."""
+        """Do nothing: the client works until the room is left. May be awaited."""
         return DONE
 
     # -- sending
@@ -123,7 +124,7 @@ class MessagingClient(EventSource):
         The type, unless given, is `text` with the message `{"text": …}`, `json` with the object itself, `file`
         with `{}` and the bytes attached, or the content's own type with its header and bytes.
         """
-        kind, content, data = _shorthand(message, attachment)
+        kind, content, data = _message_parts(message, attachment)
         if to is None:
             await self.broadcast_message(type=type or kind, message=content, attachment=data)
         else:
@@ -155,7 +156,7 @@ class MessagingClient(EventSource):
     def send_message_nowait(
         self, *, to: Participant | str, type: str, message: Json, attachment: bytes | None = None
     ) -> None:
-        """As `send_message`, without waiting; a failure goes to this program's log only."""
+        """As `send_message`, without waiting; a failure is logged."""
         self._room.call_nowait(
             api.SEND,
             _send_request(to, type, message),
@@ -172,7 +173,7 @@ class MessagingClient(EventSource):
         message: Json = None,
         attachment: bytes | None = None,
     ) -> None:
-        """Send a message to everybody else who enabled messaging; that may be nobody."""
+        """Send a message to all other participants who have enabled messaging."""
         if options is not None:
             await self.broadcast_message(**options)
             return
@@ -184,14 +185,14 @@ class MessagingClient(EventSource):
     # -- streams
 
     async def create_stream(self, *, to: RemoteParticipant, header: dict[str, Json]) -> MessageStreamWriter:
-        """Open a stream of bytes to a participant; returns when they have accepted it.
+        """Open a stream of bytes to a participant; returns when the participant has accepted it.
 
         Both sides must have messaging enabled.
 
         Raises:
-            RoomException: They rejected it, in their words.
-            NotFoundError: They are not in the room, or left it before they answered.
-            ConnectionLostError: The connection ended before they answered.
+            RoomException: The participant rejected it; the text is theirs.
+            NotFoundError: The participant is not in the room, or left before answering.
+            ConnectionLostError: The connection closed before the participant answered.
         """
         return await self._streams.open(to, header)
 
@@ -206,8 +207,8 @@ class MessagingClient(EventSource):
             received = RoomMessage(from_participant_id=sender, type=event.type, message=message, attachment=attachment)
             self.emit("message", message=received)
 
-    def _present(self, message: dict[str, Any]) -> None:
-        """The list of who is here. After reconnecting it also tells who left and who came meanwhile."""
+    def _presence_listed(self, message: dict[str, Any]) -> None:
+        """Take over the list of participants. After reconnecting it also tells who has left and who is new."""
         self._presence.replace(message["participants"], announce=self._enabled)
         self.emit("messaging_enabled")
 
@@ -229,10 +230,10 @@ def _send_request(to: Participant | str | None, message_type: str | None, messag
     return api.SendRequest(to_participant_id=participant_id, type=message_type, message=jsontext.raw(message))
 
 
-def _shorthand(
+def _message_parts(
     message: str | bytes | Mapping[str, Json] | Body, attachment: bytes | None
 ) -> tuple[str, Json, bytes | None]:
-    """Type, message and attachment that stand for what `send` was given."""
+    """Type, message and attachment for what `send` was given."""
     match message:
         case str():
             return "text", {"text": message}, attachment

@@ -22,7 +22,7 @@ class LocalParticipant(Participant):
         super().__init__(id=id, attributes=attributes)
         self._protocol = protocol
         self._own: dict[str, Json] = {}  # what this client has set, to be set again on the next connection
-        self._comes_back = False
+        self._reconnects = False
 
     @property
     def protocol(self) -> Protocol:
@@ -42,12 +42,12 @@ class LocalParticipant(Participant):
         try:
             await self._protocol.send(names.SET_ATTRIBUTES, envelope.pack({name: value}))
         except ChanClosed:
-            if not self._comes_back:
+            if not self._reconnects:
                 raise
 
 
 class Identity:
-    """Who a client is in its room, from connection to connection.
+    """The local participant of a client, kept up to date when the client reconnects.
 
     Attributes:
         participant: None before the first connection.
@@ -57,13 +57,13 @@ class Identity:
         self.participant: LocalParticipant | None = None
         self._protocol = protocol
 
-    def connected(self, id: str, attributes: dict[str, Json], *, comes_back: bool) -> None:
-        """Take over what the room says; attributes that the client has set stay as it set them.
+    def connected(self, id: str, attributes: dict[str, Json], *, reconnects: bool) -> None:
+        """Take over id and attributes from the room; attributes that the client has set stay.
 
         Args:
             id: The participant id on this connection.
             attributes: The attributes that the room knows.
-            comes_back: Whether the client reconnects when it loses this connection.
+            reconnects: Whether the client reconnects when it loses this connection.
         """
         local = self.participant
         if local is None:
@@ -71,12 +71,12 @@ class Identity:
         else:
             local.id = id
             local._attributes = {**attributes, **local._own}
-        local._comes_back = comes_back
+        local._reconnects = reconnects
 
     def closed(self) -> None:
-        """Refuse changes from now on: nothing will send them."""
+        """Refuse new attributes from now on: the connection is closed for good."""
         if self.participant is not None:
-            self.participant._comes_back = False
+            self.participant._reconnects = False
 
     async def send_own_attributes(self) -> None:
         """Send all attributes that the client has set."""

@@ -25,7 +25,7 @@ class Queue:
 
 
 class QueuesClient:
-    """Use it as `room.queues`. Each message goes to exactly one receiver, oldest first.
+    """Queues of the room; use it as `room.queues`. Each message goes to exactly one receiver, oldest first.
 
     Errors of all methods: as `RoomClient.call`; `NotFoundError` for a queue that does not exist.
     """
@@ -34,26 +34,26 @@ class QueuesClient:
         self._room = room
 
     async def list(self, name: str | None = None, message: Json = None, create: bool = True) -> builtins.list[Queue]:
-        """All queues of the room. The parameters are taken for existing programs and mean nothing."""
+        """All queues of the room. The parameters are ignored; existing programs pass them."""
         result = await self._room.call(api.LIST, EMPTY)
         return [Queue(name=queue.name, size=queue.size) for queue in result.queues]
 
     async def open(self, name: str) -> None:
-        """Make the queue, if there is none."""
+        """Create the queue, unless it exists."""
         await self._room.call(api.OPEN, api.QueueRequest(name=name))
 
     async def send(self, name: str, message: Json, create: bool = True) -> None:
-        """Append a message, any JSON value. A missing queue is made, unless `create` is false.
+        """Append a message, any JSON value. A missing queue is created, unless `create` is false.
 
         Cancelling the call leaves the outcome unknown: the message is stored once or not at all.
         """
         await self._room.call(api.SEND, api.SendRequest(name=name, message=jsontext.raw(message), create=create))
 
     async def receive(self, name: str, create: bool = True, wait: bool = True) -> Json:
-        """Take the oldest message; on an empty queue wait for one, or with `wait` false return None.
+        """Remove and return the oldest message. If the queue is empty, wait for one, or with `wait` false return None.
 
-        A message sent as null cannot be told from none. A missing queue is made, unless `create` is false. None
-        also means that the queue was closed while this waited.
+        None also means that the queue was closed while this waited, or that the message is null. A missing queue is
+        created, unless `create` is false.
         """
         body = await self._room.call(api.RECEIVE, api.ReceiveRequest(name=name, create=create, wait=wait))
         match body:
@@ -66,9 +66,9 @@ class QueuesClient:
         raise RoomException(f"unexpected answer to queues.receive: a {body.type!r} content")
 
     async def drain(self, name: str) -> None:
-        """Drop all messages of the queue; who waits for one goes on waiting."""
+        """Remove all messages of the queue. Receivers that wait go on waiting."""
         await self._room.call(api.DRAIN, api.QueueRequest(name=name))
 
     async def close(self, name: str) -> None:
-        """Remove the queue with its messages; who waits for one receives None."""
+        """Remove the queue with its messages. Receivers that wait get None."""
         await self._room.call(api.CLOSE, api.QueueRequest(name=name))

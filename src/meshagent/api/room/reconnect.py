@@ -1,4 +1,4 @@
-"""When and how a lost connection is made again."""
+"""When and how to reconnect after a lost connection."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Final
 __all__ = ["ReconnectPolicy"]
 
 RECONNECT_CLOSE_CODES: Final = frozenset({1001, 1006, 1011, 1012, 1013})
-"""Ends that invite a new try. 1000 is a normal end, 1008 a token that is refused for good (protocol 16.3)."""
+"""Close codes after which reconnecting may help. 1000 is a normal end, 1008 a token that is refused (protocol 16.3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectPolicy:
-    """How patiently a room client reconnects. All times are seconds.
+    """How a room client reconnects. All times are in seconds.
 
     Attributes:
-        initial_delay: Wait before the first try; it doubles from try to try.
-        max_delay: The longest wait between two tries.
-        jitter: By which part of itself a wait may be shortened at random, so that the clients of a restarted
-            server do not all come at once.
-        max_attempts: Tries before giving up; None for no limit.
-        attempt_timeout: How long one try may take until the room is ready.
-        request_timeout: How long a new request waits for the connection to be back.
+        initial_delay: Delay before the first attempt; it doubles with each attempt.
+        max_delay: The longest delay between two attempts.
+        jitter: The fraction by which a delay may be shortened at random, so that the clients of a restarted
+            server do not all reconnect at once.
+        max_attempts: Attempts before giving up; None for no limit.
+        attempt_timeout: The longest time from connecting until the room is ready.
+        request_timeout: The longest time that a new request waits for the connection.
     """
 
     initial_delay: float = 0.2
@@ -35,7 +35,7 @@ class ReconnectPolicy:
     request_timeout: float = 30.0
 
     def delays(self) -> Iterator[float]:
-        """The waits before the tries, one for each try that may be made."""
+        """The delays before the attempts, one for each."""
         delay = self.initial_delay
         attempt = 0
         while self.max_attempts is None or attempt < self.max_attempts:
@@ -45,5 +45,5 @@ class ReconnectPolicy:
 
     @staticmethod
     def applies_to(close_code: int | None) -> bool:
-        """Whether a connection that ended with this code is to be made again."""
+        """Whether to reconnect after this close code."""
         return close_code in RECONNECT_CLOSE_CODES

@@ -24,11 +24,11 @@ RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 ResultT = TypeVar("ResultT", bound="msgspec.Struct | Body")
 
 Answer = asyncio.Future[bytes]
-"""Becomes the data of the `__response__` message."""
+"""The data of the `__response__` message, once it has arrived."""
 
 
 class _AnswerHeader(msgspec.Struct):
-    """What of an answer's header is read before its type is known to matter."""
+    """The members of an answer's header; JSON stays undecoded until its type is known."""
 
     type: str
     json: msgspec.Raw = msgspec.Raw(b"null")
@@ -58,11 +58,11 @@ class Requests:
             self._forget(message_id, answer)
 
     def send_nowait(self, message_type: str, data: bytes) -> Answer:
-        """Send a request at once and return what its answer will fill.
+        """Send a request at once and return a future of its answer.
 
         Raises:
             ChanClosed: There is no connection.
-            ChanFull: Too much waits to be sent.
+            ChanFull: Too many messages wait to be sent.
         """
         message_id = self._protocol.next_message_id()
         answer = self._expect(message_id)
@@ -83,7 +83,7 @@ class Requests:
             answer.set_result(data)
 
     def fail_all(self, error: ConnectionLostError) -> None:
-        """The connection is gone: no answer will come any more."""
+        """Fail all requests that wait for an answer: the connection is lost."""
         pending, self._pending = self._pending, {}
         for answer in pending.values():
             if not answer.done():
@@ -97,11 +97,11 @@ class Requests:
     def _forget(self, message_id: int, answer: Answer) -> None:
         self._pending.pop(message_id, None)
         if answer.done() and not answer.cancelled():
-            answer.exception()  # seen: the request itself tells why it failed
+            answer.exception()  # asyncio would log an exception that nobody retrieves
 
 
 def log_failure(what: str, answer: Answer) -> None:
-    """Log why a request failed that nobody waits for; `what` begins the sentence."""
+    """Log why a request failed whose answer nobody waits for. The message begins with `what`."""
     if answer.cancelled():
         return
     try:
@@ -122,7 +122,7 @@ def read_result(operation: Operation[RequestT, ResultT], data: bytes) -> ResultT
     """The result of an operation in the data of its answer.
 
     Raises:
-        RoomException: The room refused, by the class that fits its code; or the answer is of an unexpected kind.
+        RoomException: The room refused (the class fits its code), or the answer has an unexpected type.
     """
     text, _ = envelope.split(data)
     header = jsontext.decode(text, _AnswerHeader)

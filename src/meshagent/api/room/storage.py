@@ -13,13 +13,13 @@ from meshagent.api.contracts.content import FileBody
 from meshagent.api.contracts.storage import EntryResult, StatResult
 from meshagent.api.room.core import RoomCore
 from meshagent.api.room.events import EventSource
-from meshagent.api.room.files import FileHandle, OpenFiles, Opening, StorageEntry
+from meshagent.api.room.files import FileHandle, FileOpening, OpenFiles, StorageEntry
 
 __all__ = ["StorageClient"]
 
 
 class StorageClient(EventSource):
-    """Use it as `room.storage`. Paths are relative to the room, with `/` between names.
+    """Files of the room; use it as `room.storage`. Paths are relative to the room, with `/` between names.
 
     Events, for everyone's changes, one's own included: `file.updated` and `file.deleted` (path, participant_id),
     `file.moved` (source_path, destination_path, participant_id).
@@ -36,61 +36,61 @@ class StorageClient(EventSource):
         room.listen(api.FILE_MOVED, partial(self._on_change, api.FILE_MOVED.name))
 
     async def exists(self, path: str) -> bool:
-        """Whether there is a file or a folder."""
+        """Whether a file or folder exists at `path`."""
         return (await self._room.call(api.EXISTS, api.PathRequest(path=path))).exists
 
     async def stat(self, path: str) -> StorageEntry | None:
-        """What is at `path`; None if nothing is."""
+        """The file or folder at `path`, None if there is none."""
         result = await self._room.call(api.STAT, api.PathRequest(path=path))
         return _entry(result) if result.exists else None
 
     async def list(self, path: str) -> builtins.list[StorageEntry]:
-        """What a folder holds, not what its folders hold; empty for a folder that does not exist."""
+        """The entries of a folder, not of its subfolders; empty if the folder does not exist."""
         result = await self._room.call(api.LIST, api.PathRequest(path=path))
         return [_entry(file) for file in result.files]
 
-    def open(self, path: str, overwrite: bool = False) -> Opening:
-        """Write a file. Nobody sees it before it is closed, and then all of it at once.
+    def open(self, path: str, overwrite: bool = False) -> FileOpening:
+        """Open a file for writing. Others see it when it is closed, and then all of it at once.
 
         Either `async with room.storage.open(path=…) as file: await file.write(…)`, which closes it at the end
         and publishes nothing if the block raises; or `handle = await room.storage.open(path=…)`, then `write`
         and `close`.
 
         Args:
-            path: The file. Folders on the way are made.
-            overwrite: Whether a file that exists is replaced; else opening it is an `AlreadyExistsError`.
+            path: The file. Missing folders are created.
+            overwrite: Replace an existing file; otherwise it is an `AlreadyExistsError`.
         """
-        return Opening(lambda: self._files.open(path, overwrite=overwrite, client=self))
+        return FileOpening(lambda: self._files.open(path, overwrite=overwrite, client=self))
 
     async def write(self, handle: FileHandle, data: bytes | str) -> None:
-        """Append to an open file; text goes as UTF-8. Large data travels in pieces, several under way at once.
+        """Append to an open file; text is encoded as UTF-8. Large data is sent in pieces, several at a time.
 
-        Writes of one handle are stored in the order of the calls. After an error, the file has an unknown part
-        of the data and should not be closed.
+        Writes of one handle are stored in the order of the calls. After an error, the file has an unknown part of
+        the data: discard it.
         """
         await self._files.write(handle, data.encode() if isinstance(data, str) else bytes(data))
 
     async def close(self, handle: FileHandle) -> None:
-        """Publish what was written."""
+        """Close an open file, which makes it visible to others."""
         await self._files.close(handle)
 
     async def discard(self, handle: FileHandle) -> None:
-        """Throw away what was written; servers other than this project's may not know how."""
+        """Discard an open file. Servers other than this project's may publish it instead."""
         await self._files.close(handle, discard=True)
 
     async def download(self, path: str) -> FileBody:
-        """A whole file: its name, type and bytes."""
+        """Read a whole file: its name, type and bytes."""
         return await self._room.call(api.DOWNLOAD, api.PathRequest(path=path))
 
     async def download_url(self, path: str, download: bool = False) -> str:
-        """A URL that gives the file for a limited time without further credentials.
+        """A URL to download the file without a token, valid for a limited time.
 
         With `download`, browsers save the file instead of showing it.
         """
         return (await self._room.call(api.DOWNLOAD_URL, api.DownloadUrlRequest(path=path, download=download))).url
 
     async def delete(self, path: str, recursive: bool = False) -> None:
-        """Delete a file or an empty folder; with `recursive` a folder and all that is in it."""
+        """Delete a file or an empty folder; with `recursive` a folder with its content."""
         await self._room.call(api.DELETE, api.DeleteRequest(path=path, recursive=recursive))
 
     async def move(self, source_path: str, destination_path: str, overwrite: bool = False) -> None:
@@ -115,6 +115,6 @@ def _entry(found: EntryResult | StatResult) -> StorageEntry:
 
 
 def _time(text: str | None) -> datetime:
-    """A time of the server; one without an offset counts as UTC."""
+    """Parse a time of the server; without an offset it is UTC."""
     moment = datetime.fromisoformat(text) if text else datetime.fromtimestamp(0, tz=UTC)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -39,33 +39,33 @@ class SyncClient:
         )
 
     def start(self) -> Done:
-        """Does nothing: the client works from when the room is ready. May be awaited."""
+        """Do nothing: the client works as soon as the room is ready. May be awaited."""
         return DONE
 
     def stop(self) -> Done:
-        """Does nothing: the client works until the room is left. May be awaited."""
+        """Do nothing: the client works until the room is left. May be awaited."""
         return DONE
 
     async def create(self, path: str, json: Mapping[str, Any] | None = None) -> None:
-        """Make a document; the extension of `path` names its schema.
+        """Create a document; the extension of `path` names its schema.
 
         Args:
-            path: Where nothing exists yet.
+            path: A path where nothing exists yet.
             json: Its content, one key, the root's tag; see protocol 8.3 for the form.
         """
-        request = api.CreateRequest(path=_normal(path), json=None if json is None else dict(json))
+        request = api.CreateRequest(path=_normalized(path), json=None if json is None else dict(json))
         await self._room.call(api.CREATE, request)
 
     async def open(self, path: str, create: bool = True) -> MeshDocument:
-        """The document at `path`, live: it follows the others' edits, and they follow this copy's.
+        """Open a document and return it. Edits of others arrive in it, and edits made here go to the others.
 
-        Opening it again gives the same object; it stays open until it was closed as often.
+        Opening it again returns the same object; it is closed when `close` was called as often as `open`.
 
         Args:
             path: The document; its extension names its schema.
-            create: Whether a missing document is made; else it is a `NotFoundError`.
+            create: Create a missing document; otherwise it is a `NotFoundError`.
         """
-        path = _normal(path)
+        path = _normalized(path)
         entry = self._open.get(path)
         if entry is None:
             entry = self._open[path] = OpenDocument(path, self._room, create=create)
@@ -77,17 +77,17 @@ class SyncClient:
         except BaseException:
             entry.users -= 1
             if entry.users == 0 or entry.opening.done():
-                self._give_up(entry)
+                self._drop(entry)
             raise
 
     async def close(self, path: str) -> None:
-        """Say that this user of the document is done; the last one closes it, when all edits have arrived.
+        """Undo one `open`. The last one sends pending edits, waits for their answers, and closes the document.
 
         Raises:
             InvalidStateError: The document is not open.
-            RoomException: The room refused an edit, which it therefore does not have; the document is closed.
+            RoomException: The room refused an edit, which is lost; the document is closed.
         """
-        path = _normal(path)
+        path = _normalized(path)
         entry = self._open.get(path)
         if entry is None or entry.users == 0:
             raise InvalidStateError(f"the document {path!r} is not open")
@@ -102,25 +102,25 @@ class SyncClient:
                 await self._disconnect(entry)
 
     async def flush(self, path: str) -> None:
-        """Return when the room has all edits of an open document; errors as `close`."""
-        entry = self._open.get(_normal(path))
+        """Wait until the room has all edits of an open document; errors as `close`."""
+        entry = self._open.get(_normalized(path))
         if entry is None:
             raise InvalidStateError(f"the document {path!r} is not open")
         await entry.flush()
 
     async def sync(self, path: str, data: bytes | str) -> None:
-        """Send an update as it is, base64 text or bytes; documents that are open send theirs by themselves."""
+        """Send an update as base64 text or bytes. Open documents send their own updates."""
         payload = data.encode() if isinstance(data, str) else data
-        await self._room.call(api.SYNC, api.SyncRequest(path=_normal(path)), payload)
+        await self._room.call(api.SYNC, api.SyncRequest(path=_normalized(path)), payload)
 
     def get_open_documents(self) -> dict[str, MeshDocument]:
-        """The documents that are open, by path."""
+        """The open documents by path."""
         return {path: entry.document for path, entry in self._open.items() if entry.document is not None}
 
     # -- one document
 
-    def _give_up(self, entry: OpenDocument) -> None:
-        """Nobody wants the document any more, or it could not be opened."""
+    def _drop(self, entry: OpenDocument) -> None:
+        """Drop a document that could not be opened, or whose opening everybody has cancelled."""
         self._forget(entry)
         assert entry.opening is not None
         if not entry.opening.done():  # the room may have subscribed us already
@@ -141,7 +141,7 @@ class SyncClient:
     # -- the connection
 
     def _on_update(self, event: api.SyncRequest, payload: bytes) -> None:
-        path = _normal(event.path)
+        path = _normalized(event.path)
         entry = self._open.get(path)
         if entry is None:
             log.debug("ignored an update of %s, which is not open any more", path)
@@ -161,7 +161,7 @@ class SyncClient:
             entry.connection_lost()
 
     async def _restore(self, same_run: bool) -> None:
-        """Open the documents again on a new connection, and exchange what either side lacks."""
+        """Open the documents again on the new connection, and exchange missing edits."""
         for entry in list(self._open.values()):
             try:
                 await entry.restore(same_run=same_run)
@@ -175,6 +175,6 @@ class SyncClient:
             self._forget(entry)
 
 
-def _normal(path: str) -> str:
+def _normalized(path: str) -> str:
     """`path` without what does not distinguish it: outer and doubled slashes, dots that mean `here`."""
     return "/".join(part for part in path.split("/") if part not in ("", "."))

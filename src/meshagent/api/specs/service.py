@@ -21,7 +21,7 @@ __all__ = [
 
 
 class ServicePortEndpointSpec(BaseModel):
-    """One path of a port; `identity` is the name with which what answers there joins a room."""
+    """One path of a port; `identity` is the participant name of what answers there."""
 
     path: str
     identity: str
@@ -30,7 +30,7 @@ class ServicePortEndpointSpec(BaseModel):
 
 
 class ServicePortSpec(BaseModel):
-    """A port; `*` takes a free one. `liveness` is the path that answers once the service is up."""
+    """A port; `*` takes a free one. `liveness` is a path that answers when the service is up."""
 
     num: int | Literal["*"]
     type: PortType | None = None
@@ -38,7 +38,7 @@ class ServicePortSpec(BaseModel):
     endpoints: list[ServicePortEndpointSpec] = []
 
     def to_port(self) -> Port:
-        """The port of the service; an endpoint without a type has the port's, else `meshagent.callable`."""
+        """The port of a `Service`. An endpoint without a type gets that of the port, else `meshagent.callable`."""
         endpoints = [
             Endpoint(
                 type=endpoint.type or self.type or "meshagent.callable",
@@ -52,7 +52,7 @@ class ServicePortSpec(BaseModel):
 
 
 class ServiceSpec(BaseModel):
-    """A service as its file describes it; with `url` instead of `image` it already runs somewhere."""
+    """The content of a service file; with `url` instead of `image` the service already runs somewhere."""
 
     version: Literal["v1"] = "v1"
     kind: Literal["Service"] = "Service"
@@ -70,10 +70,10 @@ class ServiceSpec(BaseModel):
     id: str | None = None
 
     def to_service(self) -> Service:
-        """The service to be created in a project.
+        """The service as the REST API takes it.
 
         Raises:
-            ValueError: It has neither an image nor a url.
+            ValueError: There is neither an image nor a url.
         """
         return Service(
             id="",
@@ -93,7 +93,7 @@ class ServiceSpec(BaseModel):
 
 
 class ServiceTemplateVariable(BaseModel):
-    """A value to be asked for; `obscure` ones are not shown while they are typed."""
+    """A variable of a template; `obscure` ones are not shown while they are typed."""
 
     name: str
     description: str | None = None
@@ -103,14 +103,14 @@ class ServiceTemplateVariable(BaseModel):
 
 
 class ServiceTemplateEnvironmentVariable(BaseModel):
-    """An environment variable whose value may hold `{variable}` placeholders."""
+    """An environment variable whose value may contain `{variable}` placeholders."""
 
     name: str
     value: str
 
 
 class ServiceTemplateSpec(BaseModel):
-    """A service file with blanks."""
+    """A template of a service file."""
 
     version: Literal["v1"] = "v1"
     kind: Literal["ServiceTemplate"] = "ServiceTemplate"
@@ -127,10 +127,10 @@ class ServiceTemplateSpec(BaseModel):
     ports: list[ServicePortSpec] = []
 
     def to_service_spec(self, *, values: Mapping[str, str]) -> ServiceSpec:
-        """The service with the blanks filled in.
+        """The service with its variables replaced. Optional variables without a value are empty.
 
         Raises:
-            KeyError: A value is missing, and its variable is not optional; an optional one is empty then.
+            KeyError: A variable that is not optional has no value.
         """
         filled = {variable.name: "" for variable in self.variables if variable.optional} | dict(values)
         return ServiceSpec(

@@ -1,4 +1,4 @@
-"""What a server does with a token before it lets anyone in (protocol 4.2). No I/O: keys are looked up by
+"""How a server verifies a participant token (protocol 4.2). No I/O: keys are looked up by
 a function that the caller gives, and the time is an argument."""
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from meshagent.api.tokens.signing import BadSignatureError, read_jwt
 from meshagent.api.tokens.token import ParticipantToken, TokenExpiredError, check_time
 
 KeyLookup = Callable[[str | None, str], str | None]
-"""From project id (claim `sub`, None if absent) and key id (claim `kid`) to the secret; None for no such key."""
+"""Returns the secret of a key by project id (claim `sub`, may be None) and key id (`kid`); None if unknown."""
 
 MAX_TOKEN_CHARS = 64 * 1024
-"""Longer texts are refused unread; request lines and headers are shorter in practice."""
+"""Longer tokens are refused unread."""
 
 
 class TokenProblem(Enum):
@@ -44,16 +44,16 @@ class TokenRefusedError(PermissionDeniedError):
 def verify_token(
     jwt: str | None, *, lookup: KeyLookup, default_secret: str | None, now: float | None = None
 ) -> ParticipantToken:
-    """The token behind a JWT, once its signature and time are found good.
+    """The token in a JWT, after its signature and time were checked.
 
     Args:
-        jwt: What the client sent, if anything.
-        lookup: Finds a key's secret.
-        default_secret: Verifies tokens that name no key. Whoever holds it may speak for any project.
+        jwt: The token that the client sent, if any.
+        lookup: Finds the secret of a key.
+        default_secret: Verifies tokens without a key id. Its holder can make tokens for every project.
         now: Seconds since 1970; the clock's time when None.
 
     Raises:
-        TokenRefusedError: In every other case, with the reason.
+        TokenRefusedError: The token is refused, for the reason in `problem`.
     """
     if not jwt:
         raise TokenRefusedError(
@@ -79,26 +79,26 @@ def verify_token(
 
 
 def require_room(token: ParticipantToken, room_name: str) -> None:
-    """Let only tokens through that have a grant for this room.
+    """Check that the token has a grant for this room.
 
     Raises:
-        TokenRefusedError: It has none; the text names the rooms that it does open.
+        TokenRefusedError: It has none; the text names the rooms of its grants.
     """
     if token.allows_room(room_name):
         return
     rooms = [str(grant.scope) for grant in token.grants if grant.name == "room"]
-    opens = f"its grants are for {', '.join(map(repr, rooms[:5]))}" if rooms else "it has no room grant"
-    raise TokenRefusedError(TokenProblem.WRONG_ROOM, f"the token has no grant for room {room_name!r}: {opens}")
+    grants = f"its grants are for {', '.join(map(repr, rooms[:5]))}" if rooms else "it has no room grant"
+    raise TokenRefusedError(TokenProblem.WRONG_ROOM, f"the token has no grant for room {room_name!r}: {grants}")
 
 
 def effective_scope(token: ParticipantToken) -> ApiScope:
-    """What the token's holder may do in the room (protocol 4.4).
+    """The scope of the token in its room (protocol 4.4).
 
     Its `api` grant; or `FULL_ROOM_SCOPE` itself for a token with neither that grant nor a version, as the 0.5
     generation makes them; or nothing.
 
     Raises:
-        TokenRefusedError: The grant cannot be read.
+        TokenRefusedError: The `api` grant is invalid.
     """
     if not any(grant.name == "api" for grant in token.grants):
         return FULL_ROOM_SCOPE if token.version is None else NO_SCOPE

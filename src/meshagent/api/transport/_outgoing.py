@@ -1,4 +1,4 @@
-"""What a connection has still to send: bounded, in order, one writer."""
+"""The bounded queue of messages that a connection has still to send."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from meshagent.api.wire.packets import Message
 class OutgoingQueue:
     """Messages that wait for the writer of one connection.
 
-    When the limit is reached, `put` waits and `put_nowait` refuses. A message that is larger than the limit is
-    taken while nothing else waits.
+    When the limit is reached, `put` waits and `put_nowait` raises `ChanFull`. A message that is larger than the limit
+    is accepted when the queue is empty.
 
     Args:
         limit: Bytes of message data that may wait.
@@ -29,7 +29,7 @@ class OutgoingQueue:
         self._closed = False
 
     async def put(self, message: Message) -> None:
-        """Queue a message, waiting for room in the order of the calls; `ChanClosed` at once when closed."""
+        """Queue a message, waiting while the queue is full, in the order of the calls; `ChanClosed` if it is closed."""
         if self._blocked(message):
             place = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
@@ -50,7 +50,7 @@ class OutgoingQueue:
         self._add(message)
 
     async def next(self) -> Message | None:
-        """The next message to write; None when the queue is closed and everything was taken."""
+        """The next message to write; None when the queue is closed and empty."""
         while not self._messages:
             if self._closed:
                 return None
@@ -59,13 +59,13 @@ class OutgoingQueue:
         return self._messages.popleft()
 
     def written(self, message: Message) -> None:
-        """Tell that the transport took a message, which makes room for others."""
+        """Note that a message was passed to the transport, which makes room for others."""
         self._unsent -= 1
         self._size -= len(message.data)
         self._admit()
 
     def close(self, *, discard: bool = False) -> None:
-        """Take no more; with `discard` also forget what waits, because nobody can send it any more."""
+        """Refuse messages from now on; with `discard` also drop those that are queued."""
         self._closed = True
         if discard:
             self._messages.clear()

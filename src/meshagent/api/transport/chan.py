@@ -24,33 +24,47 @@ class ChanClosed(ConnectionLostError):
 
 
 class ChanFull(Exception):
-    """The channel holds as much as it may; try again after a receive."""
+    """The channel is full."""
 
 
 class ChanEmpty(Exception):
-    """There is nothing to receive right now."""
+    """The channel is empty."""
 
 
 class ChanSender(Protocol[T_in]):
     """The sending end of a channel."""
 
-    async def send(self, value: T_in) -> None: ...
+    async def send(self, value: T_in) -> None:
+        """Queue a value, waiting while the channel is full."""
+        ...
 
-    def send_nowait(self, value: T_in) -> None: ...
+    def send_nowait(self, value: T_in) -> None:
+        """Queue a value; `ChanFull` if the channel is full."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Refuse values from now on."""
+        ...
 
 
 class ChanReceiver(Protocol[T_out]):
     """The receiving end of a channel."""
 
-    async def recv(self) -> T_out: ...
+    async def recv(self) -> T_out:
+        """The oldest value, waiting for one."""
+        ...
 
-    def recv_nowait(self) -> T_out: ...
+    def recv_nowait(self) -> T_out:
+        """The oldest value; `ChanEmpty` if there is none."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Refuse values from now on."""
+        ...
 
-    def __aiter__(self) -> AsyncIterator[T_out]: ...
+    def __aiter__(self) -> AsyncIterator[T_out]:
+        """The values until the channel is closed and empty."""
+        ...
 
 
 class Chan(Generic[T]):
@@ -85,7 +99,7 @@ class Chan(Generic[T]):
         return 0 < self._maxsize <= len(self._values)
 
     async def send(self, value: T) -> None:
-        """Queue `value`, waiting for a place.
+        """Queue `value`, waiting while the channel is full.
 
         Raises:
             ChanClosed: The channel is closed, or was closed while this waited; the value is not queued.
@@ -99,7 +113,7 @@ class Chan(Generic[T]):
 
         Raises:
             ChanClosed: The channel is closed.
-            ChanFull: There is no place.
+            ChanFull: The channel is full.
         """
         if self._closed:
             raise ChanClosed
@@ -123,7 +137,7 @@ class Chan(Generic[T]):
 
         Raises:
             ChanClosed: The channel is closed and empty.
-            ChanEmpty: It is only empty.
+            ChanEmpty: The channel is empty, but not closed.
         """
         if not self._values:
             raise ChanClosed if self._closed else ChanEmpty
@@ -132,7 +146,7 @@ class Chan(Generic[T]):
         return value
 
     def close(self) -> None:
-        """Take no more values. Closing twice is harmless."""
+        """Refuse values from now on. Closing again does nothing."""
         self._closed = True
         for waiters in (self._senders, self._receivers):
             while waiters:
@@ -153,7 +167,7 @@ class Chan(Generic[T]):
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                _wake_one(waiters)  # this one was to go on and cannot: another may
+                _wake_one(waiters)  # it was woken and cannot go on, so another may
             elif waiter in waiters:
                 waiters.remove(waiter)
             raise

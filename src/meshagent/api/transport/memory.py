@@ -1,4 +1,4 @@
-"""Two ends in one process, connected by a pair of byte channels: for tests and for rooms inside a program."""
+"""Both ends of a connection in one process, connected by two channels of bytes: for tests and embedded rooms."""
 
 from __future__ import annotations
 

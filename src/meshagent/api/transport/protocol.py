@@ -1,4 +1,4 @@
-"""The message layer of a connection: whole messages with ids and types, whatever carries their packets."""
+"""The message layer of a connection: messages with ids and types, over any transport of packets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from meshagent.api.errors import ConnectionLostError, RoomException
-from meshagent.api.transport._handlers import HandlerOverflowError, HandlerTable, MessageHandler
+from meshagent.api.transport._handlers import Handler, HandlerOverflowError, HandlerTable
 from meshagent.api.transport._outgoing import OutgoingQueue
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.api.wire.packets import Message, Reassembler, count_packets, iter_packets
@@ -18,7 +18,7 @@ __all__ = ["ClientProtocol", "Message", "MessageHandler", "Protocol", "compute_p
 log = logging.getLogger(__name__)
 
 ABNORMAL_CLOSURE: Final = 1006
-"""How a connection ended that was never closed: the network, or the other end's process, went away."""
+"""Close code of a connection that broke: no close frame was received."""
 
 MAX_OUTGOING_BYTES: Final = 8 * 1024 * 1024
 MAX_INCOMING_MESSAGE: Final = 1024 * 1024 * 1024
@@ -26,7 +26,7 @@ DRAIN_TIMEOUT: Final = 5.0
 
 
 def compute_packets(data: bytes) -> int:
-    """How many data packets a message of this data takes."""
+    """The number of data packets that a message with this data takes."""
     return count_packets(len(data))
 
 
@@ -40,10 +40,13 @@ class Protocol:
     Args:
         read: False for an end that only sends.
         write: False for an end that only receives.
+
+    Attributes:
+        can_reopen: Whether `reopen` can connect again after the connection was lost; a property of the class.
+        close_code: WebSocket close code of the last connection, 1006 if it broke; None before a connection has ended.
     """
 
-    can_reopen = False
-    """Whether `reopen` can connect again after the connection was lost."""
+    can_reopen: bool = False
 
     def __init__(self, *, read: bool = True, write: bool = True) -> None:
         self._read = read
@@ -60,34 +63,33 @@ class Protocol:
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.close_code: int | None = None
-        """WebSocket close code with which the last connection ended; 1006 if it broke; None before that."""
 
     # -- what a transport overrides
 
     async def open_transport(self) -> None:
-        """Connect."""
+        """Connect. Overridden by transports, as are the next three."""
 
     async def read_packets(self) -> int:
-        """Feed every packet that arrives to `receive_packet`; return the close code when no more can come."""
+        """Pass each packet that arrives to `receive_packet`; return the close code when the connection has ended."""
         await self._closed.wait()
         return CloseCode.NORMAL
 
     async def send_packet(self, data: bytes) -> None:
-        """Send one packet, waiting while the transport cannot take more."""
+        """Send one packet, waiting while the transport is busy."""
         raise NotImplementedError(f"{type(self).__name__} must implement send_packet()")
 
     async def close_transport(self) -> None:
         """Disconnect. Called also after a failed or lost connection."""
 
     def is_temporary(self, error: Exception) -> bool:
-        """Whether connecting, having failed with `error`, may succeed later: trouble on the way, not a refusal."""
+        """Whether connecting may succeed later, after it failed with `error`: a network error, not a refusal."""
         return error.retryable if isinstance(error, RoomException) else isinstance(error, (OSError, TimeoutError))
 
-    # -- life
+    # -- connecting
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection that nobody has closed; false before the first entry."""
+        """Whether there is a connection that neither end has closed; false before the first entry."""
         return not self._closed.is_set()
 
     async def __aenter__(self) -> Self:
@@ -110,10 +112,10 @@ class Protocol:
                     await self._handlers.close()
 
     async def reopen(self) -> None:
-        """Connect again after the connection was lost. Entries and handlers stay; nothing is sent again.
+        """Connect again after the connection was lost. Handlers stay; no message is sent again.
 
         Raises:
-            ConnectionLostError: The protocol was left, or cannot connect twice; other errors as on entry.
+            ConnectionLostError: The protocol was exited, or cannot connect twice; other errors as on entry.
         """
         async with self._entering:
             if not self._entries or not self.can_reopen:
@@ -122,11 +124,11 @@ class Protocol:
             await self._connect()
 
     async def wait_for_close(self) -> None:
-        """Return when the connection has ended, whoever ended it; at once when there is none."""
+        """Return when the connection has ended, or at once if there is none."""
         await self._closed.wait()
 
     def close(self) -> None:
-        """Take no more messages; those that wait are still sent. The transport closes on exit."""
+        """Refuse messages from now on; those that are queued are still sent. The transport closes on exit."""
         self._end(CloseCode.NORMAL, discard=False)
 
     async def _connect(self) -> None:
@@ -146,7 +148,7 @@ class Protocol:
         self._writer = loop.create_task(self._run_writer()) if self._write else None
 
     async def _disconnect(self) -> None:
-        """Send what waits, within limits, then end the tasks and the transport."""
+        """Send what is queued, for a few seconds at most, then end the tasks and the transport."""
         self.close()
         try:
             if self._writer is not None:
@@ -164,7 +166,7 @@ class Protocol:
                 await self.close_transport()
 
     def _end(self, code: int, *, discard: bool) -> None:
-        """The connection is over. The first reason stands."""
+        """Mark the connection as ended. The first close code stays."""
         self._outgoing.close(discard=discard)
         if not self._closed.is_set():
             self.close_code = code
@@ -175,7 +177,7 @@ class Protocol:
     def register_handler(self, type: str, fn: MessageHandler) -> None:
         """Hand messages of a type to `fn(protocol, message_id, type, data)`; type `*` takes all others.
 
-        Messages of that type that came before, and had no handler, come first.
+        Messages of that type that arrived without a handler are passed first.
 
         Raises:
             InvalidStateError: The type has a handler.
@@ -191,13 +193,13 @@ class Protocol:
         self._handlers.unregister(type, fn)
 
     def receive_packet(self, data: bytes) -> None:
-        """Take one packet from the transport; a message that it completes goes to its handler."""
+        """Process a packet from the transport; a message that it completes goes to its handler."""
         message = self._reassembler.receive(data)
         if message is None:
             message = self._reassembler.oversized
             if message is None:
                 return
-            # Too large to take. Its handler gets it without data, so that a caller hears of it instead of waiting.
+            # Its handler gets it without data, so that a request is answered with an error instead of never.
             self._reassembler.oversized = None
             log.error("dropped the data of message %d of type %r: it is too large", message.id, message.type)
         try:
@@ -220,7 +222,7 @@ class Protocol:
     # -- sending
 
     def next_message_id(self) -> int:
-        """A message id that this end has not used; ids start at 1."""
+        """The next message id of this end; ids start at 1."""
         self._next_id += 1
         return self._next_id
 
@@ -229,8 +231,8 @@ class Protocol:
 
         Args:
             type: The message's type.
-            data: Its data; text goes as UTF-8.
-            message_id: For answers, the id of what is answered; otherwise the next id is taken.
+            data: Its data; text is encoded as UTF-8.
+            message_id: For answers, the id of the request; by default the next id.
 
         Waits while more than 8 MiB of earlier messages are unsent.
 
@@ -242,7 +244,7 @@ class Protocol:
         return message.id
 
     def send_nowait(self, type: str, data: bytes | str, message_id: int | None = None) -> int:
-        """As `send`, where one cannot wait.
+        """As `send`, without waiting.
 
         Raises:
             ChanClosed: The connection is closed.
@@ -271,8 +273,12 @@ class Protocol:
             self._end(ABNORMAL_CLOSURE, discard=True)
 
 
+MessageHandler = Handler[Protocol]
+"""Called with the protocol, message id, type and data of a message; may be a coroutine function."""
+
+
 class ClientProtocol(Protocol):
-    """The end that joins a room, by a participant token."""
+    """The participant's end of a connection, with its participant token."""
 
     def __init__(self, *, token: str) -> None:
         super().__init__()

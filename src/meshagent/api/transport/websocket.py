@@ -88,11 +88,11 @@ class _WebSocketTransport(Protocol):
 
 
 class WebSocketClientProtocol(ClientProtocol, _WebSocketTransport):
-    """Joins a room over a WebSocket. Nothing is dialled before it is entered.
+    """A WebSocket connection to a room. It connects when it is entered.
 
     Args:
         url: The room's URL, `ws`, `wss`, `http` or `https`; parameters that it has are kept.
-        token: The participant token. It goes as a query parameter and as a bearer header.
+        token: The participant token, sent as a query parameter and as a bearer token.
         heartbeat: Seconds between pings; without a pong within half of that the connection counts as lost.
         open_timeout: Seconds that connecting may take.
 
@@ -117,7 +117,7 @@ class WebSocketClientProtocol(ClientProtocol, _WebSocketTransport):
         return self._url
 
     async def open_transport(self) -> None:
-        refusal = _Refusal()
+        refusal = _RefusalReader()
         self._session = aiohttp.ClientSession(trace_configs=[refusal.trace_config()])
         try:
             async with asyncio.timeout(self._open_timeout):
@@ -164,8 +164,8 @@ class WebSocketServerProtocol(_WebSocketTransport):
             await self._socket.close()
 
 
-class _Refusal:
-    """Keeps what the server says when it refuses; aiohttp's own exception comes without the answer's body."""
+class _RefusalReader:
+    """Keeps the body of a refusal, which aiohttp's exception lacks."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -187,11 +187,11 @@ class _Refusal:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.debug("cannot read why the server refused: %s", error)
             return
-        self.reason = _words(body.decode(errors="replace").strip())
+        self.reason = _reason_of(body.decode(errors="replace").strip())
 
 
-def _words(body: str) -> str:
-    """What a refusal says: the message of this project's servers' JSON, else the text as it came."""
+def _reason_of(body: str) -> str:
+    """The reason in the body of a refusal: the message of the error as JSON, else the text itself."""
     try:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):

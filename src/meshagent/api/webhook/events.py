@@ -1,4 +1,4 @@
-"""What webhooks tell (protocol 15.3)."""
+"""The events of webhooks (protocol 15.3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CallEvent", "RoomEndedEvent", "RoomStartedEvent", "WebhookEvent", "r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomStartedEvent:
-    """A room has started. `room_url` is its WebSocket URL, empty where the sender leaves it out."""
+    """A room has started. `room_url` is its WebSocket URL, empty if the sender did not give it."""
 
     room_name: str
     room_url: str
@@ -31,10 +31,10 @@ class CallEvent:
     """A room asks this program to join.
 
     Attributes:
-        room_name: Which.
+        room_name: The name of the room.
         room_url: Its WebSocket URL.
         token: The participant token to join with.
-        arguments: By convention an object; the command line sends the text that its user typed.
+        arguments: Any JSON, by convention an object. The command line sends what its user typed as a string.
     """
 
     room_name: str
@@ -47,17 +47,17 @@ WebhookEvent = RoomStartedEvent | RoomEndedEvent | CallEvent
 
 
 def read_event(event: str, data: Mapping[str, Any]) -> WebhookEvent | None:
-    """The event of that name, None for names that have no class.
+    """The typed form of an event; None if the name is not known.
 
     Raises:
-        InvalidRequestError: `data` lacks something; the text names it.
+        InvalidRequestError: A member of `data` is missing; the text names it.
     """
     read = _READERS.get(event)
     return None if read is None else read(data)
 
 
 def _started(data: Mapping[str, Any]) -> RoomStartedEvent:
-    # Senders of later generations leave the URL out.
+    # Servers of the current generation do not send the URL.
     url = data.get("room_url")
     return RoomStartedEvent(room_name=_text(data, "room_name"), room_url=url if isinstance(url, str) else "")
 

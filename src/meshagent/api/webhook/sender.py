@@ -15,7 +15,7 @@ __all__ = ["WebhookRefusedError", "send_webhook"]
 
 
 class WebhookRefusedError(RoomException):
-    """The receiver answered with a status other than 2xx, which `status` holds."""
+    """The receiver answered with another status than 2xx; `status` holds it."""
 
     code = "webhook_refused"
 

@@ -17,9 +17,9 @@ from meshagent.api.errors import (
     NotFoundError,
     UnavailableError,
 )
-from meshagent.api.hosting.signals import until_stopped
 from meshagent.api.profile import find_credentials
 from meshagent.api.webhook.events import CallEvent, RoomEndedEvent, RoomStartedEvent, read_event
+from meshagent.api.webhook.signals import wait_for_stop_signal
 from meshagent.api.webhook.signature import EVENT_ID_HEADER, SIGNATURE_HEADER, SignatureRefusedError, parse, verify
 
 __all__ = ["WebhookServer", "environment_port", "ok"]
@@ -32,20 +32,20 @@ REMEMBERED_EVENTS: Final = 1024
 
 
 class WebhookServer:
-    """Receives webhooks; override `on_room_started`, `on_room_ended` and `on_call`.
+    """An HTTP server for webhooks; override `on_room_started`, `on_room_ended` and `on_call`.
 
-    Use it as an async context manager, or call `run`. A handler is finished before the sender gets its answer; if
-    it raises, the answer is an error and the sender may try again. An event that a handler has taken is not
-    handled again when it is delivered again, as far as the sender gives events an id.
+    Use it as an async context manager, or call `run`. The sender is answered when the
+    handler has returned; if it raises, the answer is an error and the sender may retry. An event that was handled is
+    not handled again when it is delivered again, if the sender gives events an id.
 
     Args:
         host: Address to listen on; every interface by default.
         port: Port to listen on; `MESHAGENT_PORT` or 8080 by default. 0 takes a free one, see `port`.
         webhook_secret: Checks signatures; by default `MESHAGENT_WEBHOOK_SECRET`, else the secret that this program
             signs its tokens with, which is what a server signs webhooks with unless it is told otherwise.
-        app: An application to receive in, instead of a listener of one's own. Its owner serves it.
-        path: Where webhooks are posted; `/webhook` by default.
-        validate_webhook_secret: Whether what is not signed with the secret is refused, which is the default.
+        app: An application to add the route to, instead of a server of its own.
+        path: The path of the webhook; `/webhook` by default.
+        validate_webhook_secret: Whether to refuse requests that are not signed with the secret; true by default.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class WebhookServer:
     # -- for subclasses
 
     def add_routes(self, app: web.Application) -> None:
-        """Add the routes; override it to add more, and call this one."""
+        """Add the routes to an application. Override it to add more, and call `super()`."""
         app.router.add_post(self.path, self._receive)
         if not self._shares_app:
             app.router.add_get("/", _alive)
 
     async def on_webhook(self, *, payload: dict[str, Any]) -> None:
-        """Called with each genuine webhook; calls the handler of its event, and ignores events without one.
+        """Called with each webhook whose signature is valid; calls the handler of its event, if there is one.
 
         Raises:
             InvalidRequestError: The event lacks something.
@@ -98,22 +98,22 @@ class WebhookServer:
             await self.on_call(event)
 
     async def on_room_started(self, event: RoomStartedEvent) -> None:
-        """A room has started."""
+        """Called when a room has started."""
 
     async def on_room_ended(self, event: RoomEndedEvent) -> None:
-        """A room has ended."""
+        """Called when a room has ended."""
 
     async def on_call(self, event: CallEvent) -> None:
-        """A room asks this program to join."""
+        """Called when a room asks this program to join."""
 
     # -- running
 
     async def start(self) -> None:
-        """Listen, and return; with a shared application only add the routes to it, which must not run yet.
+        """Start listening. With `app`, only add the routes to it; it must not be running.
 
         Raises:
-            InvalidStateError: It was started already.
-            OSError: The address cannot be used.
+            InvalidStateError: It is already started.
+            OSError: Cannot listen on the address.
         """
         if self._runner is not None or (self._shares_app and self._has_routes):
             raise InvalidStateError("the webhook server is already started")
@@ -124,11 +124,11 @@ class WebhookServer:
             self._runner, self.port = await listen(self._app, self.host, self.port)
 
     async def stop(self) -> None:
-        """Stop listening, after the requests in hand; does nothing if it was not started."""
+        """Finish running requests and stop listening; does nothing if it was not started."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-            # A stopped application is of no more use; the next start makes another.
+            # aiohttp cannot start an application again.
             self._app = web.Application(client_max_size=MAX_BODY_BYTES)
             self._has_routes = False
 
@@ -136,7 +136,7 @@ class WebhookServer:
         """Serve until SIGINT, SIGTERM or SIGABRT; off the main thread, until cancelled."""
         await self.start()
         try:
-            await until_stopped()
+            await wait_for_stop_signal()
         finally:
             await self.stop()
 
@@ -154,7 +154,7 @@ class WebhookServer:
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()
         try:
-            payload = self._genuine(body, request.headers.get(SIGNATURE_HEADER))
+            payload = self._verified_payload(body, request.headers.get(SIGNATURE_HEADER))
         except SignatureRefusedError as error:
             return _refuse(401, str(error))
         except InvalidRequestError as error:
@@ -177,7 +177,7 @@ class WebhookServer:
             self._seen.end(event_id, handled=handled)
         return ok()
 
-    def _genuine(self, body: bytes, signature: str | None) -> dict[str, Any]:
+    def _verified_payload(self, body: bytes, signature: str | None) -> dict[str, Any]:
         payload = parse(body)
         if not isinstance(payload, dict):
             raise InvalidRequestError("the body must be a JSON object")
@@ -187,14 +187,14 @@ class WebhookServer:
 
 
 class _SeenEvents:
-    """Which events were handled lately, and which are being handled; the oldest are forgotten first."""
+    """The ids of events that were or are being handled; the oldest are forgotten first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._handled: dict[str, bool] = {}
 
     def begin(self, event_id: str | None) -> bool:
-        """Whether the event is to be handled now; False if it was, or is being. Events without id always are."""
+        """Whether to handle the event; False if it was or is being handled. Events without an id are always handled."""
         if event_id is None:
             return True
         if event_id in self._handled:
@@ -217,7 +217,7 @@ class _SeenEvents:
 
 
 async def listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Serve an application; returns its runner and the port, also when a free one was asked for."""
+    """Serve an application; returns its runner and the port, also if `port` is 0."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -241,7 +241,7 @@ def environment_port(default: int) -> int:
 
 
 def ok() -> web.Response:
-    """The answer to what was accepted: `{"ok": true}`."""
+    """The response to an accepted request: `{"ok": true}`."""
     return web.json_response({"ok": True})
 
 
@@ -254,7 +254,7 @@ async def _alive(request: web.Request) -> web.Response:
 
 
 def _default_secret() -> str | None:
-    """What webhooks of one's own server are signed with, as far as this program can know."""
+    """The secret that the server of this profile signs webhooks with, as far as it is known here."""
     secret = os.environ.get("MESHAGENT_WEBHOOK_SECRET")
     if secret:
         return secret

@@ -1,4 +1,4 @@
-"""How webhook bodies are written and signed; no I/O (protocol 15.2).
+"""The form and the signature of webhook bodies; no I/O (protocol 15.2).
 
 The signature is a JWT whose claim `sha256` is the hash of the body. Receivers of the 0.5 generation hash what
 Python's `json.dumps` makes of the parsed body, not the bytes that came, so a sender must write exactly that form.
@@ -25,14 +25,14 @@ _BEARER: Final = "Bearer "
 
 
 class SignatureRefusedError(PermissionDeniedError):
-    """A webhook is not signed with the receiver's secret, or not at all."""
+    """The signature of a webhook is missing or wrong."""
 
     code = "signature_refused"
 
 
 @dataclass(frozen=True, slots=True)
 class SignedBody:
-    """A webhook ready to be posted: the body's bytes, and the headers that belong to them."""
+    """A webhook ready to be posted: its body and headers."""
 
     body: bytes
     headers: dict[str, str]
@@ -42,7 +42,7 @@ def serialize(payload: Mapping[str, Any]) -> bytes:
     """The body of a webhook: Python's default JSON, in ASCII, keys in their order.
 
     Raises:
-        InvalidRequestError: Something in it has no JSON form.
+        InvalidRequestError: The payload has a value that JSON cannot hold.
     """
     try:
         return json.dumps(payload).encode("ascii")
@@ -51,7 +51,7 @@ def serialize(payload: Mapping[str, Any]) -> bytes:
 
 
 def parse(body: bytes) -> Any:
-    """The value of a received body, of which `serialize` makes the signed form again.
+    """The JSON value of a received body.
 
     Raises:
         InvalidRequestError: It is not JSON.
@@ -65,15 +65,15 @@ def parse(body: bytes) -> Any:
 def signed_body(
     payload: Mapping[str, Any], *, secret: str | None, headers: Mapping[str, str] | None = None
 ) -> SignedBody:
-    """A payload as it is to be posted.
+    """The body and headers of a webhook.
 
     Args:
         payload: `event` and `data`.
-        secret: Signs it; without one it goes unsigned.
-        headers: Others to send along; content type and signature are set here.
+        secret: Signs the body; without one it is not signed.
+        headers: More headers; content type and signature are replaced.
     """
     body = serialize(payload)
-    # Header names are the same in any letter case, and must not go out twice.
+    # Header names are case-insensitive, and each must be sent once.
     ours = {"content-type", SIGNATURE_HEADER.lower()} if secret else {"content-type"}
     complete = {name: value for name, value in (headers or {}).items() if name.lower() not in ours}
     complete["Content-Type"] = "application/json"
@@ -88,17 +88,17 @@ def signature_of(body: bytes, secret: str) -> str:
 
 
 def verify(body: bytes, header: str | None, secret: str | None, *, now: float) -> None:
-    """Return only if the header signs the body, as it came or as Python writes it again.
+    """Check that the header signs the body, as received or as Python's `json.dumps` would write it.
 
     Args:
-        body: The bytes that came.
+        body: The body as received.
         header: The value of `Meshagent-Signature`, None without that header.
-        secret: The receiver's; without one nothing is genuine.
-        now: Seconds since 1970, for signatures that say until when they are good.
+        secret: The secret of the receiver; without one every signature is refused.
+        now: Seconds since 1970, for signatures that expire.
 
     Raises:
-        SignatureRefusedError: It does not; the text says why.
-        InvalidRequestError: The hash fits no raw bytes, and the body is not JSON.
+        SignatureRefusedError: The signature is missing or wrong; the text says which.
+        InvalidRequestError: The hash does not match the bytes, and the body is not JSON.
     """
     if header is None or not header.startswith(_BEARER):
         raise SignatureRefusedError(f"the header {SIGNATURE_HEADER} is missing, or is not a Bearer token")

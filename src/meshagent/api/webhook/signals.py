@@ -1,4 +1,4 @@
-"""Running until somebody stops the process."""
+"""Running until a signal stops the process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGABRT)
 
 
-async def until_stopped() -> None:
-    """Return on SIGINT, SIGTERM or SIGABRT; off the main thread, where there are no signals, wait to be cancelled."""
+async def wait_for_stop_signal() -> None:
+    """Return on SIGINT, SIGTERM or SIGABRT; outside of the main thread, which gets no signals, wait for ever."""
     stopped = asyncio.Event()
     with _handled(asyncio.get_running_loop(), stopped):
         await stopped.wait()
@@ -26,11 +26,11 @@ def _handled(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> Iterato
             try:
                 loop.add_signal_handler(number, stopped.set)
             except (NotImplementedError, RuntimeError, ValueError):
-                continue  # not on the main thread, or a loop that takes no signals
+                continue  # not the main thread, or an event loop without signals
             before[number] = previous
         yield
     finally:
         for number, previous in before.items():
             loop.remove_signal_handler(number)
-            if previous is not None:  # None: a handler that was not set by Python cannot be put back
+            if previous is not None:  # None: a handler that was not set by Python cannot be restored
                 signal.signal(number, previous)
