@@ -1,9 +1,9 @@
-"""Lets a language model answer questions from a queue, and files the answers. Ends with Ctrl+C.
+"""Answers questions from a queue with a language model, and writes the answers to files. Stop it with Ctrl+C.
 
 python answering_worker.py
 meshagent queue send --room examples questions '{"id": "one", "question": "Why is the sky blue?"}'
 
-What fails three times ends up in the queue `questions.failed`, with the reason.
+Questions that fail three times move to the queue `questions.failed`, with the error.
 """
 
 import asyncio

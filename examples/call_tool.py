@@ -1,4 +1,4 @@
-"""Calls the tools of `math_toolkit.py`, wherever in the room they run."""
+"""Lists the toolkits of a room, and calls the tools of `math_toolkit.py`."""
 
 import asyncio
 
@@ -9,10 +9,10 @@ async def main() -> None:
     protocol = websocket_protocol(participant_name="caller", room_name="examples")
     async with RoomClient(protocol=protocol) as room:
         for toolkit in await room.agents.list_toolkits():
-            print(toolkit.name, "offers", ", ".join(tool.name for tool in toolkit.tools))
+            print(toolkit.name, "has", ", ".join(tool.name for tool in toolkit.tools))
 
         answer = await room.agents.invoke_tool(toolkit="math", tool="add", arguments={"a": 2, "b": 3})
-        assert isinstance(answer, JsonResponse)  # tools may also answer with text, a file, a link, or nothing
+        assert isinstance(answer, JsonResponse)  # tools may also return text, a file, a link, or nothing
         print("2 + 3 =", answer.json["sum"])
 
         try:

@@ -1,10 +1,10 @@
-"""A chat bot with tools of its own. Ends with Ctrl+C.
+"""A chat bot with its own tools. Stop it with Ctrl+C.
 
 python chat_bot.py
 meshagent chat --room examples --agent guide
 
-The room asks whichever language model its server is configured for. Without one it repeats what it is told, and
-`call route {"start": "home", "end": "work"}` makes it use a tool.
+It uses the language model that the server is configured for. Without one, it repeats what you write, and
+`call route {"start": "home", "end": "work"}` makes it call a tool.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ MINUTES = {("home", "work"): 25, ("work", "home"): 30}
 
 @tool
 async def route(context: ToolContext, start: str, end: str) -> dict[str, object]:
-    """How long it takes to get from one place to another.
+    """Look up how long it takes to get from one place to another.
 
     Args:
-        start: Where from.
-        end: Where to.
+        start: Name of the start.
+        end: Name of the destination.
     """
     return {"minutes": MINUTES.get((start, end)), "asked_by": context.beneficiary.get_attribute("name")}
 
@@ -33,8 +33,8 @@ class Guide(ChatBot):
     def __init__(self) -> None:
         super().__init__(
             name="guide",
-            rules=["You know the ways of the city.", "Never guess how long a way takes: look it up."],
-            toolkits=[Toolkit("ways", [route]), StorageToolkit()],
+            rules=["You help users find their way.", "Never guess travel times: look them up."],
+            toolkits=[Toolkit("routes", [route]), StorageToolkit()],
             auto_greet_message="Where do you want to go?",
         )
 

@@ -1,6 +1,6 @@
-"""Follows a document and keeps a table of contents in another one. Ends with Ctrl+C.
+"""Follows a document and maintains a table of contents in another one. Stop it with Ctrl+C.
 
-Whoever adds a heading to `plan.document` finds it in `contents.document`.
+Headings added to `plan.document` appear in `contents.document`.
 """
 
 import asyncio

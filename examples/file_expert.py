@@ -1,11 +1,11 @@
-"""A chat bot that knows what the room's files say. Ends with Ctrl+C.
+"""A chat bot that answers questions from the room's files. Stop it with Ctrl+C.
 
 python file_expert.py
 meshagent storage cp handbook.md room://handbook.md --room examples
 meshagent chat --room examples --agent librarian
 
-Its index follows every change of a file. Vectors are made without a model; give an `Embedder` of your own to both
-classes for better ones. With a model that only echoes, `call rag_search {"query": "holidays"}` searches.
+Its index follows all changes of files. The default embedder needs no model; for better results, pass your own
+`Embedder` to both classes. Without a language model, search with `call rag_search {"query": "holidays"}`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ class Librarian(ChatBot):
     def __init__(self) -> None:
         super().__init__(
             name="librarian",
-            rules=["Answer from the files of the room; say so when they do not tell."],
+            rules=["Answer from the files of the room. If they do not contain the answer, say so."],
             toolkits=[RagToolkit()],
         )
         self.indexer = StorageIndexer()

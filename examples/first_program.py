@@ -1,4 +1,4 @@
-"""Two participants meet in a room: one says hello, the other hears it."""
+"""Two participants join a room, and one sends a message to the other."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Two tools in one toolkit, a function and a class, hosted in a room and called through it."""
+"""Hosts a toolkit of two tools, a function and a class, and calls them through the room."""
 
 import asyncio
 from typing import Annotated
@@ -14,11 +14,11 @@ UP_TO = {"type": "object", "required": ["max_words"], "properties": {"max_words"
 
 @tool(rules=["Say how long a book takes in hours, rounded."])
 async def reading_time(title: str, words_per_minute: Annotated[int, Field(ge=50)] = 250) -> dict[str, float]:
-    """How many hours it takes to read a book.
+    """Calculate how many hours it takes to read a book.
 
     Args:
-        title: The book, in small letters.
-        words_per_minute: How fast one reads.
+        title: Title of the book, in lower case.
+        words_per_minute: Reading speed.
     """
     if title not in BOOKS:
         raise ValueError(f"the library has no book {title!r}")
@@ -27,7 +27,7 @@ async def reading_time(title: str, words_per_minute: Annotated[int, Field(ge=50)
 
 class Recommend(Tool):
     def __init__(self) -> None:
-        super().__init__(name="recommend", description="Names a book of at most so many words.", input_schema=UP_TO)
+        super().__init__(name="recommend", description="Recommends a short book.", input_schema=UP_TO)
 
     async def execute(self, context: ToolContext, *, max_words: int) -> str:
         fitting = [title for title, words in BOOKS.items() if words <= max_words]
@@ -41,7 +41,7 @@ def join(name: str) -> RoomClient:
 async def main() -> None:
     toolkit = RemoteToolkit("library", [reading_time, Recommend()], description="Knows books.")
     async with join("librarian") as librarian, toolkit.hosted(librarian), join("reader") as reader:
-        await reader.messaging.enable()  # so that the librarian's tools know who calls
+        await reader.messaging.enable()  # lets tools see the name of their caller
         await librarian.messaging.enable()
         call = reader.agents.invoke_tool
         time = await call(toolkit="library", tool="reading_time", arguments={"title": "persuasion"})

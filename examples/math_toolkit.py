@@ -1,4 +1,4 @@
-"""Hosts a toolkit that everyone in the room can call: people, agents and programs. Ends with Ctrl+C."""
+"""Hosts a toolkit that all participants of the room can call. Stop it with Ctrl+C."""
 
 import asyncio
 from contextlib import suppress
@@ -12,8 +12,8 @@ async def add(a: float, b: float) -> dict[str, float]:
     """Add two numbers.
 
     Args:
-        a: The first.
-        b: The second.
+        a: First number.
+        b: Second number.
     """
     return {"sum": a + b}
 

@@ -1,4 +1,4 @@
-"""A notebook that finds notes by what they are about, in a table of the room.
+"""A notebook with semantic search, in a table of the room.
 
 python notes.py add "The spare key is under the third flower pot"
 python notes.py find "where are the keys?"
@@ -18,7 +18,7 @@ from meshagent.api.room_server_client import (
 )
 
 TABLE = "notes"
-EMBEDDER = HashingEmbedder(dimensions=256)  # needs no model; put in one of your own for meaning beyond words
+EMBEDDER = HashingEmbedder(dimensions=256)  # compares words; use an embedding model to compare meanings
 
 
 async def add(room: RoomClient, text: str) -> None:

@@ -1,9 +1,9 @@
-"""Takes jobs from a queue and puts results into another; start several, and they share the work.
+"""Receives jobs from a queue and sends the results to another. Start several to share the work.
 
-python queue_worker.py             works until Ctrl+C
-python queue_worker.py send WORDS  sends a job for each word, and waits for the results
+python queue_worker.py             processes jobs until Ctrl+C
+python queue_worker.py send WORDS  sends a job for each word and waits for the results
 
-`meshagent.agents.Worker` does this too, and tries again what failed.
+`meshagent.agents.Worker` does the same, with retries.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ async def send(words: list[str]) -> None:
     protocol = websocket_protocol(participant_name="sender", room_name="examples")
     async with RoomClient(protocol=protocol) as room:
         for word in words:
-            await room.queues.send("jobs", {"word": word})  # stored before this returns
+            await room.queues.send("jobs", {"word": word})  # durable when this returns
         for _ in words:
             match await room.queues.receive("results"):
                 case {"word": word, "letters": letters}:

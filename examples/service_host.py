@@ -1,9 +1,9 @@
-"""Two services behind one address, which the server calls into rooms. Ends with Ctrl+C.
+"""Two external services at one address, to be invited into rooms. Stop it with Ctrl+C.
 
 python service_host.py 8091
 meshagent call tool --room examples --url http://127.0.0.1:8091/clock
 
-A project can have its services in every room: see docs/reference/protocol/15-webhooks.md.
+A project can invite its services into every room: see docs/reference/protocol/15-webhooks.md.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ host = ServiceHost(host="127.0.0.1", port=sys.argv[1] if len(sys.argv) > 1 else 
 
 @tool
 async def now() -> dict[str, str]:
-    """What time it is, in UTC."""
+    """Get the current time in UTC."""
     return {"now": datetime.now(UTC).isoformat()}
 
 
 @host.path("/clock")
 class Clock(RemoteToolkit):
-    """A toolkit for whoever asks for the time."""
+    """A toolkit that returns the time."""
 
     def __init__(self) -> None:
         super().__init__("clock", [now], description="Knows the time.")
@@ -32,7 +32,7 @@ class Clock(RemoteToolkit):
 
 @host.path("/echo")
 class Echo:
-    """Sends every message back to where it came from."""
+    """Sends every message back to its sender."""
 
     async def start(self, *, room: RoomClient) -> None:
         self.room = room

@@ -1,4 +1,4 @@
-"""An agent that answers when it is asked, and uses the tools of `math_toolkit.py`. Ends with Ctrl+C."""
+"""An agent that answers requests with the tools of `math_toolkit.py`. Stop it with Ctrl+C."""
 
 import asyncio
 from contextlib import suppress
@@ -19,7 +19,7 @@ class Total(BaseModel):
 
 
 class SummingAgent(PydanticAgent[Numbers, Total]):
-    """Adds any number of numbers with a tool that adds two."""
+    """Adds numbers by calling a tool that adds two of them."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
-"""Hears when rooms start and end, and which files change. Ends with Ctrl+C.
+"""Receives webhooks for starting and ending rooms, and for changed files. Stop it with Ctrl+C.
 
-Server and receiver share a secret, so that nobody else can make it believe anything:
+Server and receiver share a secret, with which the receiver verifies requests:
 
 export MESHAGENT_WEBHOOK_SECRET=…
 meshagent webhook create --name example --url http://127.0.0.1:8090/webhook --secret $MESHAGENT_WEBHOOK_SECRET
@@ -16,7 +16,7 @@ from meshagent.api import RoomEndedEvent, RoomStartedEvent, WebhookServer
 
 
 class Receiver(WebhookServer):
-    """Prints what it hears. Whatever is not signed with the secret never gets here."""
+    """Prints events. Requests without a valid signature are rejected before they get here."""
 
     async def on_room_started(self, event: RoomStartedEvent) -> None:
         print(event.room_name, "started at", event.room_url, flush=True)

@@ -93,17 +93,18 @@ async def reader(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Reader]:
 
 
 async def test_two_programs_and_a_webhook(reader: Reader) -> None:
-    expected = re.findall(r"```text\n(.*?)```", section(PAGE, "## 3 A program that works with it"), re.DOTALL)[0]
+    expected = re.findall(r"```text\n(.*?)```", section(PAGE, "## 3 Write a program that works with it"), re.DOTALL)[0]
     async with reader.running("studio.py") as studio:
         await studio.says("in the room")
         assert await reader.run("visitor.py") == "Bring paint.\n"
         for line in expected.splitlines():
             assert await studio.says(line) == line
-        listing, shown = [await reader.command(each) for each in commands_below("## 3 A program that works with it")]
+        commands = commands_below("## 3 Write a program that works with it")
+        listing, shown = [await reader.command(each) for each in commands]
         assert "notes/today.txt" in listing
         assert "Paint the wall" in shown
     async with reader.running("hook.py") as hook:
-        create, broadcast = commands_below("## 4 A webhook")
+        create, broadcast = commands_below("## 4 Receive a webhook")
         await reader.command(create)
         await reader.hook_listens()
         await reader.command(broadcast)

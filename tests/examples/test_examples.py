@@ -50,7 +50,7 @@ async def test_a_toolkit_and_its_caller(examples: Examples) -> None:
     async with examples.running("math_toolkit") as host:
         await host.says("math is in the room")
         said = await examples.run("call_tool")
-    assert "math offers add, divide" in said
+    assert "math has add, divide" in said
     assert "2 + 3 = 5" in said
     assert "1 / 0: nothing can be divided by 0" in said
 
