@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,7 +152,7 @@ def test_serve_hands_flags_file_and_environment_to_the_server(
     server_module: Callable[[object], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[ServerConfig] = []
-    server_module(fake_server(lambda config, on_started: seen.append(config)))
+    server_module(fake_server(lambda config, beside: seen.append(config)))
     file = tmp_path / "server.toml"
     file.write_text("shutdown_grace = 1.5\nport = 1\n")
     monkeypatch.setenv("MESHAGENT_SERVER_IDLE_GRACE", "2.5")
@@ -161,7 +163,7 @@ def test_serve_hands_flags_file_and_environment_to_the_server(
 
 
 def test_a_wrong_setting_stops_the_start_with_its_name(server_module: Callable[[object], None]) -> None:
-    server_module(fake_server(lambda config, on_started: pytest.fail("it started")))
+    server_module(fake_server(lambda config, beside: pytest.fail("it started")))
     with pytest.raises(ServeError, match=r"'port' \(from flag --port\)"):
         run("serve", "--port", "-1")
 
@@ -170,7 +172,7 @@ def test_a_wrong_setting_stops_the_start_with_its_name(server_module: Callable[[
 def test_what_keeps_it_from_starting_is_told_in_words(
     server_module: Callable[[object], None], error: Exception
 ) -> None:
-    def run_server(config: ServerConfig, on_started: object) -> None:
+    def run_server(config: ServerConfig, beside: object) -> None:
         raise error
 
     server_module(fake_server(run_server))
@@ -179,9 +181,12 @@ def test_what_keeps_it_from_starting_is_told_in_words(
 
 
 def test_what_fails_later_keeps_its_traceback(server_module: Callable[[object], None], tmp_path: Path) -> None:
-    def run_server(config: ServerConfig, on_started: Callable[[Started], None]) -> None:
-        on_started(Started(5, load_identity(config)))
-        raise OSError("disk gone")
+    async def serve(beside: Callable[[Started], AbstractAsyncContextManager[None]], config: ServerConfig) -> None:
+        async with beside(Started(5, load_identity(config))):
+            raise OSError("disk gone")
+
+    def run_server(config: ServerConfig, beside: Callable[[Started], AbstractAsyncContextManager[None]]) -> None:
+        asyncio.run(serve(beside, config))
 
     server_module(fake_server(run_server))  # type: ignore[arg-type]  # one that calls back
     with pytest.raises(OSError, match="disk gone"):

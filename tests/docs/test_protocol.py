@@ -22,7 +22,7 @@ from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.server.dispatch.invoke import messages
 from meshagent.server.dispatch.invoke.dialect import UNSUPPORTED_TOOLKITS
-from meshagent.server.room_factory import RoomWithServices
+from meshagent.server.rooms.room import Room
 from tests.server.test_every_grant import WITHOUT_GRANT, smallest_request
 from tests.support.assembly import Asker, assembled_server
 from tests.support.docs import DOCS, ids_of, section, table_rows, text_of
@@ -71,7 +71,7 @@ def walk_contracts() -> Iterator[pkgutil.ModuleInfo]:
 
 
 @pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[RoomWithServices]:
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
     async with assembled_server(tmp_path) as server:
         yield server.room
 
@@ -96,7 +96,7 @@ def test_every_section_has_its_number_as_its_id() -> None:
 # --- operations --------------------------------------------------------------------------------------
 
 
-async def test_every_operation_has_its_row(room: RoomWithServices) -> None:
+async def test_every_operation_has_its_row(room: Room) -> None:
     assert set(operation_rows()) == set(declared_operations()) == set(room.dispatcher.operations.by_name)
 
 
@@ -143,7 +143,7 @@ def test_operations_without_a_grant_are_listed() -> None:
     assert set(grant_rows()) == set(declared_operations()) - WITHOUT_GRANT
 
 
-async def test_the_named_grants_are_what_opens_operations(room: RoomWithServices) -> None:
+async def test_the_named_grants_are_what_opens_operations(room: Room) -> None:
     """A scope with the grants of the row is let in; without any one of them it is refused."""
     for operation in grant_rows():
         served = room.dispatcher.operations.find(operation)
@@ -230,12 +230,12 @@ def test_every_message_of_the_invoke_dialect_has_its_row() -> None:
     assert all(f"`{prefix}TOOLKIT`" in part("14.4") for prefix in prefixes)
 
 
-async def test_every_tool_of_the_rooms_own_toolkits_has_its_row(room: RoomWithServices) -> None:
+async def test_every_tool_of_the_rooms_own_toolkits_has_its_row(room: Room) -> None:
     rows = [row for row in table_rows(part("14.5")) if row[0].startswith("`")]
     assert {(row[0].strip("`"), row[1].strip("`")) for row in rows} == set(served_tools(room))
 
 
-async def test_tools_that_are_operations_lead_to_theirs(room: RoomWithServices) -> None:
+async def test_tools_that_are_operations_lead_to_theirs(room: Room) -> None:
     rows = [row for row in table_rows(part("14.5")) if row[0].startswith("`")]
     for _, tool, leads_to in rows:
         operation = re.match(r"`(\w+\.\w+)`", leads_to)
@@ -248,7 +248,7 @@ def test_toolkits_that_are_not_there_are_named() -> None:
     assert set(re.findall(r"`(\w+)`", told)) == UNSUPPORTED_TOOLKITS
 
 
-def served_tools(room: RoomWithServices) -> Iterator[tuple[str, str]]:
+def served_tools(room: Room) -> Iterator[tuple[str, str]]:
     """Toolkit and tool, for each tool that the server itself serves in the invoke dialect."""
     listed = Asker().ask(room, messages.LIST_TOOLKITS, {})
     for toolkit, described in listed.tools.items():

@@ -118,7 +118,7 @@ async def test_the_streams_of_somebody_who_leaves_end(server: TestServer) -> Non
             await document.next()
             assert open_streams()
         await eventually(lambda: not open_streams())
-        [room] = server.started.directory.rooms
+        [room] = server.started.rooms.directory.rooms
         async with room.services.documents.using("a.document") as opened:
             assert not opened.subscribers
 

@@ -98,7 +98,7 @@ async def test_the_server_writes_who_comes_and_goes_and_which_calls_ran_or_faile
 
 async def test_the_server_writes_its_own_failures(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async with joined(server, "alice") as alice, watching(alice) as log:
-        [room] = server.started.directory.rooms
+        [room] = server.started.rooms.directory.rooms
 
         def fail(*_: object) -> None:
             raise ZeroDivisionError

@@ -29,7 +29,7 @@ async def test_a_slow_reader_is_cut_off_while_fifty_others_get_everything(small_
         peer = await stack.enter_async_context(await Peer.connect(server.port))
         peer.send(handshake(f"/rooms/room?token={server.token('stalled')}"))
         assert " 101 " in await peer.head()
-        room = server.started.directory.rooms[0]
+        room = server.started.rooms.directory.rooms[0].room.state
         stalled = next(p for p in room.participants.values() if p.name == "stalled")
         stalled.messaging_enabled = True
         count = 0

@@ -14,7 +14,7 @@ from meshagent.api.contracts.operation import Operation
 from meshagent.api.errors import PermissionDeniedError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.dispatch.invoke import messages
-from meshagent.server.room_factory import RoomWithServices
+from meshagent.server.rooms.room import Room
 from tests.support.assembly import Asker, assembled_server
 
 # Each is harmless, or concerns only what its caller was allowed to begin.
@@ -32,7 +32,7 @@ WITHOUT_GRANT = {
 
 
 @pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[RoomWithServices]:
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
     async with assembled_server(tmp_path) as server:
         yield server.room
 
@@ -54,7 +54,7 @@ def _simplest(kind: Any) -> Any:
     return {dict: {}, list: [], msgspec.Raw: {}}.get(get_origin(kind) or kind, "a.txt")
 
 
-async def test_every_operation_is_refused_in_the_flat_dialect(room: RoomWithServices, nobody: Asker) -> None:
+async def test_every_operation_is_refused_in_the_flat_dialect(room: Room, nobody: Asker) -> None:
     open_to_all = set()
     for name in room.dispatcher.operations.by_name:
         served = room.dispatcher.operations.find(name)
@@ -64,7 +64,7 @@ async def test_every_operation_is_refused_in_the_flat_dialect(room: RoomWithServ
     assert open_to_all == WITHOUT_GRANT
 
 
-async def test_every_tool_of_the_room_is_refused_in_the_invoke_dialect(room: RoomWithServices, nobody: Asker) -> None:
+async def test_every_tool_of_the_room_is_refused_in_the_invoke_dialect(room: Room, nobody: Asker) -> None:
     listed = Asker().ask(room, messages.LIST_TOOLKITS, {}).tools
     open_to_all = set()
     for toolkit, described in listed.items():
@@ -91,13 +91,13 @@ STREAMS = {
 }
 
 
-def request_of(room: RoomWithServices, toolkit: str, tool: str) -> dict[str, Any]:
+def request_of(room: Room, toolkit: str, tool: str) -> dict[str, Any]:
     """The request of the operation behind a tool, with the members in which the dialects differ."""
     served = room.dispatcher.operations.find(f"{'room' if toolkit == 'sync' else toolkit}.{tool}")
     return {"message": "text"} if served is None else smallest_request(served.operation)
 
 
-async def test_registering_listing_and_calling_toolkits_is_refused(room: RoomWithServices, nobody: Asker) -> None:
+async def test_registering_listing_and_calling_toolkits_is_refused(room: Room, nobody: Asker) -> None:
     requests: list[tuple[str, dict[str, Any]]] = [
         (messages.LIST_TOOLKITS, {}),
         (messages.REGISTER_TOOLKIT, {"name": "tools", "public": True}),

@@ -34,20 +34,20 @@ class FakeRunningRooms(RunningRooms):
     ended: list[str] = field(default_factory=list)
     revoked: list[str] = field(default_factory=list)
 
-    def participants(self, project_id: str, room_name: str) -> list[dict[str, object]]:
+    async def participants(self, project_id: str, room_name: str) -> list[dict[str, object]]:
         return [{"id": key, "name": name, "role": "user"} for key, name in self.people.items()]
 
-    def session_id(self, project_id: str, room_name: str) -> str | None:
+    async def session_id(self, project_id: str, room_name: str) -> str | None:
         return self.sessions.get((project_id, room_name))
 
     async def end(self, project_id: str, room_name: str, reason: str) -> bool:
         self.ended.append(room_name)
         return self.sessions.pop((project_id, room_name), None) is not None
 
-    def kick(self, project_id: str, room_name: str, participant_id: str) -> bool:
+    async def kick(self, project_id: str, room_name: str, participant_id: str) -> bool:
         return self.people.pop(participant_id, None) is not None
 
-    def disconnect_key(self, project_id: str, key_id: str) -> None:
+    async def disconnect_key(self, project_id: str, key_id: str) -> None:
         self.revoked.append(key_id)
 
 

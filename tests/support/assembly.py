@@ -16,11 +16,12 @@ from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
 from meshagent.server.addresses import Addresses
-from meshagent.server.assembly import assembled, open_stores
+from meshagent.server.assembly import ServerBase, assembled, open_stores
 from meshagent.server.identity import load_identity
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.room_key import RoomKey
-from meshagent.server.room_factory import RoomWithServices
+from meshagent.server.rooms.room import Room
+from meshagent.server.rooms.services import RoomServices
 from meshagent.server.stores.health import HealthMonitor
 from tests.support.server import PROJECT_ID, server_config
 
@@ -32,7 +33,7 @@ class Asker:
         self.participant = Participant(participant_id="asker", name="asker", role="agent", scope=scope, outbox=self)
         self.answers: list[Any] = []
 
-    def ask(self, room: RoomWithServices, message_type: str, header: object, payload: bytes = b"") -> Any:
+    def ask(self, room: Room, message_type: str, header: object, payload: bytes = b"") -> Any:
         """What the room answers at once, an error included; the answer to a request that waits is its awaitable."""
         self.answers.clear()
         room.dispatcher.dispatch(self, Message(1, message_type, envelope.pack(header, payload)))
@@ -62,10 +63,11 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class AssembledServer:
-    """The HTTP application, and a room that runs."""
+    """The HTTP application, and a room that runs, with its services."""
 
     application: web.Application
-    room: RoomWithServices
+    room: Room
+    services: RoomServices
 
 
 @asynccontextmanager
@@ -73,9 +75,14 @@ async def assembled_server(data_dir: Path) -> AsyncIterator[AssembledServer]:
     """A server with its data in `data_dir`, for the length of the block."""
     config = server_config(data_dir)
     health = HealthMonitor()
-    async with (
-        open_stores(config, health) as stores,
-        assembled(config, load_identity(config), stores, health, Addresses(config)) as parts,
-        parts.directory.lease(RoomKey(PROJECT_ID, "room")) as room,
-    ):
-        yield AssembledServer(parts.application, room)
+    async with open_stores(config, health) as stores:
+        base = ServerBase(
+            config=config,
+            identity=load_identity(config),
+            stores=stores,
+            health=health,
+            addresses=Addresses(config, config.port),
+        )
+        async with assembled(base) as parts, parts.rooms.locator.open(RoomKey(PROJECT_ID, "room")):
+            [room] = parts.rooms.directory.rooms
+            yield AssembledServer(parts.application, room.room, room.services)

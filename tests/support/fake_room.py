@@ -14,6 +14,8 @@ from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Event, Operation
 from meshagent.api.errors import RoomException
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
+from meshagent.api.tokens.token import ParticipantToken
+from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.context import RoomContext, RoomService
 from meshagent.server.kernel.operations import ServedOperation
 from meshagent.server.kernel.participant import Outbox, Participant
@@ -56,6 +58,15 @@ def fake_participant(
         scope=scope,
         outbox=FakeOutbox(),
         project_id="project",
+    )
+
+
+def fake_admission(
+    name: str = "alice", *, role: str = "user", scope: ApiScope = FULL_ROOM_SCOPE, key_id: str | None = None
+) -> Admission:
+    """Somebody whose token was accepted."""
+    return Admission(
+        project_id="project", key_id=key_id, name=name, role=role, scope=scope, token=ParticipantToken(name=name)
     )
 
 

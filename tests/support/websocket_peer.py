@@ -11,6 +11,7 @@ from types import TracebackType
 
 from aiohttp import web
 
+from meshagent.server.websocket.handler import ClientSocket
 from meshagent.server.websocket.shell import WebSocket, WebSocketHandler, WebSocketLimits, WebSocketShell
 
 KEY = base64.b64encode(bytes(range(16))).decode()
@@ -138,7 +139,8 @@ class Recorder(WebSocketHandler):
         self.on_writable: Callable[[], None] = lambda: None
         self.changed = asyncio.Event()
 
-    def connected(self, socket: WebSocket) -> None:
+    def connected(self, socket: ClientSocket) -> None:
+        assert isinstance(socket, WebSocket)
         self.socket = socket
 
     def received(self, message: bytes) -> None:

@@ -63,7 +63,7 @@ async def test_two_servers_side_by_side_have_ports_of_their_own() -> None:
 async def test_settings_are_the_servers() -> None:
     async with room_server(idle_grace=0) as server:
         async with server.join():
-            assert server.started.directory.rooms
+            assert server.started.rooms.directory.rooms
         await server.until_rooms_ended()
     with pytest.raises(ValueError, match="idle_graze"):
         async with room_server(idle_graze=0):

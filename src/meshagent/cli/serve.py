@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
 import typer
 from rich.console import Console
@@ -18,6 +20,9 @@ from meshagent.cli.output import CommandError
 from meshagent.server.config import ServerConfig
 from meshagent.server.config_sources import ConfigError, load_config
 from meshagent.server.identity import IdentityError, ServerIdentity, publish_profile
+
+if TYPE_CHECKING:
+    from meshagent.server.app import StartedServer
 
 FIRST_PROGRAM: Final = """\
 import asyncio
@@ -37,8 +42,8 @@ class ServeError(CommandError):
     """The server cannot start. The text says what to fix."""
 
 
-class StartedServer(Protocol):
-    """The server's state once it accepts requests."""
+class AnnouncedServer(Protocol):
+    """What `announce` needs of a server that accepts requests."""
 
     @property
     def port(self) -> int: ...
@@ -87,17 +92,29 @@ def _run(config: ServerConfig) -> None:
     server = _load_server()
     is_started = False
 
-    def on_started(started: StartedServer) -> None:
+    @asynccontextmanager
+    async def beside(started: StartedServer) -> AsyncIterator[None]:
         nonlocal is_started
         is_started = True
-        announce(started, config, Console(highlight=False))
+        async with _companion(started, config):
+            announce(started, config, Console(highlight=False))
+            yield
 
     try:
-        server.run_server(config, on_started)
+        server.run_server(config, beside)
     except (IdentityError, server.DataFolderInUseError, OSError) as error:
         if is_started:
             raise
         raise ServeError(f"cannot start the server: {error}") from error
+
+
+def _companion(started: StartedServer, config: ServerConfig) -> AbstractAsyncContextManager[None]:
+    """What the command adds to the server."""
+    if not config.demo:
+        return nullcontext()
+    from meshagent.cli.demo_bot import demo_bot
+
+    return demo_bot(started)
 
 
 def _load_server() -> ModuleType:
@@ -112,7 +129,7 @@ def _load_server() -> ModuleType:
         ) from None
 
 
-def announce(started: StartedServer, config: ServerConfig, console: Console) -> None:
+def announce(started: AnnouncedServer, config: ServerConfig, console: Console) -> None:
     """Print the server's URL, write the profile, and show the secrets of a new server once."""
     identity = started.identity
     profile = publish_profile(identity, config.local_url(started.port))

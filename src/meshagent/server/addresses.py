@@ -5,18 +5,18 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from meshagent.server.config import ServerConfig
-from meshagent.server.kernel.room_key import RoomKey
 
 
 class Addresses:
-    """Where the server is reached; complete once its port is known."""
+    """Where the server is reached.
 
-    def __init__(self, config: ServerConfig) -> None:
+    Args:
+        config: Its configuration.
+        port: The port that it listens on, also where the configuration asks for a free one.
+    """
+
+    def __init__(self, config: ServerConfig, port: int) -> None:
         self._config = config
-        self._port = config.port
-
-    def listening_on(self, port: int) -> None:
-        """Say which port it turned out to be."""
         self._port = port
 
     @property
@@ -33,6 +33,6 @@ class Addresses:
         """Every address that means this server."""
         return tuple({self.public, self.local, f"http://127.0.0.1:{self._port}", f"http://localhost:{self._port}"})
 
-    def room_url(self, key: RoomKey) -> str:
-        """The WebSocket URL of a room."""
-        return "ws" + self.public.removeprefix("http") + "/rooms/" + quote(key.room_name, safe="")
+    def room_url(self, project_id: str, room_name: str) -> str:
+        """The WebSocket URL of a room; the token, and not the URL, says which project it is of."""
+        return "ws" + self.public.removeprefix("http") + "/rooms/" + quote(room_name, safe="")

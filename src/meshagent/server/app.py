@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.addresses import Addresses
-from meshagent.server.assembly import Assembly, assembled, open_stores
+from meshagent.server.assembly import Assembly, Rooms, ServerBase, assembled, open_stores
 from meshagent.server.config import ServerConfig
 from meshagent.server.identity import ServerIdentity, load_identity
 from meshagent.server.logs import configure_logging
-from meshagent.server.room_factory import RoomWithServices
-from meshagent.server.rooms.directory import RoomDirectory
 from meshagent.server.stores.disk import lock_file
 from meshagent.server.stores.health import HealthMonitor
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
+_NOT_ON_THIS_MACHINE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""`localhost` has an IPv6 address by name also where IPv6 is switched off."""
 
 
 class DataFolderInUseError(Exception):
@@ -43,16 +46,18 @@ class StartedServer:
         port: The port it listens on, also when a free one was asked for.
         identity: Its default project and key.
         health: What its stores report.
-        directory: Its rooms.
+        rooms: Its rooms.
         accounts: Its projects, keys and records.
+        local_url: Where programs on this machine reach it.
     """
 
     url: str
     port: int
     identity: ServerIdentity
     health: HealthMonitor
-    directory: RoomDirectory[RoomWithServices]
+    rooms: Rooms
     accounts: Accounts
+    local_url: str
 
 
 @asynccontextmanager
@@ -65,24 +70,38 @@ async def running_server(config: ServerConfig) -> AsyncIterator[StartedServer]:
     """
     async with AsyncExitStack() as stack:
         identity = await asyncio.to_thread(_open_data_folder, config, stack)
+        sockets = await asyncio.to_thread(_bind, config.host, config.port)
+        for bound in sockets:
+            stack.callback(bound.close)
+        port = int(sockets[0].getsockname()[1])
         health = HealthMonitor()
-        addresses = Addresses(config)
         stores = await stack.enter_async_context(open_stores(config, health))
-        assembly = await stack.enter_async_context(assembled(config, identity, stores, health, addresses))
-        port = await _listen(assembly, config, stack)
-        addresses.listening_on(port)
+        addresses = Addresses(config, port)
+        base = ServerBase(config=config, identity=identity, stores=stores, health=health, addresses=addresses)
+        assembly = await stack.enter_async_context(assembled(base))
+        await _listen(assembly, config, sockets, stack)
         yield StartedServer(
             url=addresses.public,
             port=port,
             identity=identity,
             health=health,
-            directory=assembly.directory,
+            rooms=assembly.rooms,
             accounts=assembly.accounts,
+            local_url=addresses.local,
         )
 
 
-def run_server(config: ServerConfig, on_started: Callable[[StartedServer], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `on_started` is called once connections are accepted."""
+Companion = Callable[[StartedServer], AbstractAsyncContextManager[None]]
+"""What a program does beside its server: entered once connections are accepted, left before the server stops."""
+
+
+def run_server(config: ServerConfig, beside: Companion) -> None:
+    """Serve until SIGINT or SIGTERM; errors as `running_server`.
+
+    Args:
+        config: The configuration.
+        beside: What to do meanwhile.
+    """
     configure_logging(config.log_level, config.log_format)
 
     async def main() -> None:
@@ -90,8 +109,7 @@ def run_server(config: ServerConfig, on_started: Callable[[StartedServer], None]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        async with running_server(config) as started:
-            on_started(started)
+        async with running_server(config) as started, beside(started):
             await stop.wait()
             log.info("stopping")
 
@@ -126,7 +144,49 @@ def _folder_lock(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-async def _listen(assembly: Assembly, config: ServerConfig, stack: AsyncExitStack) -> int:
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets on every address of a host, all on one port, which nobody can connect to yet.
+
+    So the port is known before the first part that tells others about it is made.
+    """
+    addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    failure = OSError(f"{host} has no address")
+    try:
+        for family, _, _, _, address in dict.fromkeys(addresses):
+            chosen = (address[0], bound[0].getsockname()[1] if bound else port, *address[2:])
+            try:
+                bound.append(_bind_one(family, chosen))
+            except OSError as error:
+                if error.errno not in _NOT_ON_THIS_MACHINE:
+                    raise
+                failure = error
+    except BaseException:
+        for one in bound:
+            one.close()
+        raise
+    if not bound:
+        raise failure
+    return bound
+
+
+def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+        made.setblocking(False)
+        made.bind(address)
+    except OSError as error:
+        made.close()
+        raise OSError(error.errno, f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from None
+    return made
+
+
+async def _listen(
+    assembly: Assembly, config: ServerConfig, sockets: Sequence[socket.socket], stack: AsyncExitStack
+) -> None:
     """Accept connections; on the way out, end the rooms first, so that nobody is cut in the middle of a write."""
     options = assembly.http_limits.runner_options()
     runner = web.AppRunner(assembly.application, access_log=None, shutdown_timeout=config.shutdown_grace, **options)
@@ -134,9 +194,8 @@ async def _listen(assembly: Assembly, config: ServerConfig, stack: AsyncExitStac
     stack.push_async_callback(runner.cleanup)
     stack.callback(assembly.guard.close)
     stack.push_async_callback(assembly.shell.close)
-    stack.push_async_callback(assembly.directory.close, drop=True)
+    stack.push_async_callback(assembly.rooms.directory.close, drop=True)
     assert runner.server is not None
     assembly.guard.start(runner.server)
-    site = web.TCPSite(runner, config.host, config.port, backlog=_BACKLOG)
-    await site.start()
-    return int(runner.addresses[0][1])
+    for bound in sockets:
+        await web.SockSite(runner, bound, backlog=_BACKLOG).start()

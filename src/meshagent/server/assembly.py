@@ -1,20 +1,23 @@
-"""How the parts of a server fit together. Only this module and `room_factory` name concrete classes."""
+"""How the parts of a server fit together. Only this module and `room_factory` name concrete classes.
+
+Each part is made whole, after the parts that it needs: the directory of rooms and the listeners of their starts, which
+need nobody; accounts and integrations, which look into the directory; the factory of rooms; the routes.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from meshagent.server.accounts.accounts import Accounts, AccountsPorts, open_accounts
 from meshagent.server.accounts.room_data import StoredRoomData
-from meshagent.server.accounts.running_rooms import DirectoryRooms
+from meshagent.server.accounts.running_rooms import FoundRooms
 from meshagent.server.addresses import Addresses
 from meshagent.server.config import LimitSettings, ServerConfig
-from meshagent.server.demo import DemoRoom
 from meshagent.server.gateway.accounts.rest_api import account_routes
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.builtin_target_routes import BuiltInTargetRoutes
@@ -23,17 +26,20 @@ from meshagent.server.gateway.file_routes import FileRoutes
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.gateway.limits import ConnectionGuard, HttpLimits
 from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
-from meshagent.server.gateway.llm_usage import LlmUsage, LlmUsageTotals
+from meshagent.server.gateway.llm_usage import LlmUsageLog, LlmUsageTotals
 from meshagent.server.gateway.mcp_routes import McpRoutes
 from meshagent.server.gateway.room_gateway import RoomGateway
-from meshagent.server.gateway.status_routes import ServerCollector, StatusRoutes
+from meshagent.server.gateway.status_routes import ServerFigures, StatusRoutes
 from meshagent.server.identity import ServerIdentity
-from meshagent.server.integrations import open_integrations
-from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.integrations import Integrations, open_integrations
 from meshagent.server.kernel.url_signing import UrlSigner
-from meshagent.server.room_factory import RoomFactory, RoomLimits, RoomStores, RoomWithServices
+from meshagent.server.room_factory import RoomFactory, RoomLimits, RoomStores
 from meshagent.server.rooms.connection import ConnectionLimits
 from meshagent.server.rooms.directory import RoomDirectory
+from meshagent.server.rooms.handle import RoomFinder, RoomLocator
+from meshagent.server.rooms.local.locator import LocalRoomFinder, LocalRoomLocator
+from meshagent.server.rooms.local.room import LocalRoom
+from meshagent.server.rooms.starts import RoomStarts
 from meshagent.server.services.livekit import LivekitServer
 from meshagent.server.stores.commit_log import CommitLog
 from meshagent.server.stores.health import HealthMonitor
@@ -47,6 +53,42 @@ from meshagent.server.websocket.shell import WebSocketLimits, WebSocketShell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerBase:
+    """What everything else is made of.
+
+    Attributes:
+        config: The configuration.
+        identity: The default project and key.
+        stores: Where rooms keep what outlives them.
+        health: What the stores report.
+        addresses: Where the server is reached.
+    """
+
+    config: ServerConfig
+    identity: ServerIdentity
+    stores: RoomStores
+    health: HealthMonitor
+    addresses: Addresses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """The rooms of a server.
+
+    Attributes:
+        directory: Those that run in this process.
+        finder: Reaches rooms that run.
+        locator: Reaches any room.
+        starts: Tells of rooms that start.
+    """
+
+    directory: RoomDirectory[LocalRoom]
+    finder: RoomFinder
+    locator: RoomLocator
+    starts: RoomStarts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
     """A server that is ready to listen."""
 
@@ -54,7 +96,7 @@ class Assembly:
     http_limits: HttpLimits
     guard: ConnectionGuard
     shell: WebSocketShell
-    directory: RoomDirectory[RoomWithServices]
+    rooms: Rooms
     accounts: Accounts
 
 
@@ -79,106 +121,113 @@ async def open_stores(config: ServerConfig, health: HealthMonitor) -> AsyncItera
 
 
 @asynccontextmanager
-async def assembled(
-    config: ServerConfig, identity: ServerIdentity, stores: RoomStores, health: HealthMonitor, addresses: Addresses
-) -> AsyncIterator[Assembly]:
-    """All parts of a server but its listening socket; leaving the block ends its rooms, then everything else."""
-    running = DirectoryRooms()
-    ports = AccountsPorts(
-        running=running,
+async def assembled(base: ServerBase) -> AsyncIterator[Assembly]:
+    """All parts of a server but its listening socket; leaving the block ends everything but the rooms."""
+    directory: RoomDirectory[LocalRoom] = RoomDirectory(idle_grace=base.config.idle_grace)
+    finder = LocalRoomFinder(directory)
+    signer = UrlSigner(base.identity.secret.encode())
+    async with (
+        open_accounts(base.config, base.identity, base.health, _accounts_ports(base, finder)) as accounts,
+        _open_integrations(base, accounts, finder) as integrations,
+    ):
+        starts = RoomStarts()
+        factory = _room_factory(base, accounts, integrations, signer, starts)
+        rooms = Rooms(
+            directory=directory,
+            finder=finder,
+            locator=LocalRoomLocator(directory, factory.make),
+            starts=starts,
+        )
+        async with _gateway(base, accounts, rooms, signer) as assembly:
+            yield assembly
+
+
+def _accounts_ports(base: ServerBase, finder: RoomFinder) -> AccountsPorts:
+    stores = base.stores
+    return AccountsPorts(
+        running=FoundRooms(finder),
         data=StoredRoomData(stores.documents, stores.queues, stores.files, stores.tables),
         files=stores.files,
-        room_url=lambda project_id, room_name: addresses.room_url(RoomKey(project_id, room_name)),
+        room_url=base.addresses.room_url,
     )
-    webhook_secret = config.webhook_secret.get_secret_value() if config.webhook_secret else identity.secret
-    async with (
-        open_accounts(config, identity, health, ports) as accounts,
-        open_integrations(
-            config.outgoing,
-            webhooks=accounts.webhooks,
-            services=accounts.external_services,
-            tokens=accounts.tokens,
-            secret=webhook_secret,
-            room_url=ports.room_url,
-            own_urls=addresses.own,
-            deliveries=RoomLoggedDeliveries(MemoryDeliveryLog(), running.record),
-        ) as integrations,
-    ):
-        demo = DemoRoom(identity.project_id, accounts.tokens, addresses) if config.demo else None
-        signer = UrlSigner(identity.secret.encode())
-        factory = RoomFactory(
-            stores=stores,
-            addresses=addresses,
-            signer=signer,
-            limits=room_limits(config.limits),
-            livekit=livekit_server(config),
-            registry=accounts.rooms,
-            sessions=accounts.sessions,
-            integrations=integrations,
-            services=accounts.external_services,
-            demo=demo,
-        )
-        directory = RoomDirectory(factory.make, idle_grace=config.idle_grace)
-        running.directory = directory
-        shell = WebSocketShell(websocket_limits(config.limits))
-        authenticator = RoomAuthenticator(
-            lookup=accounts.keys.lookup,
-            default_secret=identity.secret,
-            default_project_id=identity.project_id,
-            now=time.time,
-        )
-        door = RoomGateway(authenticator, directory, shell, join_timeout=config.limits.join_timeout)
-        llm_usage = LlmUsageTotals()
-        llm = LlmProxyRoutes(authenticator, config.llm, on_usage=lambda usage: _note_usage(directory, llm_usage, usage))
-        mcp = McpRoutes(door, call_timeout=config.limits.tool_call_timeout)
-        collectors = (ServerCollector(directory, shell, health), llm_usage)
-        http_limits = HttpLimits(head_timeout=config.limits.http_head_timeout)
-        guard = ConnectionGuard(http_limits)
-        application = web.Application(middlewares=[guard.middleware, error_middleware])
+
+
+def _open_integrations(
+    base: ServerBase, accounts: Accounts, finder: RoomFinder
+) -> AbstractAsyncContextManager[Integrations]:
+    configured = base.config.webhook_secret
+    return open_integrations(
+        base.config.outgoing,
+        webhooks=accounts.webhooks,
+        services=accounts.external_services,
+        tokens=accounts.tokens,
+        secret=configured.get_secret_value() if configured else base.identity.secret,
+        room_url=base.addresses.room_url,
+        own_urls=base.addresses.own,
+        deliveries=RoomLoggedDeliveries(MemoryDeliveryLog(), finder.note),
+    )
+
+
+def _room_factory(
+    base: ServerBase, accounts: Accounts, integrations: Integrations, signer: UrlSigner, starts: RoomStarts
+) -> RoomFactory:
+    return RoomFactory(
+        stores=base.stores,
+        addresses=base.addresses,
+        signer=signer,
+        limits=room_limits(base.config.limits),
+        livekit=livekit_server(base.config),
+        registry=accounts.rooms,
+        sessions=accounts.sessions,
+        integrations=integrations,
+        services=accounts.external_services,
+        starts=starts,
+    )
+
+
+@asynccontextmanager
+async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: UrlSigner) -> AsyncIterator[Assembly]:
+    """The routes, and what they keep open."""
+    config = base.config
+    shell = WebSocketShell(websocket_limits(config.limits))
+    authenticator = RoomAuthenticator(
+        lookup=accounts.keys.lookup,
+        default_secret=base.identity.secret,
+        default_project_id=base.identity.project_id,
+        now=time.time,
+    )
+    gateway = RoomGateway(authenticator, rooms.locator, shell, join_timeout=config.limits.join_timeout)
+    usage = LlmUsageTotals()
+    figures = (ServerFigures(rooms.finder, shell, base.health), usage)
+    http_limits = HttpLimits(head_timeout=config.limits.http_head_timeout)
+    guard = ConnectionGuard(http_limits)
+    application = web.Application(middlewares=[guard.middleware, error_middleware])
+    async with AsyncExitStack() as stack:
+        llm = LlmProxyRoutes(authenticator, config.llm, on_usage=LlmUsageLog(usage, rooms.finder).note)
+        stack.push_async_callback(llm.close)
+        mcp = McpRoutes(gateway, call_timeout=config.limits.tool_call_timeout)
+        stack.push_async_callback(mcp.close)
         application.add_routes(
             [
-                web.get("/rooms/{room}", door.enter),
-                *DocumentRoutes(door).routes(),
-                *FileRoutes(door, signer).routes(),
-                *BuiltInTargetRoutes(authenticator, directory, integrations.targets).routes(),
+                web.get("/rooms/{room}", gateway.enter),
+                *DocumentRoutes(gateway).routes(),
+                *FileRoutes(gateway, signer).routes(),
+                *BuiltInTargetRoutes(authenticator, gateway).routes(),
                 *account_routes(accounts, authenticator),
                 *llm.routes(),
                 *mcp.routes(),
-                *StatusRoutes(health, collectors, metrics=config.metrics).routes(),
+                *StatusRoutes(base.health, figures, metrics=config.metrics).routes(),
             ]
         )
         await llm.start()
-        try:
-            yield Assembly(
-                application=application,
-                http_limits=http_limits,
-                guard=guard,
-                shell=shell,
-                directory=directory,
-                accounts=accounts,
-            )
-        finally:
-            if demo is not None:
-                await demo.close()
-            await mcp.close()
-            await llm.close()
-
-
-def _note_usage(directory: RoomDirectory[RoomWithServices], totals: LlmUsageTotals, usage: LlmUsage) -> None:
-    """Count what a model cost, and write it into the log of the rooms that it was used from."""
-    totals.add(usage)
-    for room_name in usage.rooms:
-        room = directory.find(RoomKey(usage.project_id, room_name))
-        if room is not None:
-            room.record(
-                "llm.usage",
-                {
-                    "participant": usage.participant,
-                    "model": usage.model,
-                    "input_tokens": usage.input_tokens,
-                    "output_tokens": usage.output_tokens,
-                },
-            )
+        yield Assembly(
+            application=application,
+            http_limits=http_limits,
+            guard=guard,
+            shell=shell,
+            rooms=rooms,
+            accounts=accounts,
+        )
 
 
 def room_limits(limits: LimitSettings) -> RoomLimits:

@@ -1,27 +1,37 @@
-"""What is in a room: builds the services of each run from the server's stores."""
+"""What is in a room: builds each run from the server's stores, from what needs nobody up to the room itself."""
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from meshagent.api.wire import names
 from meshagent.server.accounts.room_registry import RoomRegistry
-from meshagent.server.accounts.sessions import SessionRecorder
+from meshagent.server.accounts.sessions import SessionLog, SessionRecorder
 from meshagent.server.addresses import Addresses
-from meshagent.server.demo import DemoRoom
 from meshagent.server.dispatch.flat.documents import FlatDocuments
 from meshagent.server.dispatch.flat.host_link import FlatHostAnswers, FlatHostLink
 from meshagent.server.dispatch.host_answers import HostAnswers
 from meshagent.server.dispatch.invoke.dialect import InvokeDialect
 from meshagent.server.dispatch.invoke.host_link import InvokeHostLink
 from meshagent.server.dispatch.invoke.room_toolkits import room_toolkits
+from meshagent.server.dispatch.invoke.room_tools import RoomToolkit
 from meshagent.server.dispatch.invoke.toolkits import ToolkitRequests
 from meshagent.server.integrations import Integrations, RoomIntegrations
-from meshagent.server.kernel.dispatcher import OperationTable
+from meshagent.server.kernel.dispatcher import Dispatcher, OperationTable
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.kernel.room_log import RoomLog
 from meshagent.server.kernel.url_signing import UrlSigner
+from meshagent.server.rooms.attributes import ParticipantAttributes
 from meshagent.server.rooms.connection import ConnectionLimits
-from meshagent.server.rooms.room import Room, RoomParts
+from meshagent.server.rooms.local.room import LocalRoom
+from meshagent.server.rooms.room import Room
+from meshagent.server.rooms.services import RoomServices
+from meshagent.server.rooms.starts import RoomStarts
+from meshagent.server.rooms.state import RoomState
+from meshagent.server.services.agents.hosting import HostLink
 from meshagent.server.services.agents.service import AgentsService
 from meshagent.server.services.agents.tool_calls import ToolCalls
 from meshagent.server.services.database import DatabaseService
@@ -40,25 +50,6 @@ from meshagent.server.stores.files import FileStores
 from meshagent.server.stores.queues import QueueStore
 from meshagent.server.stores.tables.table_engine import TableEngine
 from meshagent.server.webhooks.ports import ExternalServiceSource
-
-
-@dataclass(frozen=True, slots=True)
-class RoomServices:
-    """The services of one room, for those who reach them by other ways than its connections."""
-
-    messaging: MessagingService
-    storage: StorageService
-    documents: DocumentsService
-    queues: QueuesService
-    agents: AgentsService
-    database: DatabaseService
-    developer: DeveloperService
-
-
-class RoomWithServices(Room):
-    """A room with its services."""
-
-    services: RoomServices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +73,22 @@ class RoomLimits:
     max_queue_messages: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Lifecycle:
+    """Passes a room's beginning and end on."""
+
+    key: RoomKey
+    integrations: RoomIntegrations
+    starts: RoomStarts
+
+    def started(self) -> None:
+        self.integrations.started()
+        self.starts.announce(self.key)
+
+    def ended(self) -> None:
+        self.integrations.ended()
+
+
 class RoomFactory:
     """Makes rooms.
 
@@ -95,7 +102,7 @@ class RoomFactory:
         sessions: Keeps the record of each run.
         integrations: Tells webhooks, and calls services in.
         services: The services of projects.
-        demo: Told of rooms that start; None for a server without a demo.
+        starts: Told of rooms that start.
     """
 
     def __init__(
@@ -110,7 +117,7 @@ class RoomFactory:
         sessions: SessionRecorder,
         integrations: Integrations,
         services: ExternalServiceSource,
-        demo: DemoRoom | None = None,
+        starts: RoomStarts,
     ) -> None:
         self._stores = stores
         self._addresses = addresses
@@ -121,114 +128,147 @@ class RoomFactory:
         self._sessions = sessions
         self._integrations = integrations
         self._services = services
-        self._demo = demo
+        self._starts = starts
 
-    async def make(self, key: RoomKey) -> RoomWithServices:
-        """A room with its services, ready for its first participant."""
-        limits = self._limits
-        room = RoomWithServices(
-            key,
-            url=self._addresses.room_url(key),
-            limits=limits.connection,
-            max_connections=limits.max_connections,
-        )
-        room.storage_name = await self._registry.storage_name(key.project_id, key.room_name)
-        session = self._sessions.open(key.project_id, key.room_name, room.session_id)
+    async def make(self, key: RoomKey, population_changed: Callable[[], None]) -> LocalRoom:
+        """A room with its services, ready for its first participant.
+
+        Args:
+            key: Which room.
+            population_changed: Called whenever somebody has come or gone.
+        """
+        session_id = str(uuid.uuid4())
+        storage_name = await self._registry.storage_name(key.project_id, key.room_name)
+        session = self._sessions.open(key.project_id, key.room_name, session_id)
         room_log = RoomLog(session.record)
-        developer = DeveloperService(room, room_log)
-        messaging = MessagingService(room)
-        folder = self._stores.tables.folder(key.project_id, room.storage_name)
-        database = DatabaseService(self._stores.tables, folder)
-        dataset = DatasetService(database)
-        sql = SqlService(dataset)
-        queues = QueuesService(room, self._stores.queues, max_messages=limits.max_queue_messages)
-        livekit = LivekitService(room, self._livekit)
+        state = RoomState(
+            key,
+            storage_name=storage_name,
+            url=self._addresses.room_url(key.project_id, key.room_name),
+            session_id=session_id,
+            room_log=room_log,
+        )
         observers = FileObservers()
-        storage = StorageService(
-            room,
-            await self._stores.files.open(key.project_id, room.storage_name),
-            sign_url=lambda path, download: self._download_url(key, path, download),
-            max_file_bytes=limits.max_file_bytes,
+        storage = await self._storage(state, observers)
+        part = self._integrations.for_room(state, storage, partial(self._download_url, key, download=False))
+        observers.listen(part.file_changed)
+        services = self._room_services(state, room_log, storage, part)
+        observers.watch(services.documents)
+        room = self._room(state, room_log, services, session, _Lifecycle(key, part, self._starts), population_changed)
+        return LocalRoom(room, services, self._integrations.targets)
+
+    async def _storage(self, state: RoomState, observers: FileObservers) -> StorageService:
+        return StorageService(
+            state,
+            await self._stores.files.open(state.project_id, state.storage_name),
+            sign_url=partial(self._download_url, state.key),
+            max_file_bytes=self._limits.max_file_bytes,
             observers=observers,
         )
-        part = self._integrations.for_room(room, storage, lambda path: self._download_url(key, path, False))
-        observers.listen(part.file_changed)
-        documents = DocumentsService(room, self._stores.documents, storage, max_bytes=limits.max_document_bytes)
-        observers.watch(documents)
-        flat_documents = FlatDocuments(documents)
-        calls = ToolCalls(room)
-        agents = AgentsService(room, calls, part.call_router, part.toolkits, FlatHostLink(room))
-        room.services = RoomServices(
-            messaging=messaging,
-            storage=storage,
-            documents=documents,
-            queues=queues,
-            agents=agents,
-            database=database,
-            developer=developer,
-        )
-        called = ExternalServicesService(room, self._services)
-        serving = (
-            messaging,
-            storage,
-            flat_documents,
-            queues,
-            agents,
-            database,
-            dataset,
-            sql,
-            livekit,
-            called,
-            developer,
-        )
-        operations = OperationTable(operation for service in serving for operation in service.operations())
-        host_answers = HostAnswers(calls)
-        invoke_host = InvokeHostLink(room)
-        toolkits = room_toolkits(
-            room,
-            storage=storage,
-            documents=documents,
-            log=room_log,
-            calls=calls,
-            host_link=invoke_host,
-            dataset=dataset,
-            sql=sql,
-        )
-        invoke = InvokeDialect(operations, toolkits, agents, calls, host_answers)
-        toolkit_requests = ToolkitRequests(room, agents, toolkits, invoke_host)
-        flat_answers = FlatHostAnswers(host_answers, agents)
-        room.furnish(
-            RoomParts(
-                operations=operations,
-                one_way_handlers={**flat_answers.one_way_handlers(), **invoke.one_way_handlers()},
-                request_handlers={**invoke.request_handlers(), **toolkit_requests.request_handlers()},
-                # The order in which the traces of a leaving participant are removed (protocol 3.7).
-                services=(
-                    queues,
-                    messaging,
-                    agents,
-                    invoke,
-                    storage,
-                    flat_documents,
-                    documents,
-                    sql,
-                    database,
-                    livekit,
-                    developer,
-                    session,
-                ),
-                record=room_log.record,
-                started=lambda: self._started(room, part),
-                ended=part.ended,
-            )
-        )
-        return room
 
-    def _started(self, room: RoomWithServices, part: RoomIntegrations) -> None:
-        part.started()
-        if self._demo is not None:
-            self._demo.room_started(room)
+    def _room_services(
+        self, state: RoomState, room_log: RoomLog, storage: StorageService, part: RoomIntegrations
+    ) -> RoomServices:
+        stores, limits = self._stores, self._limits
+        database = DatabaseService(stores.tables, stores.tables.folder(state.project_id, state.storage_name))
+        dataset = DatasetService(database)
+        calls = ToolCalls(state)
+        return RoomServices(
+            agents=AgentsService(state, calls, part.call_router, part.toolkits, FlatHostLink(state)),
+            database=database,
+            dataset=dataset,
+            developer=DeveloperService(state, room_log),
+            documents=DocumentsService(state, stores.documents, storage, max_bytes=limits.max_document_bytes),
+            external=ExternalServicesService(state, self._services),
+            livekit=LivekitService(state, self._livekit),
+            messaging=MessagingService(state),
+            queues=QueuesService(state, stores.queues, max_messages=limits.max_queue_messages),
+            sql=SqlService(dataset),
+            storage=storage,
+            tool_calls=calls,
+        )
+
+    def _room(
+        self,
+        state: RoomState,
+        room_log: RoomLog,
+        services: RoomServices,
+        session: SessionLog,
+        lifecycle: _Lifecycle,
+        population_changed: Callable[[], None],
+    ) -> Room:
+        """The room over its services, with the dialects by which participants reach them."""
+        flat_documents = FlatDocuments(services.documents)
+        operations = _operations(services, flat_documents)
+        host_link = InvokeHostLink(state)
+        toolkits = _room_toolkits(state, room_log, services, host_link)
+        host_answers = HostAnswers(services.tool_calls)
+        invoke = InvokeDialect(operations, toolkits, services.agents, services.tool_calls, host_answers)
+        one_way_handlers = {
+            names.SET_ATTRIBUTES: ParticipantAttributes(state).set,
+            **FlatHostAnswers(host_answers, services.agents).one_way_handlers(),
+            **invoke.one_way_handlers(),
+        }
+        request_handlers = {
+            **invoke.request_handlers(),
+            **ToolkitRequests(state, services.agents, toolkits, host_link).request_handlers(),
+        }
+        return Room(
+            state,
+            Dispatcher(operations, one_way_handlers, request_handlers, state.record_failure),
+            # The order in which the traces of a leaving participant are removed (protocol 3.7).
+            (
+                services.queues,
+                services.messaging,
+                services.agents,
+                invoke,
+                services.storage,
+                flat_documents,
+                services.documents,
+                services.sql,
+                services.database,
+                services.livekit,
+                services.developer,
+                session,
+            ),
+            lifecycle=lifecycle,
+            population_changed=population_changed,
+            limits=self._limits.connection,
+            max_connections=self._limits.max_connections,
+        )
 
     def _download_url(self, key: RoomKey, path: str, download: bool) -> str:
         signed = self._signer.sign(key.project_id, key.room_name, path, download=download)
         return self._addresses.public + signed
+
+
+def _operations(services: RoomServices, flat_documents: FlatDocuments) -> OperationTable:
+    serving = (
+        services.messaging,
+        services.storage,
+        flat_documents,
+        services.queues,
+        services.agents,
+        services.database,
+        services.dataset,
+        services.sql,
+        services.livekit,
+        services.external,
+        services.developer,
+    )
+    return OperationTable(operation for service in serving for operation in service.operations())
+
+
+def _room_toolkits(
+    state: RoomState, room_log: RoomLog, services: RoomServices, host_link: HostLink
+) -> dict[str, RoomToolkit]:
+    return room_toolkits(
+        state,
+        storage=services.storage,
+        documents=services.documents,
+        log=room_log,
+        calls=services.tool_calls,
+        host_link=host_link,
+        dataset=services.dataset,
+        sql=services.sql,
+    )

@@ -174,7 +174,7 @@ class RoomServer:
             TimeoutError: A room still runs after `timeout` seconds.
         """
         async with asyncio.timeout(timeout):
-            while self.started.directory.rooms:  # noqa: ASYNC110 - the end of a room is no event outside of it
+            while self.started.rooms.directory.rooms:  # noqa: ASYNC110 - the end of a room is no event outside of it
                 await asyncio.sleep(_POLL_INTERVAL)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -32,9 +31,17 @@ def _identity(secret: str = "the default secret") -> ServerIdentity:
     )
 
 
-async def _ring(store: AccountsStore, secret: str = "the default secret") -> KeyRing:
+class Revoked(list[tuple[str, str]]):
+    """Project and key id of what was revoked."""
+
+    async def note(self, project_id: str, key_id: str) -> None:
+        self.append((project_id, key_id))
+
+
+async def _ring(store: AccountsStore, secret: str = "the default secret", *, revoked: Revoked | None = None) -> KeyRing:
     await seed_identity(store, _identity(secret))
-    ring = KeyRing(store, default_project_id="p", default_key_id="k")
+    told = Revoked() if revoked is None else revoked
+    ring = KeyRing(store, default_project_id="p", default_key_id="k", on_revoked=told.note)
     await ring.refresh()
     return ring
 
@@ -55,9 +62,8 @@ async def test_a_changed_default_secret_replaces_the_old_one(store: AccountsStor
 
 
 async def test_a_key_works_from_its_creation_to_its_revocation(store: AccountsStore) -> None:
-    ring = await _ring(store)
-    revoked: list[tuple[str, str]] = []
-    ring.on_revoked = lambda project_id, key_id: revoked.append((project_id, key_id))
+    revoked = Revoked()
+    ring = await _ring(store, revoked=revoked)
     key = await ring.create("p", name="ci", description="for tests", created_by=None)
     assert ring.lookup("p", key.id) == key.secret == (await ring.get("p", key.id)).secret
     assert ring.find_by_secret(key.secret) == key
@@ -71,16 +77,15 @@ async def test_a_key_works_from_its_creation_to_its_revocation(store: AccountsSt
 
 
 async def test_a_refresh_finds_what_another_server_did(store: AccountsStore) -> None:
-    here, there = await _ring(store), await _ring(store)
-    revoked: list[str] = []
-    here.on_revoked = lambda project_id, key_id: revoked.append(key_id)
+    revoked = Revoked()
+    here, there = await _ring(store, revoked=revoked), await _ring(store)
     key = await there.create("p", name="ci", description="", created_by=None)
     await here.refresh()
     assert here.lookup("p", key.id) == key.secret
     await there.revoke("p", key.id)
     await here.refresh()
     assert here.lookup("p", key.id) is None
-    assert revoked == [key.id]
+    assert revoked == [("p", key.id)]
 
 
 async def test_keys_need_a_project(store: AccountsStore) -> None:
@@ -103,10 +108,6 @@ def _noting(noted: list[str], function: Callable[[str], Any]) -> Callable[[str],
         return function(text)
 
     return called
-
-
-def _note_revoked(seen: list[str], project_id: str, key_id: str) -> None:
-    seen.append(key_id)
 
 
 async def test_a_change_touches_no_other_key(store: AccountsStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,10 +144,8 @@ async def test_a_refresh_without_changes_reads_no_keys(store: AccountsStore, mon
 
 
 async def test_any_changes_of_several_servers_are_followed(store: AccountsStore) -> None:
-    rings = [await _ring(store) for _ in range(2)]
-    revoked: list[list[str]] = [[], []]
-    for ring, seen in zip(rings, revoked, strict=True):
-        ring.on_revoked = partial(_note_revoked, seen)
+    revoked = [Revoked(), Revoked()]
+    rings = [await _ring(store, revoked=seen) for seen in revoked]
     choose = random.Random(5)
     made: list[ApiKey] = []
     gone: list[str] = []
@@ -168,7 +167,7 @@ async def test_any_changes_of_several_servers_are_followed(store: AccountsStore)
     assert _held(fresh, made) == _held(rings[0], made)
     for seen in revoked:
         assert len(seen) == len(set(seen))
-        assert set(seen) <= set(gone)
+        assert {key_id for _, key_id in seen} <= set(gone)
 
 
 async def test_servers_that_change_keys_at_once_agree_afterwards(store: AccountsStore) -> None:
@@ -182,14 +181,13 @@ async def test_servers_that_change_keys_at_once_agree_afterwards(store: Accounts
 
 
 async def test_a_secret_that_another_server_changed_ends_what_the_old_one_opened(store: AccountsStore) -> None:
-    ring = await _ring(store)
-    revoked: list[str] = []
-    ring.on_revoked = lambda project_id, key_id: revoked.append(key_id)
+    revoked = Revoked()
+    ring = await _ring(store, revoked=revoked)
     await _ring(store, "another secret")
     await ring.refresh()
     assert ring.lookup("p", "k") == "another secret"
     assert ring.find_by_secret("the default secret") is None
-    assert revoked == ["k"]
+    assert revoked == [("p", "k")]
 
 
 async def test_keys_of_a_deleted_project_are_gone(store: AccountsStore) -> None:

@@ -22,7 +22,7 @@ async def test_a_room_ends_the_streams_of_a_participant_that_leaves(tmp_path: Pa
         room = server.room
         token = ParticipantToken(name="guest")
         guest = room.connection_for(
-            Admission(room.project_id, None, token.name, role="user", scope=FULL_ROOM_SCOPE, token=token)
+            Admission(room.state.project_id, None, token.name, role="user", scope=FULL_ROOM_SCOPE, token=token)
         )
         room.entered(guest)
 
@@ -34,7 +34,7 @@ async def test_a_room_ends_the_streams_of_a_participant_that_leaves(tmp_path: Pa
         start = {"type": "json", "json": {"kind": "start", "path": PATH, "create": True}}
         send(REQUEST_CHUNK, {"tool_call_id": "doc", "chunk": start})
 
-        async with room.services.documents.using(PATH, create=True) as document:
+        async with server.services.documents.using(PATH, create=True) as document:
             await eventually(lambda: len(document.subscribers) == 1)
             room.departed(guest, 1006, "connection lost")
             assert not document.subscribers

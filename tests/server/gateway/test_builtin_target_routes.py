@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -16,12 +16,12 @@ from aiohttp.test_utils import TestServer as AiohttpServer
 
 from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.tokens.grants import AgentsGrant
-from meshagent.api.tokens.scope import ApiScope
+from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.builtin_target_routes import MAX_CALL_BYTES, BuiltInTargetRoutes
 from meshagent.server.gateway.http_errors import error_middleware
+from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.kernel.room_key import RoomKey
-from meshagent.server.services.agents.builtin_targets import BuiltInTargets
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, TestServer, serve
 
 Http = HttpClient[web.Request, web.Application]
@@ -41,9 +41,9 @@ async def http(server: TestServer) -> AsyncIterator[Http]:
         default_project_id=PROJECT_ID,
         now=time.time,
     )
-    targets = BuiltInTargets(list, ("storage", "agents"))
+    gateway = RoomGateway(authenticator, server.started.rooms.locator, cast(Any, None))
     app = web.Application(middlewares=[error_middleware])
-    app.add_routes(BuiltInTargetRoutes(authenticator, server.started.directory, targets).routes())
+    app.add_routes(BuiltInTargetRoutes(authenticator, gateway).routes())
     async with HttpClient(AiohttpServer(app, host="127.0.0.1")) as client:
         yield client
 
@@ -77,9 +77,11 @@ async def test_a_call_puts_the_schema_into_the_room(server: TestServer, http: Ht
             assert (answer.status, await answer.json()) == (200, {"ok": True})
     schema = builtin_schema("gallery")
     assert schema is not None
-    async with server.started.directory.lease(RoomKey(PROJECT_ID, "room")) as room:
-        content = await room.services.storage.read_file(".schemas/gallery.json")
-    assert json.loads(content or b"") == schema.to_json()
+    async with (
+        server.started.rooms.locator.open(RoomKey(PROJECT_ID, "room")) as room,
+        await room.files.open(".schemas/gallery.json", FULL_ROOM_SCOPE) as file,
+    ):
+        assert json.loads(await file.read()) == schema.to_json()
 
 
 async def test_toolkits_are_there_already(server: TestServer, http: Http) -> None:
@@ -98,7 +100,7 @@ async def test_the_token_decides(server: TestServer, http: Http) -> None:
     for token in ("", "nonsense", server.token(room="another"), server.token(secret="another secret"), weak):
         async with http.post("/schemas/thread", json=call(server, token)) as answer:
             assert answer.status == 403
-    assert not server.started.directory.rooms
+    assert not server.started.rooms.directory.rooms
 
 
 @pytest.mark.parametrize(

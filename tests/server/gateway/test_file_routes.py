@@ -21,11 +21,13 @@ from meshagent.api.tokens.grants import StorageGrant, StoragePathGrant
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.api.tokens.token import ParticipantToken
 from meshagent.server.gateway.auth import request_token
-from meshagent.server.gateway.file_routes import FileRoutes, StorageDoor
+from meshagent.server.gateway.file_routes import FileRooms, FileRoutes
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.kernel.url_signing import UrlSigner
+from meshagent.server.rooms.handle import FileAccess
+from meshagent.server.rooms.local.files import LocalFiles
 from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.files import FileStore
 from meshagent.server.stores.local_files import LocalFileStores
@@ -38,25 +40,20 @@ BIG = os.urandom(1024) * 3000 + b"end"  # more than a socket takes at once, and 
 
 
 @dataclass
-class FakeFurnishings:
-    storage: StorageService
+class RoomOfFiles:
+    files: FileAccess
 
 
-@dataclass
-class FakeFurnishedRoom:
-    services: FakeFurnishings
-
-
-class FakeDoor(StorageDoor):
+class FakeRooms(FileRooms):
     """Lets in whoever has the token `good`, with `scope`."""
 
     def __init__(self, storage: StorageService) -> None:
-        self.room = FakeFurnishedRoom(FakeFurnishings(storage))
+        self.room = RoomOfFiles(LocalFiles(storage))
         self.scope: ApiScope = FULL_ROOM_SCOPE
         self.held: list[RoomKey] = []
 
     @asynccontextmanager
-    async def visit(self, request: web.Request) -> AsyncIterator[tuple[Admission, FakeFurnishedRoom]]:
+    async def visit(self, request: web.Request) -> AsyncIterator[tuple[Admission, RoomOfFiles]]:
         if request_token(request) != "good":
             raise PermissionDeniedError("no token")
         token = ParticipantToken(name="alice")
@@ -66,7 +63,7 @@ class FakeDoor(StorageDoor):
         yield admission, self.room
 
     @asynccontextmanager
-    async def hold(self, key: RoomKey) -> AsyncIterator[FakeFurnishedRoom]:
+    async def hold(self, key: RoomKey) -> AsyncIterator[RoomOfFiles]:
         self.held.append(key)
         yield self.room
 
@@ -85,9 +82,9 @@ class Side:
             sign_url=lambda path, download: self.signer.sign("project", "room", path, download=download),
             max_file_bytes=len(BIG),
         )
-        self.door = FakeDoor(self.storage)
+        self.rooms = FakeRooms(self.storage)
         app = web.Application(middlewares=[error_middleware])
-        app.add_routes(FileRoutes(self.door, self.signer).routes())
+        app.add_routes(FileRoutes(self.rooms, self.signer).routes())
         self.client: TestClient[Any, Any] = TestClient(TestServer(app), headers={"Authorization": "Bearer good"})
 
     async def put(self, path: str, content: bytes = b"content", **query: str) -> ClientResponse:
@@ -346,7 +343,7 @@ class TestAccess:
         await side.put("open/a.txt")
         await side.put("closed/a.txt")
         rules = [StoragePathGrant(path="open", read_only=True)]
-        side.door.scope = ApiScope(storage=StorageGrant(paths=rules))
+        side.rooms.scope = ApiScope(storage=StorageGrant(paths=rules))
         assert (await side.get("open/a.txt"))[0].status == 200
         assert (await side.get("open/"))[0].status == 200
         move = {"source_path": "open/a.txt", "destination_path": "open/b.txt"}
@@ -374,7 +371,7 @@ class TestSignedUrls:
             assert answer.headers["Content-Disposition"].startswith("attachment" if download else "inline")
             assert answer.headers["Content-Security-Policy"].startswith("sandbox")
             assert answer.headers["Access-Control-Allow-Origin"] == "*"
-        assert side.door.held == [RoomKey("project", "room")]
+        assert side.rooms.held == [RoomKey("project", "room")]
 
     async def test_a_url_that_is_changed_or_old_is_refused(self, side: Side) -> None:
         await side.put("a.txt")
@@ -383,7 +380,7 @@ class TestSignedUrls:
         assert await error_of(await side.client.get(changed)) == (403, "permission_denied")
         side.time += 3600
         assert await error_of(await side.client.get(url)) == (403, "permission_denied")
-        assert side.door.held == []
+        assert side.rooms.held == []
 
     async def test_a_file_that_went_is_404(self, side: Side) -> None:
         url = side.signer.sign("project", "room", "a.txt", download=False)

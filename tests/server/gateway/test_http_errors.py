@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from meshagent.api import errors
 from meshagent.server.gateway.http_errors import error_middleware, status_of
-from meshagent.server.gateway.room_gateway import RoomRunsError
+from meshagent.server.rooms.handle import RoomRunsError
 from meshagent.server.stores.errors import CorruptDataError, StoreFailedError
 
 

@@ -283,10 +283,10 @@ def test_usage_is_found_wherever_the_network_cuts(cuts: list[int], drop: bool) -
     assert passed == (plain + end if drop else whole)
 
 
-def test_totals_are_kept_by_model() -> None:
+async def test_totals_are_kept_by_model() -> None:
     totals = LlmUsageTotals()
     for _ in range(2):
         totals.add(LlmUsage(project_id="p", rooms=("r",), participant="b", model="m", input_tokens=3, output_tokens=4))
     assert totals.of("m") == (2, 6, 8)
-    samples = {(s.name, *s.labels.values()): s.value for metric in totals.collect() for s in metric.samples}
+    samples = {(s.name, *s.labels.values()): s.value for metric in await totals.families() for s in metric.samples}
     assert samples["meshagent_llm_tokens_total", "m", "output"] == 8

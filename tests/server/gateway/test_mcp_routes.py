@@ -97,7 +97,7 @@ async def running_site(tmp_path: Path, *, call_timeout: float = 30) -> AsyncIter
             now=lambda: 0.0,
         )
         routes = McpRoutes(
-            RoomGateway(authenticator, server.started.directory, cast(Any, None)), call_timeout=call_timeout
+            RoomGateway(authenticator, server.started.rooms.locator, cast(Any, None)), call_timeout=call_timeout
         )
         app = web.Application(middlewares=[error_middleware])
         app.add_routes(routes.routes())
@@ -182,7 +182,7 @@ async def test_only_tokens_for_the_room_and_its_tools_are_let_in(site: Site, ref
     }[refused]
     async with aiohttp.ClientSession() as session, session.post(site.url(jwt), json={}) as answer:
         assert answer.status == 403
-    assert site.server.started.directory.rooms == [] or refused == "scope"
+    assert site.server.started.rooms.directory.rooms == [] or refused == "scope"
 
 
 class FailingManager:

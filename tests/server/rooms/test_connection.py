@@ -12,7 +12,7 @@ from meshagent.server.kernel.dispatcher import Dispatcher, OperationTable
 from meshagent.server.kernel.operations import StreamedFile
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.rooms.connection import Connection, ConnectionLimits, RoomMembership
-from tests.support.fake_room import fake_participant
+from tests.support.fake_room import fake_admission
 
 
 class Panic(BaseException):
@@ -24,7 +24,11 @@ class Room(RoomMembership):
 
     def __init__(self) -> None:
         self.failures: list[tuple[str, str]] = []
-        self.dispatcher = Dispatcher(OperationTable(()), {}, failed=self._failed)
+        self._dispatcher = Dispatcher(OperationTable(()), {}, failed=self._failed)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        return self._dispatcher
 
     def entered(self, connection: Connection) -> None:
         return None
@@ -62,8 +66,7 @@ class Joined:
     def __init__(self) -> None:
         self.room = Room()
         self.socket = Socket()
-        self.connection = Connection(self.room, ConnectionLimits())
-        self.connection.participant = fake_participant()
+        self.connection = Connection(self.room, fake_admission(), ConnectionLimits())
         self.connection.connected(cast(Any, self.socket))
 
     def text(self) -> str:

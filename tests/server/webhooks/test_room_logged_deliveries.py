@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.webhooks.deliveries import Delivery, MemoryDeliveryLog, RoomLoggedDeliveries
 
 NOW = datetime.now(UTC)
@@ -27,18 +28,18 @@ WAITING = Delivery(
 
 
 def test_a_room_learns_each_outcome_without_secrets() -> None:
-    entries: list[tuple[str, str, str, Mapping[str, Any]]] = []
+    entries: list[tuple[RoomKey, str, Mapping[str, Any]]] = []
     kept = MemoryDeliveryLog()
     log = RoomLoggedDeliveries(kept, lambda *entry: entries.append(entry))
     log.save(WAITING)
     log.save(replace(WAITING, outcome="retrying", attempts=1, status=503, error="answered with status 503"))
     log.save(replace(WAITING, outcome="delivered", attempts=2))
     log.save(replace(WAITING, id="other", room_name="", outcome="failed", attempts=1))
-    assert [entry[:3] for entry in entries] == [
-        ("p", "lobby", "webhook.retrying"),
-        ("p", "lobby", "webhook.delivered"),
+    assert [entry[:2] for entry in entries] == [
+        (RoomKey("p", "lobby"), "webhook.retrying"),
+        (RoomKey("p", "lobby"), "webhook.delivered"),
     ]
-    assert entries[0][3] == {
+    assert entries[0][2] == {
         "event": "room.started",
         "event_id": "e",
         "webhook_id": "w",

@@ -92,8 +92,7 @@ async def open_accounts(
     )
     try:
         store = AccountsStore(database)
-        keys = await _open_keys(store, identity)
-        keys.on_revoked = ports.running.disconnect_key
+        keys = await _open_keys(store, identity, ports.running)
         sessions = SessionRecorder(database, server=_server_name(config), limits=session_limits)
         await sessions.start()
         accounts = Accounts(
@@ -124,8 +123,13 @@ async def open_accounts(
         await database.close()
 
 
-async def _open_keys(store: AccountsStore, identity: ServerIdentity) -> KeyRing:
-    keys = KeyRing(store, default_project_id=identity.project_id, default_key_id=identity.key_id)
+async def _open_keys(store: AccountsStore, identity: ServerIdentity, running: RunningRooms) -> KeyRing:
+    keys = KeyRing(
+        store,
+        default_project_id=identity.project_id,
+        default_key_id=identity.key_id,
+        on_revoked=running.disconnect_key,
+    )
     try:
         await seed_identity(store, identity)
         await keys.refresh()

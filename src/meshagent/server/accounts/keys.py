@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,8 +19,8 @@ from meshagent.server.identity import ServerIdentity
 
 log = logging.getLogger(__name__)
 
-OnKeyRevoked = Callable[[str, str], None]
-"""Told the project id and the id of a key that is good no more."""
+OnKeyRevoked = Callable[[str, str], Awaitable[None]]
+"""Closes what a key opened that is good no more; takes the project id and the key's id."""
 
 SERVER = "server"
 """Creator of the keys that the server uses itself."""
@@ -39,9 +39,13 @@ class KeyRing:
     Args:
         store: Where keys are kept.
         default_project_id: The project of tokens that name none.
+        default_key_id: The server's own key, which cannot be revoked here.
+        on_revoked: Called for each key that is good no more.
     """
 
-    def __init__(self, store: AccountsStore, *, default_project_id: str, default_key_id: str) -> None:
+    def __init__(
+        self, store: AccountsStore, *, default_project_id: str, default_key_id: str, on_revoked: OnKeyRevoked
+    ) -> None:
         self._store = store
         self._default_project_id = default_project_id
         self._default_key_id = default_key_id
@@ -50,7 +54,7 @@ class KeyRing:
         self._by_digest: dict[bytes, list[ApiKey]] = {}  # several if projects were configured with one secret
         self._server_keys: dict[str, list[ApiKey]] = {}  # by project
         self._changing = asyncio.Lock()  # else a refresh that read before a change would undo it
-        self.on_revoked: OnKeyRevoked = lambda project_id, key_id: None
+        self._on_revoked = on_revoked
 
     def lookup(self, project_id: str | None, key_id: str) -> str | None:
         """The secret of a key, or None; from memory, as it is asked at each join."""
@@ -73,14 +77,14 @@ class KeyRing:
             if state == KeysState(self._state.version, len(self._keys)):
                 return
             for key in await self._store.api_keys.changed_since(self._state.version):
-                self._put(key)
+                await self._put(key)
             if state.key_count != len(self._keys):
                 ids = await self._store.api_keys.all_ids()
                 for gone in self._keys.keys() - ids:
-                    self._drop(gone)
+                    await self._drop(gone)
                 if ids - self._keys.keys():  # made by a server of an earlier release, which numbers no changes
                     for key in await self._store.api_keys.all():
-                        self._put(key)
+                        await self._put(key)
             self._state = state
 
     async def create(self, project_id: str, *, name: str, description: str, created_by: str | None) -> ApiKey:
@@ -93,7 +97,7 @@ class KeyRing:
         key = ApiKey(project_id=project_id, name=name, description=description, secret=secret, created_by=created_by)
         async with self._changing:
             await self._store.api_keys.add(key)
-            self._put(key)
+            await self._put(key)
         return key
 
     async def server_key(self, project_id: str) -> ApiKey:
@@ -130,9 +134,9 @@ class KeyRing:
             raise ConflictError("cannot delete the server's default key: change it in the server's configuration")
         async with self._changing:
             await self._store.api_keys.delete(project_id=project_id, id=key_id)
-            self._drop((project_id, key_id))
+            await self._drop((project_id, key_id))
 
-    def _put(self, key: ApiKey) -> None:
+    async def _put(self, key: ApiKey) -> None:
         known = self._keys.get((key.project_id, key.id))
         if known == key:
             return
@@ -143,12 +147,12 @@ class KeyRing:
         if key.created_by == SERVER:
             self._server_keys.setdefault(key.project_id, []).append(key)
         if known is not None and known.secret != key.secret:
-            self._report_revoked(known)
+            await self._report_revoked(known)
 
-    def _drop(self, ids: KeyIds) -> None:
+    async def _drop(self, ids: KeyIds) -> None:
         if (key := self._keys.get(ids)) is not None:
             self._forget(key)
-            self._report_revoked(key)
+            await self._report_revoked(key)
 
     def _forget(self, key: ApiKey) -> None:
         del self._keys[key.project_id, key.id]
@@ -156,9 +160,9 @@ class KeyRing:
         if key.created_by == SERVER:
             _remove(self._server_keys, key.project_id, key)
 
-    def _report_revoked(self, key: ApiKey) -> None:
+    async def _report_revoked(self, key: ApiKey) -> None:
         try:
-            self.on_revoked(key.project_id, key.id)
+            await self._on_revoked(key.project_id, key.id)
         except RoomException:
             log.exception("could not close the connections of the revoked key %s", key.id)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from meshagent.server.accounts.room_registry import RoomData
 from meshagent.server.stores.documents import DocumentLogStore
 from meshagent.server.stores.files import FileStores
 from meshagent.server.stores.queues import QueueStore
 from meshagent.server.stores.tables.table_engine import TableEngine
 
 
-class StoredRoomData(RoomData):
-    """Documents, queues, files and tables of rooms."""
+class StoredRoomData:
+    """Implements `RoomData`: documents, queues, files and tables of rooms."""
 
     def __init__(self, documents: DocumentLogStore, queues: QueueStore, files: FileStores, tables: TableEngine) -> None:
         self._documents = documents

@@ -16,11 +16,11 @@ from meshagent.server.accounts.store import AccountsStore
 class RunningRooms(Protocol):
     """Port: the rooms that run, seen by those who administer them."""
 
-    def participants(self, project_id: str, room_name: str) -> list[dict[str, object]]:
+    async def participants(self, project_id: str, room_name: str) -> list[dict[str, object]]:
         """Who is in a room now: `id`, `name`, `role` of each; empty when it does not run."""
         ...
 
-    def session_id(self, project_id: str, room_name: str) -> str | None:
+    async def session_id(self, project_id: str, room_name: str) -> str | None:
         """The run of a room, if it runs."""
         ...
 
@@ -28,11 +28,11 @@ class RunningRooms(Protocol):
         """End a room's run, whoever is in it; returns whether it ran."""
         ...
 
-    def kick(self, project_id: str, room_name: str, participant_id: str) -> bool:
+    async def kick(self, project_id: str, room_name: str, participant_id: str) -> bool:
         """Disconnect a participant; returns whether there was one."""
         ...
 
-    def disconnect_key(self, project_id: str, key_id: str) -> None:
+    async def disconnect_key(self, project_id: str, key_id: str) -> None:
         """Disconnect everybody who came with a token of this key."""
         ...
 

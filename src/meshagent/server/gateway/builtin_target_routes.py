@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from meshagent.api.errors import InvalidRequestError, LimitExceededError
+from meshagent.api import jsontext
+from meshagent.api.documents.builtin import builtin_schema
+from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError
 from meshagent.api.webhook.events import CallEvent, read_event
 from meshagent.api.webhook.signature import parse
 from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.kernel.room_key import RoomKey
-from meshagent.server.room_factory import RoomWithServices
-from meshagent.server.rooms.directory import RoomDirectory
-from meshagent.server.services.agents.builtin_targets import BuiltInTarget, BuiltInTargets, Kind, schema_text
+from meshagent.server.rooms.handle import BuiltInKind
 
 MAX_CALL_BYTES = 1024 * 1024
 
@@ -30,12 +31,9 @@ class BuiltInTargetRoutes:
     A call needs no signature: the token in it says what its sender may do, which must include calling services.
     """
 
-    def __init__(
-        self, authenticator: RoomAuthenticator, directory: RoomDirectory[RoomWithServices], targets: BuiltInTargets
-    ) -> None:
+    def __init__(self, authenticator: RoomAuthenticator, rooms: RoomGateway) -> None:
         self._authenticator = authenticator
-        self._directory = directory
-        self._targets = targets
+        self._rooms = rooms
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -46,7 +44,11 @@ class BuiltInTargetRoutes:
 
     async def describe_schema(self, request: web.Request) -> web.Response:
         """The schema; NotFoundError if there is none of that name."""
-        return web.Response(body=schema_text(request.match_info["name"]), content_type="application/json")
+        name = request.match_info["name"]
+        schema = builtin_schema(name)
+        if schema is None:
+            raise NotFoundError(f"there is no built-in schema {name!r}")
+        return web.Response(body=jsontext.dumps(schema.to_json()), content_type="application/json")
 
     async def call_schema(self, request: web.Request) -> web.Response:
         return await self._called(request, "schemas")
@@ -54,13 +56,12 @@ class BuiltInTargetRoutes:
     async def call_toolkit(self, request: web.Request) -> web.Response:
         return await self._called(request, "toolkits")
 
-    async def _called(self, request: web.Request, kind: Kind) -> web.Response:
+    async def _called(self, request: web.Request, kind: BuiltInKind) -> web.Response:
         call = await _read_call(request)
         admission = self._authenticator.admit_token(self._authenticator.verify(call.token), call.room_name)
-        admission.scope.require_agents("call")
-        target = BuiltInTarget(kind, request.match_info["name"])
-        async with self._directory.lease(RoomKey(admission.project_id, call.room_name)) as room:
-            await self._targets.install(target, room.services.storage)
+        admission.scope.require_agents("call")  # before the room starts
+        async with self._rooms.hold(RoomKey(admission.project_id, call.room_name)) as room:
+            await room.install(kind, request.match_info["name"], admission.scope)
         return web.json_response({"ok": True})
 
 

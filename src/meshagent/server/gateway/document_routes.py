@@ -12,22 +12,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import jsonpatch
 from aiohttp import web
 
 from meshagent.api import jsontext
-from meshagent.api.errors import ConflictError, InvalidRequestError
+from meshagent.api.errors import InvalidRequestError
 from meshagent.server.gateway.room_gateway import RoomGateway
-from meshagent.server.services.documents.service import DocumentsService
+from meshagent.server.rooms.handle import DocumentChange
 
 MAX_PATCH_BYTES = 8 * 1024 * 1024
+_MERGE_PATCH = "application/merge-patch+json"
 
 
 class DocumentRoutes:
     """Serves documents as JSON."""
 
-    def __init__(self, door: RoomGateway) -> None:
-        self._door = door
+    def __init__(self, rooms: RoomGateway) -> None:
+        self._rooms = rooms
 
     def routes(self) -> list[web.RouteDef]:
         path = "/rooms/{room}/documents/{path:.+}"
@@ -36,58 +36,32 @@ class DocumentRoutes:
     async def describe(self, request: web.Request) -> web.Response:
         """The document as JSON."""
         path = request.match_info["path"]
-        async with self._door.visit(request) as (admission, room):
-            admission.scope.require_sync(path, write=False)
-            include_ids = request.query.get("ids", "").lower() in {"1", "true", "yes"}
-            content = await room.services.documents.describe(path, include_ids=include_ids)
+        include_ids = request.query.get("ids", "").lower() in {"1", "true", "yes"}
+        async with self._rooms.visit(request) as (admission, room):
+            content = await room.documents.describe(path, admission.scope, include_ids=include_ids)
         return _json(content)
 
     async def patch(self, request: web.Request) -> web.Response:
         """Change the document."""
         path = request.match_info["path"]
-        async with self._door.visit(request) as (admission, room):
-            admission.scope.require_sync(path, write=True)
-            change = jsontext.loads(await _body(request))
-            content = await _patched(room.services.documents, path, change, request.content_type)
+        async with self._rooms.visit(request) as (admission, room):
+            admission.scope.require_sync(path, write=True)  # before the body is read
+            change = _change_of(jsontext.loads(await _body(request)), request.content_type)
+            content = await room.documents.change(path, change, admission.scope)
         return _json(content)
 
 
-async def _patched(documents: DocumentsService, path: str, change: Any, content_type: str) -> dict[str, Any]:
-    async with documents.using(path):  # so that reading and writing see the same document
-        if isinstance(change, list):
-            current = await documents.describe(path, include_ids=True)
-            return await documents.replace_json(path, _apply_json_patch(current, change), None)
-        if not isinstance(change, dict):
-            raise InvalidRequestError("a patch is a JSON Patch (a list of operations) or an object")
-        if content_type == "application/merge-patch+json":
-            current = await documents.describe(path, include_ids=True)
-            return await documents.replace_json(path, _apply_merge_patch(current, change), None)
-        return await documents.replace_json(path, change, None)
+def _change_of(body: Any, content_type: str) -> DocumentChange:
+    """What a body asks for.
 
-
-def _apply_json_patch(current: dict[str, Any], operations: list[Any]) -> dict[str, Any]:
-    try:
-        patched = jsonpatch.apply_patch(current, operations)
-    except jsonpatch.JsonPatchTestFailed as error:
-        raise ConflictError(f"a test of the patch failed: {error}") from None
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError) as error:
-        raise InvalidRequestError(f"the patch cannot be applied: {error}") from None
-    if not isinstance(patched, dict):
-        raise InvalidRequestError("the patch leaves no document")
-    return patched
-
-
-def _apply_merge_patch(current: Any, change: Any) -> Any:
-    """RFC 7396: objects merge, null removes, everything else replaces."""
-    if not isinstance(change, dict):
-        return change
-    merged = dict(current) if isinstance(current, dict) else {}
-    for key, value in change.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _apply_merge_patch(merged.get(key), value)
-    return merged
+    Raises:
+        InvalidRequestError: It is neither a list nor an object.
+    """
+    if isinstance(body, list):
+        return DocumentChange("json-patch", body)
+    if not isinstance(body, dict):
+        raise InvalidRequestError("a patch is a JSON Patch (a list of operations) or an object")
+    return DocumentChange("merge-patch" if content_type == _MERGE_PATCH else "replacement", body)
 
 
 async def _body(request: web.Request) -> bytes:

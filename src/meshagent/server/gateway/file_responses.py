@@ -15,7 +15,7 @@ from aiohttp import ETag, hdrs, web
 
 from meshagent.api.errors import RoomException
 from meshagent.server.gateway.sendfile import can_sendfile, sendfile
-from meshagent.server.services.storage import OpenedFile
+from meshagent.server.rooms.handle import FileContent
 
 __all__ = ["send_file"]
 
@@ -48,7 +48,7 @@ class _Part:
 
 
 async def send_file(
-    request: web.Request, file: OpenedFile, *, download: bool, extra_headers: Mapping[str, str] | None = None
+    request: web.Request, file: FileContent, *, download: bool, extra_headers: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
     """Answer a GET or HEAD with a file, or the range of it that was asked for.
 
@@ -83,7 +83,7 @@ async def send_file(
 
 
 async def _stream(
-    request: web.Request, response: web.StreamResponse, file: OpenedFile, part: _Part
+    request: web.Request, response: web.StreamResponse, file: FileContent, part: _Part
 ) -> web.StreamResponse:
     writer = await response.prepare(request)
     transport = request.transport
@@ -108,7 +108,7 @@ async def _stream(
     return response
 
 
-def _headers(file: OpenedFile, *, download: bool) -> dict[str, str]:
+def _headers(file: FileContent, *, download: bool) -> dict[str, str]:
     media_type = file.media_type
     headers = {
         hdrs.CONTENT_TYPE: f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type,
@@ -137,7 +137,7 @@ def _empty(status: int, headers: dict[str, str], etag: ETag) -> web.Response:
     return response
 
 
-def _is_unchanged(request: web.Request, file: OpenedFile, etag: ETag) -> bool:
+def _is_unchanged(request: web.Request, file: FileContent, etag: ETag) -> bool:
     """RFC 9110 13.2.2: If-None-Match, and only without it If-Modified-Since."""
     known = request.if_none_match
     if known is not None:
@@ -146,7 +146,7 @@ def _is_unchanged(request: web.Request, file: OpenedFile, etag: ETag) -> bool:
     return since is not None and _seconds(file) <= since
 
 
-def _part(request: web.Request, file: OpenedFile, etag: ETag) -> _Part | None:
+def _part(request: web.Request, file: FileContent, etag: ETag) -> _Part | None:
     """What to send; None if it lies outside the file."""
     whole = _Part(0, file.size, is_range=False)
     match = _RANGE.fullmatch(request.headers.get(hdrs.RANGE, "").replace(" ", ""))
@@ -162,7 +162,7 @@ def _part(request: web.Request, file: OpenedFile, etag: ETag) -> _Part | None:
     return _Part(start, stop, is_range=True) if start < stop else None
 
 
-def _still_holds(request: web.Request, file: OpenedFile, etag: ETag) -> bool:
+def _still_holds(request: web.Request, file: FileContent, etag: ETag) -> bool:
     """If-Range: a range is served only from the content that the client has the other part of."""
     condition = request.headers.get(hdrs.IF_RANGE)
     if condition is None or condition.strip() == f'"{etag.value}"':
@@ -171,5 +171,5 @@ def _still_holds(request: web.Request, file: OpenedFile, etag: ETag) -> bool:
     return since is not None and _seconds(file) == since
 
 
-def _seconds(file: OpenedFile) -> datetime:
+def _seconds(file: FileContent) -> datetime:
     return file.info.updated_at.astimezone(UTC).replace(microsecond=0)

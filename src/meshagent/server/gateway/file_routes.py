@@ -20,15 +20,16 @@ from aiohttp import ClientPayloadError, hdrs, web
 from meshagent.api import jsontext
 from meshagent.api.contracts import storage as api
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
+from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
 from meshagent.server.gateway.file_responses import send_file
 from meshagent.server.gateway.http_errors import error_response
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.kernel.url_signing import SIGNED_FILES_PREFIX, UrlSigner
-from meshagent.server.services.storage import StorageService, entry_fields
+from meshagent.server.rooms.handle import FileAccess
 from meshagent.server.stores.paths import normalize_path
 
-__all__ = ["FileRoutes", "StorageDoor"]
+__all__ = ["FileRoutes", "FileRooms"]
 
 _BATCH_BYTES: Final = 1024 * 1024
 """Bytes of an upload that go to the disk together."""
@@ -36,24 +37,21 @@ _BATCH_BYTES: Final = 1024 * 1024
 _MAX_MOVE_BYTES: Final = 64 * 1024
 
 
-class _Services(Protocol):
+class RoomWithFiles(Protocol):
+    """A room as these routes see it."""
+
     @property
-    def storage(self) -> StorageService: ...
+    def files(self) -> FileAccess: ...
 
 
-class _RoomWithStorage(Protocol):
-    @property
-    def services(self) -> _Services: ...
+class FileRooms(Protocol):
+    """How requests get to rooms; `RoomGateway` is the real one."""
 
-
-class StorageDoor(Protocol):
-    """How requests get to a room's files; `RoomGateway` is the real one."""
-
-    def visit(self, request: web.Request) -> AbstractAsyncContextManager[tuple[Admission, _RoomWithStorage]]:
+    def visit(self, request: web.Request) -> AbstractAsyncContextManager[tuple[Admission, RoomWithFiles]]:
         """The room that a request names, and what its token allows."""
         ...
 
-    def hold(self, key: RoomKey) -> AbstractAsyncContextManager[_RoomWithStorage]:
+    def hold(self, key: RoomKey) -> AbstractAsyncContextManager[RoomWithFiles]:
         """A room for a request that needs no token."""
         ...
 
@@ -61,8 +59,8 @@ class StorageDoor(Protocol):
 class FileRoutes:
     """Serves files."""
 
-    def __init__(self, door: StorageDoor, signer: UrlSigner) -> None:
-        self._door = door
+    def __init__(self, rooms: FileRooms, signer: UrlSigner) -> None:
+        self._rooms = rooms
         self._signer = signer
 
     def routes(self) -> list[web.RouteDef]:
@@ -86,19 +84,20 @@ class FileRoutes:
         path = normalize_path(request.match_info["path"])
         must_be_new = request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
         overwrite = _flag(request, "overwrite", default=True) and not must_be_new
-        async with self._door.visit(request) as (admission, room):
-            admission.scope.require_storage(path, "write")
-            storage = room.services.storage
+        async with self._rooms.visit(request) as (admission, room):
             try:
-                if (request.content_length or 0) > storage.max_file_bytes:
-                    limit = storage.max_file_bytes
-                    raise LimitExceededError(f"a file has {limit} bytes at most", limit=limit)
-                info = await storage.write_file(path, _batches(request), overwrite=overwrite)
+                info = await room.files.write(
+                    path,
+                    _batches(request),
+                    admission.scope,
+                    overwrite=overwrite,
+                    announced_size=request.content_length,
+                )
             except LimitExceededError as error:
                 return error_response(error, status=413)
             except AlreadyExistsError as error:
                 return error_response(error, status=412 if must_be_new else None)
-        stored = _json({"path": path, **entry_fields(info)}, status=201)
+        stored = _json({"path": path, **info.fields()}, status=201)
         stored.etag = info.version
         return stored
 
@@ -106,40 +105,34 @@ class FileRoutes:
         """The file; or, for a folder or a path that ends in a slash, `{"files": […]}`."""
         asked = request.match_info.get("path", "")
         path = normalize_path(asked)
-        async with self._door.visit(request) as (admission, room):
-            storage = room.services.storage
-            if path and not asked.endswith("/"):
-                admission.scope.require_storage(path, "read")
+        async with self._rooms.visit(request) as (admission, room):
+            may_be_file = bool(path) and not asked.endswith("/")
+            if may_be_file:
                 try:
-                    file = await storage.read(path)
+                    file = await room.files.open(path, admission.scope)
                 except NotFoundError:
-                    if not await storage.exists(path):
-                        raise
+                    pass  # perhaps a folder
                 else:
                     async with file:
                         return await send_file(request, file, download=_flag(request, "download"))
-            admission.scope.require_storage(path, "list")
-            entries = await storage.list_folder(path)
-        return _json({"files": [entry_fields(info) for info in entries]})
+            entries = await room.files.list_folder(path, admission.scope, must_exist=may_be_file)
+        return _json({"files": [info.fields() for info in entries]})
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a file or folder. 204."""
         path = normalize_path(request.match_info["path"])
         recursive = _flag(request, "recursive")
-        async with self._door.visit(request) as (admission, room):
-            admission.scope.require_storage(path, "delete")
-            storage = room.services.storage
-            if recursive:
-                await storage.require_below(admission.scope, path, "delete")
-            await storage.delete(path, recursive=recursive)
+        async with self._rooms.visit(request) as (admission, room):
+            await room.files.delete(path, admission.scope, recursive=recursive)
         return web.Response(status=204)
 
     async def move(self, request: web.Request) -> web.Response:
         """Give a file or folder another path. 204."""
-        async with self._door.visit(request) as (admission, room):
+        async with self._rooms.visit(request) as (admission, room):
             change = jsontext.decode(await _small_body(request), api.MoveRequest)
-            await room.services.storage.require_move(admission.scope, change)
-            await room.services.storage.move(change.source_path, change.destination_path, overwrite=change.overwrite)
+            await room.files.move(
+                change.source_path, change.destination_path, admission.scope, overwrite=change.overwrite
+            )
         return web.Response(status=204)
 
     async def signed(self, request: web.Request) -> web.StreamResponse:
@@ -147,7 +140,7 @@ class FileRoutes:
         allowed = self._signer.verify(request.match_info["signed"])
         headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Referrer-Policy": "no-referrer"}
         key = RoomKey(allowed.project_id, allowed.room_name)
-        async with self._door.hold(key) as room, await room.services.storage.read(allowed.path) as file:
+        async with self._rooms.hold(key) as room, await room.files.open(allowed.path, FULL_ROOM_SCOPE) as file:
             return await send_file(request, file, download=allowed.download, extra_headers=headers)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
+from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.rooms.handle import RoomFinder
 
-__all__ = ["LlmUsage", "LlmUsageTotals", "StreamFilter", "UsageSink", "tokens_of"]
+__all__ = ["LlmUsage", "LlmUsageLog", "LlmUsageTotals", "StreamFilter", "UsageSink", "tokens_of"]
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 MAX_MODELS: Final = 1000
@@ -36,8 +37,8 @@ UsageSink = Callable[[LlmUsage], None]
 """Told of each answered request; must be quick and must not raise."""
 
 
-class LlmUsageTotals(Collector):
-    """Sums of all requests by model, as metrics; models beyond the thousandth count as `other`."""
+class LlmUsageTotals:
+    """Sums of all requests by model, as metrics (a `MetricSource`); models beyond the thousandth count as `other`."""
 
     def __init__(self) -> None:
         self._sums: dict[str, list[int]] = {}
@@ -55,15 +56,39 @@ class LlmUsageTotals(Collector):
         requests, input_tokens, output_tokens = self._sums.get(model, (0, 0, 0))
         return requests, input_tokens, output_tokens
 
-    def collect(self) -> Iterator[Metric]:
+    async def families(self) -> list[Metric]:
         requests = CounterMetricFamily("meshagent_llm_requests", "Requests to language models.", labels=["model"])
         tokens = CounterMetricFamily("meshagent_llm_tokens", "Tokens used.", labels=["model", "direction"])
         for model, (count, input_tokens, output_tokens) in self._sums.items():
             requests.add_metric([model], count)
             tokens.add_metric([model, "input"], input_tokens)
             tokens.add_metric([model, "output"], output_tokens)
-        yield requests
-        yield tokens
+        return [requests, tokens]
+
+
+class LlmUsageLog:
+    """Counts what models cost, and writes it into the log of the rooms that they were used from.
+
+    Args:
+        totals: The sums.
+        rooms: Where the logs are.
+    """
+
+    def __init__(self, totals: LlmUsageTotals, rooms: RoomFinder) -> None:
+        self._totals = totals
+        self._rooms = rooms
+
+    def note(self, usage: LlmUsage) -> None:
+        """Take one request; a `UsageSink`."""
+        self._totals.add(usage)
+        entry = {
+            "participant": usage.participant,
+            "model": usage.model,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+        }
+        for room_name in usage.rooms:
+            self._rooms.note(RoomKey(usage.project_id, room_name), "llm.usage", entry)
 
 
 def tokens_of(answer: object) -> tuple[int, int] | None:

@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import uuid
 from base64 import b64encode
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from meshagent.api import jsontext
-from meshagent.api.contracts import agents as api
 from meshagent.api.contracts.content import (
     Body,
     EmptyBody,
@@ -29,7 +26,6 @@ from meshagent.api.contracts.content import (
     LinkBody,
     TextBody,
 )
-from meshagent.api.contracts.operation import Empty
 from meshagent.api.errors import (
     LimitExceededError,
     NotFoundError,
@@ -41,9 +37,7 @@ from meshagent.api.version import __version__
 from meshagent.server.gateway.asgi import AsgiApp, serve_asgi
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.kernel.admission import Admission
-from meshagent.server.kernel.operations import EncodedContent
-from meshagent.server.kernel.participant import Participant
-from meshagent.server.room_factory import RoomWithServices
+from meshagent.server.rooms.handle import ToolAccess, ToolDescription
 
 if TYPE_CHECKING:
     from mcp import types
@@ -63,13 +57,13 @@ class McpRoutes:
     """Serves rooms' tools to MCP clients; `close` it after the last request.
 
     Args:
-        door: Lets the token's holder into the room for the length of a request.
+        rooms: Lets the token's holder into the room for the length of a request.
         call_timeout: Seconds that a tool may take.
         max_requests: Requests that may be under way at a time; more are refused.
     """
 
-    def __init__(self, door: RoomGateway, *, call_timeout: float = 600.0, max_requests: int = 1000) -> None:
-        self._door = door
+    def __init__(self, rooms: RoomGateway, *, call_timeout: float = 600.0, max_requests: int = 1000) -> None:
+        self._rooms = rooms
         self._max_requests = max_requests
         self._under_way = 0
         self._call_timeout = call_timeout
@@ -104,15 +98,12 @@ class McpRoutes:
             self._under_way -= 1
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        async with self._door.visit(request) as (admission, room):
+        async with self._rooms.visit(request) as (admission, room):
             admission.scope.require_agents("use_tools")
             body = await _body(request)
             app = await self._application()
-            visit = _Visit(room, admission, frozenset(request.query.getall("toolkit", ())), self._call_timeout)
-            try:
-                return await self._while_running(serve_asgi(app, request, body, extensions={_VISIT: visit}))
-            finally:
-                room.services.agents.left(visit.participant)
+            visit = _Visit(room.tools, admission, frozenset(request.query.getall("toolkit", ())), self._call_timeout)
+            return await self._while_running(serve_asgi(app, request, body, extensions={_VISIT: visit}))
 
     async def _application(self) -> AsgiApp:
         """The MCP server, which starts with the first request, and again with the first one after a failure."""
@@ -169,54 +160,21 @@ def _session_manager() -> StreamableHTTPSessionManager:
     )
 
 
-class _NoOutbox:
-    """Nothing is sent to somebody who is here for one request."""
-
-    def deliver(self, frames: bytes) -> None:
-        return None
-
-    async def sent(self) -> bool:
-        return False
-
-    def disconnect(self, code: int, reason: str) -> None:
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class _RoomTool:
-    toolkit: str
-    name: str
-    description: Mapping[str, Any]
-
-
 class _Visit:
     """An MCP client in a room, for one request."""
 
-    def __init__(
-        self, room: RoomWithServices, admission: Admission, toolkits: frozenset[str], call_timeout: float
-    ) -> None:
-        self._room = room
+    def __init__(self, tools: ToolAccess, admission: Admission, toolkits: frozenset[str], call_timeout: float) -> None:
+        self._tools = tools
+        self._admission = admission
         self._toolkits = toolkits
         self._call_timeout = call_timeout
-        self.participant = Participant(
-            participant_id=f"mcp-{uuid.uuid4()}",
-            name=admission.name,
-            role=admission.role,
-            scope=admission.scope,
-            outbox=_NoOutbox(),
-            project_id=admission.project_id,
-        )
 
-    def tools(self) -> dict[str, _RoomTool]:
+    async def tools(self) -> dict[str, ToolDescription]:
         """The tools with JSON arguments, by their MCP names."""
-        listed = self._room.services.agents.list_toolkits(self.participant, api.ListToolkitsRequest()).tools
-        found: dict[str, _RoomTool] = {}
-        for toolkit, described in listed.items():
-            if self._toolkits and toolkit not in self._toolkits:
-                continue
-            for name, tool in described["tools"].items():
-                if tool["input_schema"] is not None:
-                    found[_unused(_FORBIDDEN.sub("_", f"{toolkit}_{name}"), found)] = _RoomTool(toolkit, name, tool)
+        found: dict[str, ToolDescription] = {}
+        for tool in await self._tools.list(self._admission):
+            if not self._toolkits or tool.toolkit in self._toolkits:
+                found[_unused(_FORBIDDEN.sub("_", f"{tool.toolkit}_{tool.name}"), found)] = tool
         return found
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Body:
@@ -225,13 +183,12 @@ class _Visit:
         Raises:
             NotFoundError: There is no such tool.
         """
-        tool = self.tools().get(name)
+        tool = (await self.tools()).get(name)
         if tool is None:
             raise NotFoundError(f"there is no tool {name!r} in this room")
-        request = api.InvokeToolRequest(toolkit=tool.toolkit, tool=tool.name, arguments=jsontext.raw(dict(arguments)))
         try:
             async with asyncio.timeout(self._call_timeout):
-                return _content(await self._room.services.agents.invoke_tool(self.participant, request, b""))
+                return await self._tools.call(self._admission, tool.toolkit, tool.name, arguments)
         except TimeoutError:
             timeout = RequestTimeoutError(f"{name} did not answer within {self._call_timeout:g} seconds")
             return ErrorBody(text=str(timeout))
@@ -246,11 +203,11 @@ async def _list_tools(context: Any, params: Any) -> types.ListToolsResult:
         tools=[
             types.Tool(
                 name=name,
-                title=tool.description["title"],
-                description=tool.description["description"],
-                input_schema=_full_schema(tool.description),
+                title=tool.title,
+                description=tool.description,
+                input_schema=_full_schema(tool),
             )
-            for name, tool in _visit(context).tools().items()
+            for name, tool in (await _visit(context).tools()).items()
         ]
     )
 
@@ -273,12 +230,6 @@ def _visit(context: Any) -> _Visit:
     visit = context.request.scope[_VISIT]
     assert isinstance(visit, _Visit)
     return visit
-
-
-def _content(answer: EncodedContent | Empty | Body) -> Body:
-    if isinstance(answer, EncodedContent):
-        return answer.decoded()
-    return EmptyBody() if isinstance(answer, Empty) else answer
 
 
 def _blocks(answer: Body) -> list[types.ContentBlock]:
@@ -309,10 +260,10 @@ def _base64(data: bytes) -> str:
     return b64encode(data).decode()
 
 
-def _full_schema(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _full_schema(tool: ToolDescription) -> dict[str, Any]:
     """The input schema with its definitions; MCP wants an object at the root."""
-    schema = {"type": "object", **tool["input_schema"]}
-    return {**schema, "$defs": {**schema.get("$defs", {}), **tool["defs"]}} if tool.get("defs") else schema
+    schema = {"type": "object", **tool.input_schema}
+    return {**schema, "$defs": {**schema.get("$defs", {}), **tool.defs}} if tool.defs else schema
 
 
 def _unused(name: str, taken: Mapping[str, object]) -> str:

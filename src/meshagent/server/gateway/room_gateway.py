@@ -8,13 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 
-from meshagent.api.errors import LimitExceededError, NotFoundError, UnavailableError
+from meshagent.api.errors import NotFoundError, UnavailableError
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.room_key import RoomKey
-from meshagent.server.room_factory import RoomWithServices
-from meshagent.server.rooms.directory import RoomDirectory
-from meshagent.server.rooms.room import Room
+from meshagent.server.rooms.handle import RoomHandle, RoomLocator
 from meshagent.server.websocket.shell import WebSocketShell
 
 MAX_ROOM_NAME_LENGTH = 255
@@ -30,13 +28,13 @@ class RoomGateway:
     def __init__(
         self,
         authenticator: RoomAuthenticator,
-        directory: RoomDirectory[RoomWithServices],
+        rooms: RoomLocator,
         shell: WebSocketShell,
         *,
         join_timeout: float = 30.0,
     ) -> None:
         self._authenticator = authenticator
-        self._directory = directory
+        self._rooms = rooms
         self._shell = shell
         self._join_timeout = join_timeout
 
@@ -45,20 +43,14 @@ class RoomGateway:
         name = room_name_of(request)
         admission = self._authenticator.admit(request, name)
         key = RoomKey(admission.project_id, name)
-        running = self._directory.find(key)
-        if running is not None:  # nothing is awaited from here on, so it cannot end under us
-            return self._let_in(request, admission, running)
+        running = await self._rooms.find(key)
+        if running is not None:  # most joins: they need no lease, since the room ends only when nobody is in it
+            return self._shell.upgrade(request, await running.join(admission))
         async with self._opened(key) as room:
-            return self._let_in(request, admission, room)
-
-    def _let_in(self, request: web.Request, admission: Admission, room: RoomWithServices) -> web.StreamResponse:
-        if room.is_full:
-            raise LimitExceededError(f"the room {room.name} is full", limit=room.max_connections)
-        self._check_dev_services(admission, room)
-        return self._shell.upgrade(request, room.connection_for(admission))
+            return self._shell.upgrade(request, await room.join(admission))
 
     @asynccontextmanager
-    async def visit(self, request: web.Request) -> AsyncIterator[tuple[Admission, RoomWithServices]]:
+    async def visit(self, request: web.Request) -> AsyncIterator[tuple[Admission, RoomHandle]]:
         """A room for the length of one plain request, with what the request's token allows in it.
 
         Raises:
@@ -70,8 +62,8 @@ class RoomGateway:
             yield admission, room
 
     @asynccontextmanager
-    async def hold(self, key: RoomKey) -> AsyncIterator[RoomWithServices]:
-        """A room for the length of one request that needs no token, because what it names was signed here.
+    async def hold(self, key: RoomKey) -> AsyncIterator[RoomHandle]:
+        """A room for the length of one request whose right to it was checked in another way than by its token.
 
         Raises:
             LimitExceededError, UnavailableError: The room cannot start.
@@ -80,26 +72,15 @@ class RoomGateway:
             yield room
 
     @asynccontextmanager
-    async def _opened(self, key: RoomKey) -> AsyncIterator[RoomWithServices]:
+    async def _opened(self, key: RoomKey) -> AsyncIterator[RoomHandle]:
         """The room, if it opens in time."""
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._join_timeout):
-                    room = await stack.enter_async_context(self._directory.lease(key))
+                    room = await stack.enter_async_context(self._rooms.open(key))
             except TimeoutError:
                 raise UnavailableError(f"the room {key.room_name} did not open in time; try again") from None
             yield room
-
-    def _check_dev_services(self, admission: Admission, room: Room) -> None:
-        """A token that brings services of its own needs a room that does not run yet (protocol 1.2)."""
-        if admission.token.extra_payload.get("meshagent_dev_services") and room.participants:
-            raise RoomRunsError(f"the room {room.name} is running; services can be tried in a fresh one only")
-
-
-class RoomRunsError(UnavailableError):
-    """The room runs already, and the token wants one that does not."""
-
-    code = "room_runs"
 
 
 def room_name_of(request: web.Request) -> str:

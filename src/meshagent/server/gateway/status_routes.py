@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,58 +14,84 @@ from prometheus_client.registry import Collector
 
 from meshagent.api import jsontext
 from meshagent.api.version import __version__
-from meshagent.server.rooms.directory import RoomDirectory
+from meshagent.server.rooms.handle import RoomFinder
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.websocket.shell import WebSocketShell
 
 
-class ServerCollector(Collector):
+class MetricSource(Protocol):
+    """Has figures for operators."""
+
+    async def families(self) -> Sequence[Metric]:
+        """The figures as they are now."""
+        ...
+
+
+class ServerFigures:
     """Reads the server's figures when somebody asks, so that counting costs the hot path nothing."""
 
-    def __init__(self, directory: RoomDirectory[Any], shell: WebSocketShell, health: HealthMonitor) -> None:
-        self._directory = directory
+    def __init__(self, rooms: RoomFinder, shell: WebSocketShell, health: HealthMonitor) -> None:
+        self._rooms = rooms
         self._shell = shell
         self._health = health
         self._started = time.time()
 
-    def collect(self) -> Iterator[Metric]:
-        rooms = self._directory.rooms
-        yield GaugeMetricFamily("meshagent_rooms", "Rooms that run.", value=len(rooms))
-        roles = GaugeMetricFamily("meshagent_participants", "Participants in rooms, by role.", labels=["role"])
-        counts: dict[str, int] = {"user": 0, "agent": 0, "tool": 0, "other": 0}
-        for room in rooms:
-            for participant in room.participants.values():
-                counts[participant.role if participant.role in counts else "other"] += 1
-        for role, count in counts.items():
-            roles.add_metric([role], count)
-        yield roles
-        sockets = self._shell.sockets
-        yield GaugeMetricFamily("meshagent_connections", "Open WebSocket connections.", value=len(sockets))
-        yield GaugeMetricFamily(
-            "meshagent_buffered_bytes", "Bytes waiting to be sent.", value=sum(socket.buffered for socket in sockets)
-        )
-        yield GaugeMetricFamily("meshagent_start_time_seconds", "When the server started.", value=self._started)
-        yield from self._health_metrics()
+    async def families(self) -> list[Metric]:
+        counts = await self._rooms.counts()
+        return [
+            _gauge("meshagent_rooms", "Rooms that run.", counts.rooms),
+            _participants(counts.participants),
+            _gauge("meshagent_connections", "Open WebSocket connections.", len(self._shell.sockets)),
+            _gauge(
+                "meshagent_buffered_bytes",
+                "Bytes waiting to be sent.",
+                sum(socket.buffered for socket in self._shell.sockets),
+            ),
+            _gauge("meshagent_start_time_seconds", "When the server started.", self._started),
+            *self._health_metrics(),
+        ]
 
-    def _health_metrics(self) -> Iterator[Metric]:
+    def _health_metrics(self) -> list[Metric]:
         healthy = GaugeMetricFamily("meshagent_component_healthy", "1 while a part works.", labels=["component"])
         failures = CounterMetricFamily("meshagent_component_failures", "Failures of a part.", labels=["component"])
         for name, component in self._health.components().items():
             healthy.add_metric([name], int(component.healthy))
             failures.add_metric([name], component.failures)
-        yield healthy
-        yield failures
+        return [healthy, failures]
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _participants(by_role: Mapping[str, int]) -> Metric:
+    """Participants by role; roles that only a token knows count as `other`."""
+    counts = {"user": 0, "agent": 0, "tool": 0, "other": 0}
+    for role, count in by_role.items():
+        counts[role if role in counts else "other"] += count
+    metric = GaugeMetricFamily("meshagent_participants", "Participants in rooms, by role.", labels=["role"])
+    for role, count in counts.items():
+        metric.add_metric([role], count)
+    return metric
+
+
+class _Snapshot(Collector):
+    """Figures that were read before, for the library that formats them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 class StatusRoutes:
     """Serves health and metrics."""
 
-    def __init__(self, health: HealthMonitor, collectors: Iterable[Collector], *, metrics: bool) -> None:
+    def __init__(self, health: HealthMonitor, sources: Sequence[MetricSource], *, metrics: bool) -> None:
         self._health = health
+        self._sources = sources
         self._metrics = metrics
-        self._registry = CollectorRegistry()
-        for collector in collectors:
-            self._registry.register(collector)
 
     def routes(self) -> list[web.RouteDef]:
         routes = [web.get("/", self.greeting), web.get("/healthz", self.healthz)]
@@ -91,7 +117,10 @@ class StatusRoutes:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Figures in the Prometheus text format."""
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        families = [family for source in self._sources for family in await source.families()]
+        registry = CollectorRegistry()
+        registry.register(_Snapshot(families))
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _json(content: object, *, status: int = 200) -> web.Response:

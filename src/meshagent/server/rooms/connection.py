@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from meshagent.api.errors import InternalError, LimitExceededError, RoomException, UnavailableError
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import DATA_SIZE, Reassembler, count_packets
+from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.dispatcher import Dispatcher
 from meshagent.server.kernel.operations import AnswerWithFollowUp, StreamedFile
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.websocket.encoding import data_frame, encode_answer, encode_failure, header_frame
-from meshagent.server.websocket.shell import WebSocket, WebSocketHandler
+from meshagent.server.websocket.handler import ClientSocket, WebSocketHandler
 
 log = logging.getLogger(__name__)
 
@@ -48,26 +50,35 @@ class ConnectionLimits:
     max_buffered_bytes: int = 8 * 1024 * 1024
 
 
-class RoomMembership:
+class RoomMembership(Protocol):
     """What a connection needs of its room; `Room` is the real one."""
 
-    dispatcher: Dispatcher
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Takes the participant's messages."""
+        ...
 
     def entered(self, connection: Connection) -> None:
         """The socket is open: the participant is in the room."""
-        raise TypeError("a room says who is in it")
+        ...
 
     def welcome(self, connection: Connection) -> None:
         """Tell the participant who and where it is; always the first messages that it gets."""
-        raise TypeError("a room says how it welcomes")
+        ...
 
     def departed(self, connection: Connection, code: int, reason: str) -> None:
         """The socket is gone; called once, and only after `entered`."""
-        raise TypeError("a room says how it cleans up")
+        ...
 
 
 class Connection(WebSocketHandler):
-    """Implements the socket's handler, the dispatcher's caller, and the participant's outbox."""
+    """Implements the socket's handler, the dispatcher's caller, and the participant's outbox.
+
+    Args:
+        room: Where the participant enters when the socket opens.
+        admission: Who it is.
+        limits: Bounds.
+    """
 
     __slots__ = (
         "_behind",
@@ -85,10 +96,18 @@ class Connection(WebSocketHandler):
         "socket",
     )
 
-    participant: Participant
-    socket: WebSocket | None
+    socket: ClientSocket | None
 
-    def __init__(self, room: RoomMembership, limits: ConnectionLimits) -> None:
+    def __init__(self, room: RoomMembership, admission: Admission, limits: ConnectionLimits) -> None:
+        self.participant = Participant(
+            participant_id=str(uuid.uuid4()),
+            name=admission.name,
+            role=admission.role,
+            scope=admission.scope,
+            outbox=self,
+            project_id=admission.project_id,
+            key_id=admission.key_id,
+        )
         self._room = room
         self._limits = limits
         self._reassembler = Reassembler(limits.max_message_bytes)
@@ -104,7 +123,7 @@ class Connection(WebSocketHandler):
 
     # --- the socket's side ---------------------------------------------------------------------------
 
-    def connected(self, socket: WebSocket) -> None:
+    def connected(self, socket: ClientSocket) -> None:
         self.socket = socket
         self._welcome = asyncio.get_running_loop().call_later(_WELCOME_DELAY, self._send_welcome)
         self._room.entered(self)

@@ -7,16 +7,38 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from meshagent.api.errors import LimitExceededError, UnavailableError
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.server.kernel.room_key import RoomKey
-from meshagent.server.rooms.room import Room
 
 log = logging.getLogger(__name__)
 
-RoomT = TypeVar("RoomT", bound=Room)
+
+class Runnable(Protocol):
+    """A room as its directory sees it."""
+
+    @property
+    def session_id(self) -> str:
+        """Names the run."""
+        ...
+
+    @property
+    def users(self) -> int:
+        """How many people are in it."""
+        ...
+
+    async def close(self, code: CloseCode, reason: str, *, drop: bool = False) -> None:
+        """End the run; see `Room.close`."""
+        ...
+
+
+RoomT = TypeVar("RoomT", bound=Runnable)
+
+MakeRoom = Callable[[RoomKey, Callable[[], None]], Awaitable[RoomT]]
+"""Makes a room that calls its second argument whenever somebody has come or gone."""
 
 
 @dataclass(slots=True)
@@ -37,16 +59,14 @@ class RoomDirectory(Generic[RoomT]):
     (protocol 3.5). It ends after `idle_grace` seconds of that, so that a set-up of agents only, or a page that
     reloads, is not torn down at once.
 
+    The directory makes no rooms itself, because the parts that rooms are made of look into it.
+
     Args:
-        factory: Makes a room with its services.
         idle_grace: Seconds that an idle room goes on.
         max_rooms: Rooms that run at one time; one more is refused.
     """
 
-    def __init__(
-        self, factory: Callable[[RoomKey], Awaitable[RoomT]], *, idle_grace: float, max_rooms: int = 10_000
-    ) -> None:
-        self._factory = factory
+    def __init__(self, *, idle_grace: float, max_rooms: int = 10_000) -> None:
         self._idle_grace = idle_grace
         self._max_rooms = max_rooms
         self._runs: dict[RoomKey, _Run[RoomT]] = {}
@@ -63,14 +83,14 @@ class RoomDirectory(Generic[RoomT]):
         return run.room if run is not None and run.ending is None else None
 
     @asynccontextmanager
-    async def lease(self, key: RoomKey) -> AsyncIterator[RoomT]:
-        """The room, started if it does not run; it will not end for idleness within the block.
+    async def lease(self, key: RoomKey, make: MakeRoom[RoomT]) -> AsyncIterator[RoomT]:
+        """The room, made if it does not run; it will not end for idleness within the block.
 
         Raises:
             UnavailableError: The server is shutting down, or the room's stores cannot be opened.
             LimitExceededError: Too many rooms run.
         """
-        run = await self._held(key)
+        run = await self._held(key, make)
         try:
             assert run.room is not None
             yield run.room
@@ -94,7 +114,7 @@ class RoomDirectory(Generic[RoomT]):
             return_exceptions=True,
         )
 
-    async def _held(self, key: RoomKey) -> _Run[RoomT]:
+    async def _held(self, key: RoomKey, make: MakeRoom[RoomT]) -> _Run[RoomT]:
         """The run of a room, with a lease taken before anything is awaited: it cannot end under the caller."""
         while True:
             if self._closing:
@@ -104,7 +124,7 @@ class RoomDirectory(Generic[RoomT]):
                 await asyncio.shield(run.ending)
                 continue
             if run is None:
-                run = self._start(key)
+                run = self._start(key, make)
             run.leases += 1
             try:
                 await asyncio.shield(run.starting)
@@ -120,23 +140,22 @@ class RoomDirectory(Generic[RoomT]):
         run.leases -= 1
         self._watch_idleness(key, run)
 
-    def _start(self, key: RoomKey) -> _Run[RoomT]:
+    def _start(self, key: RoomKey, make: MakeRoom[RoomT]) -> _Run[RoomT]:
         if len(self._runs) >= self._max_rooms:
             raise LimitExceededError(f"this server runs {self._max_rooms} rooms at most", limit=self._max_rooms)
         run: _Run[RoomT] = _Run(
-            starting=asyncio.get_running_loop().create_task(self._make(key), name=f"start {key.room_name}")
+            starting=asyncio.get_running_loop().create_task(self._make(key, make), name=f"start {key.room_name}")
         )
         self._runs[key] = run
         return run
 
-    async def _make(self, key: RoomKey) -> RoomT:
+    async def _make(self, key: RoomKey, make: MakeRoom[RoomT]) -> RoomT:
         run = self._runs[key]
         try:
-            room = await self._factory(key)
+            room = await make(key, partial(self._watch_idleness, key, run))
         except BaseException:
             del self._runs[key]
             raise
-        room.on_population_changed = lambda: self._watch_idleness(key, run)
         run.room = room
         log.info("room %s started, session %s", key.room_name, room.session_id)
         return room

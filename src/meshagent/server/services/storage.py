@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 from meshagent.api.contracts import storage as api
 from meshagent.api.contracts.content import FileBody
@@ -18,7 +17,7 @@ from meshagent.server.kernel.operations import Grant, ServedOperation, StreamedF
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.room_files import OpenedFile, RoomFiles
-from meshagent.server.stores.files import FileInfo, FileStore, FileWriter
+from meshagent.server.stores.files import FileStore, FileWriter
 from meshagent.server.stores.paths import normalize_path
 
 __all__ = ["OpenedFile", "SignUrl", "StorageService"]
@@ -162,11 +161,11 @@ class StorageService(RoomFiles):
         info = await self.stat(request.path)
         if info is None:
             return api.StatResult(exists=False)
-        return api.StatResult(exists=True, **entry_fields(info))
+        return api.StatResult(exists=True, **info.fields())
 
     async def _list(self, caller: Participant, request: api.PathRequest) -> api.ListResult:
         entries = await self.list_folder(request.path)
-        return api.ListResult(files=[api.EntryResult(**entry_fields(info)) for info in entries])
+        return api.ListResult(files=[api.EntryResult(**info.fields()) for info in entries])
 
     async def _download(self, caller: Participant, request: api.PathRequest) -> FileBody | StreamedFile:
         file = await self.read(request.path)
@@ -266,17 +265,6 @@ class StorageService(RoomFiles):
             await self._files.discard(upload.writer)
         for download in list(open_files.downloads):
             await download.close()
-
-
-def entry_fields(info: FileInfo) -> dict[str, Any]:
-    """What the wire says of a file or folder; times in ISO 8601 with their offset (protocol 6.3)."""
-    return {
-        "name": info.name,
-        "is_folder": info.is_folder,
-        "size": info.size,
-        "created_at": info.created_at.isoformat(),
-        "updated_at": info.updated_at.isoformat(),
-    }
 
 
 async def _chunks_then_close(file: OpenedFile, open_files: _OpenFiles) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 __all__ = ["DEFAULT_CHUNK_BYTES", "FileInfo", "FileReader", "FileStore", "FileStores", "FileWriter"]
 
@@ -31,6 +31,16 @@ class FileInfo:
     created_at: datetime
     updated_at: datetime
     version: str
+
+    def fields(self) -> dict[str, Any]:
+        """What programs outside are told of it; times in ISO 8601 with their offset (protocol 6.3)."""
+        return {
+            "name": self.name,
+            "is_folder": self.is_folder,
+            "size": self.size,
+            "created_at": self.created_at.isoformat(),
+            "updated_at": self.updated_at.isoformat(),
+        }
 
 
 class FileReader(Protocol):

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
+from meshagent.server.kernel.room_key import RoomKey
+
 Outcome = Literal["waiting", "retrying", "delivered", "failed", "dropped", "abandoned"]
 """`waiting` for its first attempt; `retrying` after a failed one; `delivered`; `failed` for good; `dropped` from a full
 queue; `abandoned` because the server stopped."""
@@ -55,10 +57,10 @@ class RoomLoggedDeliveries:
 
     Args:
         log: Keeps all of them.
-        record: Writes into the log of a room, if it runs: project id, room name, entry type, data.
+        record: Writes into the log of a room, if it runs; takes the type and the data of the entry.
     """
 
-    def __init__(self, log: DeliveryLog, record: Callable[[str, str, str, Mapping[str, Any]], None]) -> None:
+    def __init__(self, log: DeliveryLog, record: Callable[[RoomKey, str, Mapping[str, Any]], None]) -> None:
         self._log = log
         self._record = record
 
@@ -75,7 +77,7 @@ class RoomLoggedDeliveries:
             "status": delivery.status,
             "error": delivery.error,
         }
-        self._record(delivery.project_id, delivery.room_name, f"webhook.{delivery.outcome}", entry)
+        self._record(RoomKey(delivery.project_id, delivery.room_name), f"webhook.{delivery.outcome}", entry)
 
 
 def _address(url: str) -> str:

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 
@@ -30,6 +30,7 @@ from meshagent.server.websocket.frames import (
     close_frame,
     server_frame,
 )
+from meshagent.server.websocket.handler import WebSocketHandler
 from meshagent.server.websocket.handshake import UpgradedResponse, check_handshake, switching_protocols, take_transport
 from meshagent.server.websocket.heartbeat import Heartbeat
 
@@ -70,38 +71,6 @@ class WebSocketLimits:
     """Silence after that ping which ends the connection."""
     close_timeout: float = 5.0
     """Longest wait for the peer to finish a close handshake."""
-
-
-class WebSocketHandler(Protocol):
-    """What a connection's owner does. Called on the loop, one call at a time; must not block.
-
-    Subclass it: the last two methods have defaults. An exception from a method is logged and closes
-    the connection with 1011.
-    """
-
-    def connected(self, socket: WebSocket) -> None:
-        """The handshake is done; `socket` may be written to. Always the first call."""
-        ...
-
-    def received(self, message: bytes) -> None:
-        """One whole binary message, in order of arrival."""
-        ...
-
-    def lost(self, code: int, reason: str) -> None:
-        """The connection has ended for you; exactly once, the last call, never from within a call of yours.
-
-        `code` is what ended it: the peer's close code (1005 if it gave none), 1006 if the TCP
-        connection broke, 1002/1003/1007/1009 if the peer broke the protocol, 1013 if it was cut as
-        too slow, or the code given to `WebSocket.close`.
-        """
-        ...
-
-    def received_text(self, text: str) -> bool:
-        """One whole text message; True if you took it. By default it closes the connection with 1003."""
-        return False
-
-    def writable(self) -> None:
-        """A congested connection has drained; see `WebSocket.congested`."""
 
 
 class WebSocket(asyncio.BufferedProtocol):

@@ -109,19 +109,19 @@ class RoomRoutes:
 
     async def create(self, request: ApiRequest[m.NewRoom]) -> m.RoomAnswer:
         make = self._rooms.ensure if request.input.if_not_exists else self._rooms.create
-        return self._answer(await make(request.project_id, request.input.name))
+        return await self._answer(await make(request.project_id, request.input.name))
 
     async def list(self, request: ApiRequest[m.PageQuery]) -> m.RoomList:
         page = await self._rooms.page(request.project_id, limit=request.input.limit, offset=request.input.offset)
-        return m.RoomList(rooms=[self._answer(room) for room in page.entries], next_offset=page.next_offset)
+        return m.RoomList(rooms=[await self._answer(room) for room in page.entries], next_offset=page.next_offset)
 
     async def get(self, request: ApiRequest[NoBody]) -> m.RoomAnswer:
-        return self._answer(await self._rooms.by_name_or_id(request.project_id, request.params["room"]))
+        return await self._answer(await self._rooms.by_name_or_id(request.project_id, request.params["room"]))
 
     async def rename(self, request: ApiRequest[m.RoomChange]) -> m.RoomAnswer:
         room = await self._rooms.by_name_or_id(request.project_id, request.params["room"])
         await self._rooms.rename(room, request.input.name)
-        return self._answer(await self._rooms.by_name_or_id(request.project_id, room.id))
+        return await self._answer(await self._rooms.by_name_or_id(request.project_id, room.id))
 
     async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
         await self._rooms.delete(await self._rooms.by_name_or_id(request.project_id, request.params["room"]))
@@ -154,9 +154,9 @@ class RoomRoutes:
         )
         return m.TokenAnswer(token=jwt)
 
-    def _answer(self, room: RoomRecord) -> m.RoomAnswer:
+    async def _answer(self, room: RoomRecord) -> m.RoomAnswer:
         name = room.name or ""
-        active = self._accounts.running.session_id(room.project_id, name) is not None
+        active = await self._accounts.running.session_id(room.project_id, name) is not None
         return m.RoomAnswer(id=room.id, name=name, created_at=room.created_at, is_active=active)
 
 

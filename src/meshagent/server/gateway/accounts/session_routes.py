@@ -126,13 +126,13 @@ class SessionRoutes:
     async def participants(self, request: ApiRequest[NoBody]) -> m.ParticipantList:
         session = await self._session(request)
         here: list[dict[str, object]] = []
-        if self._running.session_id(session.project_id, session.room_name) == session.id:
-            here = self._running.participants(session.project_id, session.room_name)
+        if await self._running.session_id(session.project_id, session.room_name) == session.id:
+            here = await self._running.participants(session.project_id, session.room_name)
         return m.ParticipantList(participants=[m.ParticipantAnswer.model_validate(one) for one in here])
 
     async def kick(self, request: ApiRequest[NoBody]) -> m.Ok:
         session = await self._running_session(request)
-        if not self._running.kick(session.project_id, session.room_name, request.params["participant_id"]):
+        if not await self._running.kick(session.project_id, session.room_name, request.params["participant_id"]):
             raise NotFoundError("there is no such participant in the room")
         return m.Ok()
 
@@ -146,7 +146,7 @@ class SessionRoutes:
 
     async def _running_session(self, request: ApiRequest[NoBody]) -> Session:
         session = await self._session(request)
-        if self._running.session_id(session.project_id, session.room_name) != session.id:
+        if await self._running.session_id(session.project_id, session.room_name) != session.id:
             raise NotFoundError("the session has ended")
         return session
 

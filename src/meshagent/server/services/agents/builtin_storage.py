@@ -92,7 +92,7 @@ class StorageToolkit:
     async def _list(self, caller: Participant, arguments: Mapping[str, Any]) -> Body:
         path = _path(caller, arguments, "list", default="")
         entries = await self._files.list_folder(path)
-        return JsonBody(json={"files": [_described(entry) for entry in entries]})
+        return JsonBody(json={"files": [entry.fields() for entry in entries]})
 
     async def _read(self, caller: Participant, arguments: Mapping[str, Any]) -> Body:
         path = _path(caller, arguments, "read")
@@ -170,16 +170,6 @@ def _as_text(media_type: str, content: bytes) -> str | None:
         return content.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _described(entry: FileInfo) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "is_folder": entry.is_folder,
-        "size": entry.size,
-        "created_at": entry.created_at.isoformat(),
-        "updated_at": entry.updated_at.isoformat(),
-    }
 
 
 def _tool(title: str, description: str, required: list[str], **properties: dict[str, Any]) -> RegisteredTool:

@@ -1,0 +1,44 @@
+"""What participants say about themselves: attributes that everybody who enabled messaging sees."""
+
+from __future__ import annotations
+
+from meshagent.api import jsontext
+from meshagent.api.contracts.messaging import MESSAGE, PARTICIPANT_ATTRIBUTES, MessageEvent
+from meshagent.api.errors import InvalidRequestError
+from meshagent.api.wire import envelope
+from meshagent.api.wire.packets import Message
+from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.participant import Participant
+
+MAX_ATTRIBUTES = 1000
+
+
+class ParticipantAttributes:
+    """Takes the attributes of one room's participants."""
+
+    def __init__(self, room: RoomContext) -> None:
+        self._room = room
+
+    def set(self, participant: Participant, message: Message) -> None:
+        """Merge a participant's own attributes; its `name` stays the token's (protocol 5.6).
+
+        Raises:
+            InvalidRequestError: There would be too many.
+        """
+        changed, _ = envelope.unpack(message.data)
+        changed.pop("name", None)
+        if not changed:
+            return
+        merged = {**participant.attributes, **changed}
+        if len(merged) > MAX_ATTRIBUTES:
+            raise InvalidRequestError(f"a participant can have {MAX_ATTRIBUTES:,} attributes at most")
+        participant.attributes = merged
+        if not participant.messaging_enabled:
+            return
+        others = [p for p in self._room.participants.values() if p.messaging_enabled and p is not participant]
+        event = MessageEvent(
+            from_participant_id=participant.id,
+            type=PARTICIPANT_ATTRIBUTES,
+            message=jsontext.raw({"attributes": changed}),
+        )
+        self._room.publish(MESSAGE, event, to=others)

@@ -1,0 +1,1 @@
+"""Rooms of this process, behind the ports of `rooms.handle`."""
