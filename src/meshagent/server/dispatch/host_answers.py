@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from meshagent.api import jsontext
@@ -11,6 +13,8 @@ from meshagent.server.dispatch.contents import closes_stream, failure_text, open
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.tool_calls import ToolCalls
+
+_EXTENSION_KEY: Final = envelope.EXTENSION_KEY.encode()
 
 
 class _ItemHeader(msgspec.Struct, frozen=True):
@@ -29,11 +33,13 @@ class HostAnswers:
 
     def answer(self, host: Participant, message: Message) -> None:
         """The answer to a call; `control open` says that a stream is the answer."""
-        content = _without_extension(*envelope.split(message.data))
-        if opens_stream(content.header):
+        header, payload = envelope.split(message.data)
+        if _EXTENSION_KEY in header:
+            header = _without_extension(header)
+        if opens_stream(header):
             self._calls.host_opened(host, message.id)
         else:
-            self._calls.host_answered(host, message.id, content, failure_text(content.header))
+            self._calls.host_answered(host, message.id, EncodedContent(header, payload), failure_text(header))
 
     def item(self, host: Participant, message: Message) -> None:
         """One item of a stream that answers a call; `control close` is its end."""
@@ -45,10 +51,9 @@ class HostAnswers:
             self._calls.host_sent(host, message.id, item)
 
 
-def _without_extension(header: bytes, payload: bytes) -> EncodedContent:
-    """A host's content without its tracing block, which belongs to the host's own connection."""
-    if envelope.EXTENSION_KEY.encode() in header:
-        decoded = jsontext.loads(header)
-        if isinstance(decoded, dict) and decoded.pop(envelope.EXTENSION_KEY, None) is not None:
-            header = jsontext.dumps(decoded)
-    return EncodedContent(header, payload)
+def _without_extension(header: bytes) -> bytes:
+    """A content's header without the tracing block, which belongs to the host's own connection."""
+    decoded = jsontext.loads(header)
+    if not isinstance(decoded, dict) or decoded.pop(envelope.EXTENSION_KEY, None) is None:
+        return header
+    return jsontext.dumps(decoded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from meshagent.api import jsontext
@@ -36,8 +38,7 @@ class FlatHostLink:
             on_behalf_of_id=call.on_behalf_of_id,
             caller_context=call.caller_context,
         )
-        event = Event(names.TOOL_CALL_PREFIX + call.toolkit.name, api.ForwardedToolCall)
-        return self._room.publish(event, forwarded, call.input.payload, to=(call.host,))
+        return self._room.publish(_call_event(call.toolkit.name), forwarded, call.input.payload, to=(call.host,))
 
     def forward_item(self, call: ToolCall, item: EncodedContent) -> None:
         """Never called: `forward` refuses calls that stream."""
@@ -65,6 +66,11 @@ class FlatHostAnswers:
         """An agent's answer to an ask; errors as in `AgentsService.ask_answered`."""
         answer, _ = envelope.unpack_as(message.data, api.AskAnswer)
         self._agents.ask_answered(host, answer)
+
+
+@lru_cache(maxsize=1024)
+def _call_event(toolkit: str) -> Event[api.ForwardedToolCall]:
+    return Event(names.TOOL_CALL_PREFIX + toolkit, api.ForwardedToolCall)
 
 
 def _flat_arguments(call: ToolCall) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from meshagent.api.contracts.operation import Event
@@ -26,16 +28,24 @@ class InvokeHostLink:
             tool_call_id=call.call_id,
             on_behalf_of_id=call.on_behalf_of_id,
         )
-        event = Event(TOOL_CALL_PREFIX + call.toolkit.name, ForwardedCall)
-        return self._room.publish(event, forwarded, call.input.payload, to=(call.host,))
+        return self._room.publish(_call_event(call.toolkit.name), forwarded, call.input.payload, to=(call.host,))
 
     def forward_item(self, call: ToolCall, item: EncodedContent) -> None:
         forwarded = RequestChunk(tool_call_id=call.call_id, chunk=msgspec.Raw(item.header))
-        event = Event(INPUT_CHUNK_PREFIX + call.toolkit.name, RequestChunk)
-        self._room.publish(event, forwarded, item.payload, to=(call.host,))
+        self._room.publish(_item_event(call.toolkit.name), forwarded, item.payload, to=(call.host,))
 
     def close_input(self, call: ToolCall, content: EncodedContent | None = None) -> None:
         self.forward_item(call, CONTROL_CLOSE if content is None else content)
+
+
+@lru_cache(maxsize=1024)
+def _call_event(toolkit: str) -> Event[ForwardedCall]:
+    return Event(TOOL_CALL_PREFIX + toolkit, ForwardedCall)
+
+
+@lru_cache(maxsize=1024)
+def _item_event(toolkit: str) -> Event[RequestChunk]:
+    return Event(INPUT_CHUNK_PREFIX + toolkit, RequestChunk)
 
 
 def _content_header(tool_input: ToolInput) -> bytes:

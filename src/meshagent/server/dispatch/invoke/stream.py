@@ -42,6 +42,9 @@ class StreamState(Enum):
     """Answered in full. What is still sent is dropped."""
 
 
+_INVOKED, _OPEN, _CLOSED = StreamState
+
+
 class StreamInput(Protocol):
     """Serves the input of one stream, in the reader of the caller's connection."""
 
@@ -99,7 +102,7 @@ class Stream:
             on_close: Called once, when the call ends.
         """
         self.caller = caller
-        self.state = StreamState.INVOKED
+        self.state: StreamState = _INVOKED
         self.received = 0
         self.sent = 0
         self._message_id = message_id
@@ -129,7 +132,7 @@ class Stream:
         Returns:
             A future that is done when the item is durable; None if there is nothing to wait for.
         """
-        if self._input is None or self.state is StreamState.CLOSED:
+        if self._input is None or self.state is _CLOSED:
             return None
         self.received += 1
         try:
@@ -142,22 +145,22 @@ class Stream:
 
     def answer(self, content: EncodedContent) -> None:
         """The one answer; the call is over. After `open` it is the last item of the output."""
-        if self.state is StreamState.INVOKED:
+        if self.state is _INVOKED:
             self._end()
             self.caller.answer(self._message_id, content)
-        elif self.state is StreamState.OPEN:
+        elif self.state is _OPEN:
             self.send(content)
             self.close()
 
     def open(self) -> None:
         """Answer that a stream follows."""
-        if self.state is StreamState.INVOKED:
-            self.state = StreamState.OPEN
+        if self.state is _INVOKED:
+            self.state = _OPEN
             self.caller.answer(self._message_id, CONTROL_OPEN)
 
     def send(self, item: EncodedContent) -> None:
         """One item of the output; hosted tools may send some before they open the stream."""
-        if self.state is StreamState.CLOSED:
+        if self.state is _CLOSED:
             return
         self.sent += 1
         prefix = self._frame_prefix
@@ -170,16 +173,16 @@ class Stream:
 
     def close(self, content: EncodedContent = CONTROL_CLOSE) -> None:
         """The end of the output; `content` is the `control close` that the caller gets."""
-        if self.state is not StreamState.CLOSED:
+        if self.state is not _CLOSED:
             self.send(content)
             self._end()
 
     def fail(self, error: RoomException) -> None:
         """End the call with a failure: as the answer if there was none yet, else as an item before the close."""
-        if self.state is StreamState.INVOKED:
+        if self.state is _INVOKED:
             self._end()
             self.caller.fail(self._message_id, error)
-        elif self.state is StreamState.OPEN:
+        elif self.state is _OPEN:
             self.send(error_content(error))
             self.close()
 
@@ -197,12 +200,12 @@ class Stream:
 
     def cancel(self) -> None:
         """Stop without a word: the caller has left."""
-        self.state = StreamState.CLOSED
+        self.state = _CLOSED
         if self._input is not None:
             self._input.cancel()
 
     def _end(self) -> None:
-        self.state = StreamState.CLOSED
+        self.state = _CLOSED
         if self._on_close is not None:
             self._on_close(self)
 
@@ -269,5 +272,3 @@ class OpenStreams:
         mine = self._streams.get(owner)
         if mine is not None:
             mine.pop(call_id, None)
-            if not mine:
-                del self._streams[owner]
