@@ -48,3 +48,13 @@ class Copy:
     def numbers(self) -> list[Any]:
         """The attribute `n` of each element."""
         return [attributes.get("n") for attributes in self.attributes]
+
+
+class NoFiles:
+    """A room without schemas of its own; files of documents go nowhere."""
+
+    async def read_file(self, path: str) -> bytes | None:
+        return None
+
+    async def publish_document(self, path: str, state: bytes, *, participant_id: str | None) -> None:
+        return None

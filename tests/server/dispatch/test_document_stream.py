@@ -16,22 +16,12 @@ from meshagent.server.dispatch.invoke.document_stream import DocumentStream
 from meshagent.server.dispatch.invoke.stream import OpenStreams, Stream
 from meshagent.server.services.documents.service import DocumentsService
 from meshagent.server.stores.memory_documents import MemoryDocumentLog
-from tests.support.documents import Copy
+from tests.support.documents import Copy, NoFiles
 from tests.support.fake_caller import Answer, Event, FakeCaller
 from tests.support.fake_room import FakeRoom
 
 PATH = "a.document"
 CLOSE = jsontext.loads(CONTROL_CLOSE.header)
-
-
-class NoFiles:
-    """A room without schemas of its own; files of documents go nowhere."""
-
-    async def read_file(self, path: str) -> bytes | None:
-        return None
-
-    async def publish_document(self, path: str, state: bytes, *, participant_id: str | None) -> None:
-        return None
 
 
 class Documents:

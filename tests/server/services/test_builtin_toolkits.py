@@ -108,7 +108,7 @@ async def test_files_are_saved_from_the_web(storage: Storage) -> None:
         with pytest.raises(HttpStatusError, match="404"):
             await storage.invoke("save_file_from_url", url=site.url("/files/b"), path="b", overwrite=True)
         assert await storage.files.stat("b") is None
-        with pytest.raises(InvalidRequestError, match="name a file"):
+        with pytest.raises(InvalidRequestError, match="must name a file"):
             await storage.invoke("save_file_from_url", url=site.url("/"))
 
 

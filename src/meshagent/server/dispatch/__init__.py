@@ -1,1 +1,1 @@
-"""From wire messages to operations and back: decoding, grants, answers. Services know none of it."""
+"""The two dialects: how messages become operations and tool calls, and results become messages."""

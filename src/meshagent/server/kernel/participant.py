@@ -1,4 +1,4 @@
-"""A participant: somebody or something that is in a room through one connection."""
+"""A participant: a person or program that is in a room through one connection."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from meshagent.api.tokens.scope import ApiScope
 
 
 class Outbox(Protocol):
-    """Where encoded messages for one participant go; bounded, and never waits."""
+    """The queue of encoded messages for one participant. It is bounded, and adding to it never waits."""
 
     def deliver(self, frames: bytes) -> None:
         """Queue encoded frames. A participant that cannot keep up is disconnected, not waited for."""
         ...
 
     async def sent(self) -> bool:
-        """Wait until all that was delivered has left this process; False if the connection ended before."""
+        """Wait until everything delivered has left this process; False if the connection ended before that."""
         ...
 
     def disconnect(self, code: int, reason: str) -> None:
-        """End the connection after what is queued has left."""
+        """Close the connection after sending what is queued."""
         ...
 
 
@@ -61,11 +61,11 @@ class Participant:
 
     @property
     def is_user(self) -> bool:
-        """Whether this is a person; people keep a room open, agents and tools do not."""
+        """Whether this is a person. People keep a room open; agents and tools do not."""
         return self.role == "user"
 
     def presence(self) -> Presence:
-        """How others see it now."""
+        """What other participants see of it now."""
         return Presence(id=self.id, role=self.role, attributes=dict(self.attributes))
 
     def __repr__(self) -> str:

@@ -1,1 +1,1 @@
-"""What the flat dialect of the 0.5 generation adds to the operation table: subscriptions without streams."""
+"""The flat dialect of the 0.5 generation: what it needs besides the operation table, whose names are its messages."""

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from meshagent.api.contracts import documents as api
@@ -23,10 +24,11 @@ from meshagent.server.websocket.encoding import encode_event
 log = logging.getLogger(__name__)
 
 _EMPTY_UPDATE = b"\x00\x00"
+_NO_SESSIONS: Mapping[str, DocumentSession] = {}
 
 
 class _FlatSubscriber:
-    """A participant that watches a document under the path as it wrote it."""
+    """A participant that watches a document. Updates carry the path in the participant's own spelling."""
 
     __slots__ = ("_participant", "_started", "path")
 
@@ -36,7 +38,7 @@ class _FlatSubscriber:
         self.path = path
 
     def start(self, state: Update) -> None:
-        """Send the state; changes before it are part of it, changes after it follow."""
+        """Send the state. Changes made before are part of it; changes made later follow."""
         self._started = True
         self.push(state)
 
@@ -45,22 +47,23 @@ class _FlatSubscriber:
             self._participant.outbox.deliver(update.encoded(self.path, self._encode))
 
     def ended(self, reason: str) -> None:
-        """The dialect has no word for it; what the participant still sends is acknowledged and dropped."""
+        """The flat dialect has no message for it. Later updates of the participant are acknowledged and dropped."""
 
     def _encode(self, update: Update) -> bytes:
         return encode_event(_EVENT_ID, api.UPDATED.name, api.SyncRequest(path=self.path), update_base64(update))
 
 
 _EVENT_ID = 1
-"""Receivers match ids of answers only; one number for all updates lets all share the encoded bytes."""
+"""Clients match the ids of answers only, so all updates share one id, and all receivers the encoded bytes."""
 
 
 class FlatDocuments:
-    """Serves the `room.*` operations of one room's connections."""
+    """Serves the `room.*` operations: a subscription for each participant and path."""
 
     def __init__(self, documents: DocumentsService) -> None:
         self._documents = documents
-        self._sessions: dict[tuple[str, str], DocumentSession] = {}
+        self._sessions: dict[str, dict[str, DocumentSession]] = {}
+        """Sessions by participant id and normalized path."""
 
     def operations(self) -> list[ServedOperation]:
         return [
@@ -84,11 +87,12 @@ class FlatDocuments:
         """Subscribe; the state follows the answer at once, since clients deadlock on the other order (protocol 3.3)."""
         create = request.create and caller.scope.can_write_document(request.path)
         vector = _decode_base64(request.vector.encode()) if request.vector else None
-        key = (caller.id, normalize_path(request.path))
+        path = normalize_path(request.path)
         async with self._documents.using(request.path, create=create) as document:
             subscriber = _FlatSubscriber(caller, request.path)
-            previous = self._sessions.pop(key, None)
-            self._sessions[key] = self._documents.subscribe(document, subscriber)
+            mine = self._sessions.setdefault(caller.id, {})
+            previous = mine.pop(path, None)
+            mine[path] = self._documents.subscribe(document, subscriber)
             if previous is not None:
                 previous.close()
 
@@ -99,7 +103,7 @@ class FlatDocuments:
         return AnswerWithFollowUp(api.ConnectResult(schema=document.schema_json), send_state)
 
     def disconnect(self, caller: Participant, request: api.DisconnectRequest) -> Empty:
-        session = self._sessions.pop((caller.id, normalize_path(request.path)), None)
+        session = self._sessions.get(caller.id, {}).pop(normalize_path(request.path), None)
         if session is not None:
             session.close()
         return EMPTY
@@ -113,7 +117,7 @@ class FlatDocuments:
         Raises:
             MalformedUpdateError: The payload is not an update; nothing changed.
         """
-        session = self._sessions.get((caller.id, normalize_path(request.path)))
+        session = self._sessions.get(caller.id, _NO_SESSIONS).get(normalize_path(request.path))
         if session is None:
             log.info("dropped an update of %r for %s, which it has not open", caller, request.path)
             return EMPTY
@@ -129,8 +133,8 @@ class FlatDocuments:
         return EMPTY if durable is None else asyncio.shield(durable)
 
     def left(self, participant: Participant) -> None:
-        for key in [key for key in self._sessions if key[0] == participant.id]:
-            self._sessions.pop(key).close()
+        for session in self._sessions.pop(participant.id, {}).values():
+            session.close()
 
     async def close(self) -> None:
         self._sessions.clear()
@@ -148,4 +152,4 @@ def _decode_base64(text: bytes) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise InvalidRequestError("the state vector is not base64 text") from None
+        raise InvalidRequestError("vector must be base64 text") from None

@@ -1,4 +1,4 @@
-"""The invoke dialect of today's clients: `room.invoke_tool` and streams, onto the same operation table.
+"""The invoke dialect of current clients: `room.invoke_tool` and streams, which lead to the same operation table.
 
 Messages: protocol 14.
 """

@@ -1,4 +1,4 @@
-"""Streams of the area `dataset`: uploads of Arrow data, searches, rows of queries (protocol 14.10).
+"""Streams of the toolkit `dataset`: uploads of Arrow data, searches, rows of queries (protocol 14.10).
 
 Engines and Arrow are imported when a stream begins, never with this module.
 """
@@ -107,9 +107,9 @@ class SearchHandler:
 
     @contextmanager
     def _counted(self, caller: Participant, limit: int) -> Iterator[None]:
-        """One more search of the caller's is being read; each holds buffers and a version of its table."""
+        """Count a search while it is read, since each holds buffers and a version of its table."""
         if self._reading[caller.id] >= limit:
-            raise LimitExceededError(f"over {limit} searches of this participant are being read", limit=limit)
+            raise LimitExceededError(f"{limit} searches of this participant are still being read", limit=limit)
         self._reading[caller.id] += 1
         try:
             yield
@@ -164,7 +164,7 @@ async def _take(item: Item, upload: ArrowUpload) -> None:
 
 
 async def _send(stream: Stream, inbox: Inbox, pieces: AsyncGenerator[bytes, None]) -> None:
-    """One piece for each pull, and the close in answer to one more."""
+    """Answer each pull with one piece, and the pull after the last piece with the close."""
     async with aclosing(_items(pieces)) as items:
         await send_download(stream, inbox, items)
 

@@ -1,4 +1,4 @@
-"""The invoke dialect of one room: tool calls and streams of today's clients (protocol 14).
+"""The invoke dialect of one room: tool calls and streams of current clients (protocol 14).
 
 A call goes down once and comes back once:
 

@@ -34,7 +34,7 @@ class _DownloadStart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _FileUpload:
-    """An upload that becomes a file when all of it has come."""
+    """An upload that is published as a file when it is complete."""
 
     def __init__(self, storage: StorageService, writer: FileWriter, path: str, overwrite: bool, author: str) -> None:
         self._storage = storage

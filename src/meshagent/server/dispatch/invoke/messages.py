@@ -1,4 +1,4 @@
-"""The core messages of the invoke dialect (protocol 14.1)."""
+"""Names and headers of the messages of the invoke dialect (protocol 14.1)."""
 
 from __future__ import annotations
 

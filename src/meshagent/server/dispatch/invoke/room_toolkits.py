@@ -1,4 +1,4 @@
-"""The room's own toolkits as today's clients know them (protocol 14.5)."""
+"""The room's own toolkits as current clients call them (protocol 14.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room's own tools: operations of the table, and streams; with what differs from the flat dialect."""
+"""Tools of the room itself: operations whose input may have to be converted, and streams."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def attachment_of(encoded: str | None) -> bytes:
 
 
 def _schema_of(kind: type[Any]) -> dict[str, Any]:
-    """The JSON schema of a request, in one piece."""
+    """The JSON schema of a request, with its definitions."""
     try:
         (schema,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     except TypeError:  # a field that carries any JSON text has no schema

@@ -23,7 +23,7 @@ MAX_WAITING_BYTES: Final = 8 * 1024 * 1024
 """Input that may wait to be handled; a client that sends more without being asked is cut short."""
 
 _ITEM_BYTES: Final = 512
-"""Memory that an item takes besides its bytes; without it, empty items could wait in any number."""
+"""What an item counts besides its bytes. Without it, any number of empty items could wait."""
 
 PULL: Final = binary_content({"kind": "pull"})
 
@@ -74,7 +74,7 @@ class Inbox:
             LimitExceededError: More waits than a client may send unasked.
         """
         if self._bytes > MAX_WAITING_BYTES:
-            raise LimitExceededError("too much was sent without being asked for", limit=MAX_WAITING_BYTES)
+            raise LimitExceededError("too much input was sent without being asked for", limit=MAX_WAITING_BYTES)
         size = _ITEM_BYTES + len(encoded.header) + len(encoded.payload)
         self._items.append((Item(encoded), size))
         self._bytes += size
@@ -152,11 +152,11 @@ class Upload(Protocol):
     async def write(self, data: bytes) -> None: ...
 
     async def finish(self) -> None:
-        """All has come: commit it."""
+        """Commit what was written: it is complete."""
         ...
 
     async def discard(self) -> None:
-        """It will not be finished: forget it. Harmless after `finish`."""
+        """Throw away what was written, unless `finish` was called."""
         ...
 
 

@@ -30,7 +30,7 @@ class AgentsToolkit:
         self._ask = ask
 
     def tools(self) -> Mapping[str, RegisteredTool]:
-        """The agents that are here now; of several with one name the one that would be asked."""
+        """The agents in the room now; of several with one name, the one that an ask would reach."""
         tools: dict[str, RegisteredTool] = {}
         for agent in self._registry.agents():
             registration = agent.registration
@@ -39,7 +39,7 @@ class AgentsToolkit:
                 RegisteredTool(
                     title=registration.title,
                     description=registration.description,
-                    # A tool without a schema would be one that takes a whole content.
+                    # A tool without a schema would take a whole content.
                     input_schema=registration.input_schema or dict(_ANY_ARGUMENTS),
                 ),
             )
@@ -49,7 +49,7 @@ class AgentsToolkit:
         """Ask the agent `tool`; its answer is the result.
 
         Raises:
-            PermissionDeniedError: The caller may use tools, but no agents.
+            PermissionDeniedError: The caller may use tools, but not agents.
             RoomException: As `AgentsService.ask`.
         """
         caller.scope.require_agents("use_agents")

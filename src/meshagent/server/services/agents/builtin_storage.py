@@ -1,4 +1,4 @@
-"""The toolkit `storage`, which every room has: files for agents that know tools and not the room's API.
+"""The toolkit `storage`, which every room has: its files, for agents that use tools instead of the room's API.
 
 Each tool needs the same grant on the path as the room operation that does the same.
 """
@@ -21,13 +21,13 @@ from meshagent.server.stores.files import FileInfo
 from meshagent.server.stores.paths import normalize_path
 
 MAX_READ_BYTES: Final = 16 * 1024 * 1024
-"""Larger files are for `get_file_download_url`."""
+"""Larger files are refused; `get_file_download_url` serves them."""
 
 _TEXT_TYPES: Final = ("application/json", "application/xml", "application/yaml", "application/toml")
 
 
 class ToolFiles(Protocol):
-    """The files of a room; `RoomFiles` is the real one."""
+    """The files of a room, as far as the tools need them; implemented by `RoomFiles`."""
 
     max_file_bytes: int
 
@@ -84,7 +84,7 @@ class StorageToolkit:
         """
         run = self._run.get(tool)
         if run is None:
-            raise NotFoundError(f"the toolkit 'storage' has no tool {tool!r}")
+            raise NotFoundError(f"toolkit 'storage' has no tool {tool!r}")
         if not isinstance(arguments, dict):
             raise InvalidRequestError("the tool's arguments must be an object")
         return await run(caller, arguments)
@@ -99,7 +99,7 @@ class StorageToolkit:
         async with await self._files.read(path) as file:
             if file.size > MAX_READ_BYTES:
                 raise InvalidRequestError(
-                    f"{path!r} is too large to be read here ({file.size} bytes): use get_file_download_url"
+                    f"{path!r} is too large for read_file ({file.size} bytes): use get_file_download_url"
                 )
             content = await file.read()
         text = _as_text(file.media_type, content)
@@ -131,11 +131,11 @@ class StorageToolkit:
 
 
 def _path(caller: Participant, arguments: Mapping[str, Any], action: StorageAction, default: str | None = None) -> str:
-    """The path of a tool call in its one spelling, which the caller's token allows."""
+    """The normalized path of a tool call, after a check of the caller's grant."""
     given = arguments.get("path")
     path = normalize_path(_string(arguments, "path") if given is not None or default is None else default)
     if not path and action != "list":
-        raise InvalidRequestError("name a file in the argument 'path'")
+        raise InvalidRequestError("the argument 'path' must name a file")
     caller.scope.require_storage(path, action)
     return path
 
@@ -143,7 +143,7 @@ def _path(caller: Participant, arguments: Mapping[str, Any], action: StorageActi
 def _string(arguments: Mapping[str, Any], name: str) -> str:
     value = arguments.get(name)
     if not isinstance(value, str):
-        raise InvalidRequestError(f"the argument {name!r} must be a text")
+        raise InvalidRequestError(f"the argument {name!r} must be a string")
     return value
 
 
@@ -155,7 +155,7 @@ def _flag(arguments: Mapping[str, Any], name: str) -> bool:
 
 
 def _name_in(url: str) -> str:
-    """The file's name as a URL has it, "" if it has none."""
+    """The file name at the end of a URL; "" if there is none."""
     try:
         return posixpath.basename(unquote(urlsplit(url).path)).replace("\\", "_")
     except ValueError:
@@ -163,7 +163,7 @@ def _name_in(url: str) -> str:
 
 
 def _as_text(media_type: str, content: bytes) -> str | None:
-    """Text for language models, which read no bytes; None for what is no text."""
+    """The content as text; None if it is not text."""
     if not media_type.startswith("text/") and media_type not in _TEXT_TYPES:
         return None
     try:
@@ -188,8 +188,8 @@ def _tool(title: str, description: str, required: list[str], **properties: dict[
 _FILE: Final = {"type": "string", "description": "the path of the file in this room, such as notes/today.md"}
 _OVERWRITE: Final = {"type": "boolean", "description": "whether a file that exists may be replaced"}
 
-# Every property is required, as the strict mode of language model APIs wants it; callers may leave out those with a
-# natural default all the same.
+# Every property is required, because the strict mode of language model APIs demands it. Callers may still leave out
+# those that have a natural default.
 _TOOLS: Final[Mapping[str, RegisteredTool]] = {
     "list_files_in_room": _tool(
         "List files",

@@ -16,7 +16,7 @@ from meshagent.api.documents.builtin import builtin_schema, builtin_schema_names
 from meshagent.api.errors import AlreadyExistsError, NotFoundError
 
 _HOSTED_SERVICE: Final = "https://api.meshagent.com"
-"""What agents fall back to when nothing tells them an address; calls to it must not leave the house."""
+"""The address that agents use when no other is configured. Calls of built-in targets there are answered here."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared only
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -25,7 +25,7 @@ Kind = Literal["schemas", "toolkits"]
 
 
 class SchemaFolder(Protocol):
-    """Where a room keeps its schemas; `RoomFiles` is the real one."""
+    """The files of a room, as far as schemas need them; implemented by `RoomFiles`."""
 
     async def exists(self, path: str) -> bool: ...
 
@@ -45,7 +45,8 @@ class BuiltInTarget:
 class BuiltInTargets:
     """Recognises and answers calls of built-in targets.
 
-    On the server's own address every such path is one, known or not. On any other base only a name that is known.
+    On the server's own address every such path is a built-in target, even if its name is unknown. On any other
+    address only a known name is.
 
     Args:
         own_urls: The server's addresses, `http://host:port`; asked for at each call.
@@ -57,7 +58,7 @@ class BuiltInTargets:
         self._toolkits = toolkits
 
     def find(self, url: str) -> BuiltInTarget | None:
-        """The target that a URL names; None if it has to be called."""
+        """The built-in target that a URL names; None if the URL has to be called."""
         for base in (*self._own_urls(), _HOSTED_SERVICE):
             path = _path_below(url, base)
             if path is not None and (target := _target(path)) is not None:
@@ -65,15 +66,15 @@ class BuiltInTargets:
         try:
             target = _target(urlsplit(url).path)
         except ValueError:
-            return None  # no URL at all; whoever calls it will say so
+            return None  # not a URL; the call that follows fails with a clear error
         return target if target is not None and self.is_known(target) else None
 
     def is_known(self, target: BuiltInTarget) -> bool:
-        """Whether the server has it."""
+        """Whether the server has the target."""
         return target.name in (builtin_schema_names() if target.kind == "schemas" else self._toolkits)
 
     async def install(self, target: BuiltInTarget, files: SchemaFolder) -> None:
-        """Do what a call of the target asks for; doing it again is harmless.
+        """Install what the target names. Installing it again is harmless.
 
         A schema is put into the room's `.schemas` folder, unless the room has one of that name, which may be its
         own. A toolkit is there already.
@@ -90,7 +91,7 @@ class BuiltInTargets:
             return
         try:
             await files.write_file(path, schema_text(target.name), overwrite=False)
-        except AlreadyExistsError:  # somebody else did it just now
+        except AlreadyExistsError:  # another call installed it meanwhile
             pass
 
 
@@ -119,7 +120,7 @@ def _target(path: str) -> BuiltInTarget | None:
 
 
 def _path_below(url: str, base: str) -> str | None:
-    """The path of `url` below `base`, if both are on one server; all names of this machine are one."""
+    """The path of `url` below `base`, if both name one server; all names of the loopback interface are equal."""
     if _place(url) != _place(base):
         return None
     path, folder = urlsplit(url).path, urlsplit(base).path.rstrip("/")

@@ -1,4 +1,4 @@
-"""Answers `agent.call`: brings services into one room (protocol 9.10)."""
+"""Answers `agent.call`: invites external services into a room (protocol 9.10)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from meshagent.server.webhooks.room_calls import Invitation, RoomCallSender
 
 
 class RoomCallRouter:
-    """Invites services into a room; what the server has built in is answered here, without a request.
+    """Invites external services into a room, and installs built-in targets without a request.
 
-    A service may do no more in the room than whoever invited it.
+    An external service may do no more in the room than the participant that invited it.
 
     Args:
-        room: Where to.
+        room: The room.
         files: The room's files, for schemas.
-        targets: What is built in.
+        targets: Recognises built-in targets.
         caller: Posts all other calls.
     """
 
@@ -30,11 +30,11 @@ class RoomCallRouter:
         self._caller = caller
 
     async def call(self, caller: Participant, name: str, url: str, arguments: Any) -> None:
-        """Ask the service at `url` to join as `name`; done when it accepted, or when the built-in part is there.
+        """Ask the external service at `url` to join as `name`. Returns when it has, or the target is installed.
 
         Raises:
-            NotFoundError: `url` names a built-in part on this server that does not exist.
-            HttpStatusError: The service refused; the text names URL and status.
+            NotFoundError: `url` names a built-in target that does not exist.
+            HttpStatusError: The external service refused; the text names URL and status.
             OutgoingRefusedError, UnavailableError, RequestTimeoutError, InvalidRequestError: It was not reached.
         """
         target = self._targets.find(url)
@@ -46,14 +46,14 @@ class RoomCallRouter:
             room_name=self._room.name,
             room_url=self._room.url,
             name=name,
-            scope=_passed_on(caller.scope),
+            scope=_delegated_scope(caller.scope),
             arguments=arguments,
         )
         await self._caller.call(url, invitation)
 
 
-def _passed_on(scope: ApiScope) -> ApiScope | None:
-    """What of a caller's scope its service gets: no administration; None, a token without limits, if that is all."""
+def _delegated_scope(scope: ApiScope) -> ApiScope | None:
+    """The inviter's scope without administration; None, a token without limits, if that is the default scope."""
     limited = scope.to_json()
     limited.pop("admin", None)
     return None if limited == ApiScope.room_default().to_json() else ApiScope.from_json(limited)

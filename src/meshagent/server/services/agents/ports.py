@@ -11,7 +11,7 @@ from meshagent.server.kernel.participant import Participant
 
 
 class BuiltInToolkit(Protocol):
-    """A toolkit that the room itself offers."""
+    """A toolkit that every room has."""
 
     @property
     def title(self) -> str: ...
@@ -33,13 +33,13 @@ class BuiltInToolkit(Protocol):
 
 
 class CallRouter(Protocol):
-    """Invites services into the room."""
+    """Invites external services into the room."""
 
     async def call(self, caller: Participant, name: str, url: str, arguments: Any) -> None:
-        """Ask the service at `url` to join as `name`; done when it accepted.
+        """Ask the external service at `url` to join as `name`. Returns when it has accepted.
 
         Raises:
-            NotFoundError: `url` is a built-in target of a name that is not known.
-            RoomException: The service could not be reached or refused.
+            NotFoundError: `url` names a built-in target that does not exist.
+            RoomException: The external service could not be reached, or refused.
         """
         ...
