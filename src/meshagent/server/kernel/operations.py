@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -45,7 +45,7 @@ class AnswerWithFollowUp:
     follow_up: Callable[[], None]
 
 
-class EncodedContent(NamedTuple):
+class EncodedContent(msgspec.Struct, frozen=True, gc=False):
     """A content that is relayed as it is: nobody between its sender and its receiver decodes it.
 
     Attributes:

@@ -6,7 +6,9 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from meshagent.api.contracts.agents import RegisterAgentRequest, RegisteredTool
 from meshagent.api.errors import RoomException
@@ -14,7 +16,7 @@ from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 
 
-class JsonArguments(NamedTuple):
+class JsonArguments(msgspec.Struct, frozen=True, gc=False):
     """Arguments of a tool that has a JSON schema.
 
     Attributes:

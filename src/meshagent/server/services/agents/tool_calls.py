@@ -62,7 +62,9 @@ class ToolCalls:
             InvalidRequestError: The tool does not take such an input.
             LimitExceededError: The caller waits for too many calls.
         """
-        mine = self._by_caller.setdefault(caller.id, {})
+        mine = self._by_caller.get(caller.id)
+        if mine is None:
+            mine = self._by_caller[caller.id] = {}
         if len(mine) >= self._max_calls_per_caller:
             limit = self._max_calls_per_caller
             raise LimitExceededError(f"{limit} tool calls of this participant are still open", limit=limit)
@@ -78,7 +80,10 @@ class ToolCalls:
             streams_input=streams_input,
         )
         call.message_id = toolkit.link.forward(call)
-        self._by_host.setdefault(call.host.id, {})[call.message_id] = call
+        hosted = self._by_host.get(toolkit.host.id)
+        if hosted is None:
+            hosted = self._by_host[toolkit.host.id] = {}
+        hosted[call.message_id] = call
         mine[call.call_id] = call
         return call
 
