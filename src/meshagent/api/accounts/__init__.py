@@ -1,1 +1,1 @@
-"""The accounts REST API, seen from a program: its client and the models that both sides share."""
+"""The client of the accounts REST API, and the models that it shares with the server."""

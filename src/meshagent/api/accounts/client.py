@@ -8,12 +8,12 @@ from meshagent.api.accounts.room_methods import RoomMethods
 
 
 class AccountsClient(ProjectMethods, ResourceMethods, RoomMethods):
-    """Administers projects, people, keys, rooms and what belongs to them.
+    """Administers projects, users, keys, rooms and their resources.
 
-    Methods return the server's JSON where they do not say otherwise. A status of 400 or more is an
-    `aiohttp.ClientResponseError`, whose `message` is the server's reason.
+    Methods return the JSON of the answer unless they say otherwise. A status of 400 or more is an
+    `aiohttp.ClientResponseError`, whose `message` is the reason that the server gave.
     """
 
 
 Meshagent = AccountsClient
-"""The same class under its later name."""
+"""The same class, under the name that newer programs use."""

@@ -1,4 +1,4 @@
-"""Projects and people: part of `AccountsClient`."""
+"""Projects and users: part of `AccountsClient`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ProjectMethods(RestClient):
         return await self._call("GET", "/accounts/whoami")
 
     async def create_project(self, name: str, settings: Json = None, *, owner_user_id: str | None = None) -> Json:
-        """A new project: `id`, `name`, `owner_user_id`. Takes the server's administrator."""
+        """Create a project: `id`, `name`, `owner_user_id`. Only the administrator of the server may."""
         body = {"name": name, "settings": settings, "owner_user_id": owner_user_id}
         return await self._call("POST", "/accounts/projects", body)
 
@@ -32,7 +32,7 @@ class ProjectMethods(RestClient):
         return await self._call("GET", path_of("accounts", "projects", project_id))
 
     async def get_project_role(self, project_id: str) -> ProjectRole:
-        """The caller's role; servers without a route for it say it in the project."""
+        """The role of the caller. Servers without this route return it with the project."""
         try:
             answer = await self._call("GET", path_of("accounts", "projects", project_id, "role"))
         except aiohttp.ClientResponseError as error:
@@ -64,7 +64,7 @@ class ProjectMethods(RestClient):
         return await self._call("PUT", path, {"role": role})
 
     async def remove_user_from_project(self, project_id: str, user_id: str) -> Json:
-        """Take a user's role away."""
+        """Remove a user from the project."""
         return await self._call("DELETE", path_of("accounts", "projects", project_id, "users", user_id))
 
     async def get_users_in_project(
@@ -79,12 +79,12 @@ class ProjectMethods(RestClient):
         return await self._call("GET", path_of("accounts", "profiles", user_id))
 
     async def update_user_profile(self, user_id: str, first_name: str, last_name: str) -> Json:
-        """Change one's own name; the server's administrator may change all."""
+        """Change the name of a user: one's own or, for the administrator of the server, any."""
         body = {"first_name": first_name, "last_name": last_name}
         return await self._call("PUT", path_of("accounts", "profiles", user_id), body)
 
     async def create_user(self, email: str, *, first_name: str = "", last_name: str = "") -> Json:
-        """A new user. Takes the server's administrator, as do all methods below."""
+        """Create a user. Only the administrator of the server may; that holds for all methods below."""
         body = {"email": email, "first_name": first_name, "last_name": last_name}
         return await self._call("POST", "/accounts/users", body)
 
@@ -97,7 +97,7 @@ class ProjectMethods(RestClient):
         return await self._call("DELETE", path_of("accounts", "users", user_id))
 
     async def create_user_token(self, user_id: str, *, name: str = "", days: float | None = None) -> Json:
-        """A bearer token for a user; its text, `token`, is told only now."""
+        """Create a bearer token for a user. Its value, `token`, is returned only here."""
         path = path_of("accounts", "users", user_id, "tokens")
         return await self._call("POST", path, {"name": name, "days": days})
 

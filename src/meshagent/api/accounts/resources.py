@@ -14,12 +14,12 @@ from meshagent.api.errors import InvalidRequestError
 
 
 class ResourceMethods(RestClient):
-    """What a project keeps."""
+    """Keys, secrets, webhooks, services, mailboxes and files of a project."""
 
     # API keys
 
     async def create_project_api_key(self, project_id: str, name: str, description: str) -> Json:
-        """A new key: `id`, `name`, `description` and, only now, its secret as `token`."""
+        """Create a key: `id`, `name`, `description`, and its secret as `token`."""
         return await self._call("POST", _of(project_id, "api-keys"), {"name": name, "description": description})
 
     async def list_project_api_keys(
@@ -33,13 +33,13 @@ class ResourceMethods(RestClient):
         return await self._call("GET", _of(project_id, "api-keys", id, "decrypt"))
 
     async def delete_project_api_key(self, project_id: str, id: str) -> None:
-        """Revoke a key; who came in with it is disconnected."""
+        """Revoke a key. Participants whose tokens it signed are disconnected."""
         await self._call("DELETE", _of(project_id, "api-keys", id))
 
     # Secrets
 
     async def create_secret(self, *, project_id: str, secret: SecretLike) -> str:
-        """Keep a secret; returns its id."""
+        """Store a secret; returns its id."""
         body = {"name": secret.name, "type": secret.type, "data": secret.payload()}
         secret_id: str = (await self._call("POST", _of(project_id, "secrets"), body))["id"]
         return secret_id
@@ -108,18 +108,18 @@ class ResourceMethods(RestClient):
         return await self._call("GET", _of(project_id, "webhooks"), query={"limit": limit, "offset": offset})
 
     async def delete_project_webhook(self, project_id: str, webhook_id: str) -> None:
-        """End a subscription."""
+        """Delete a webhook."""
         await self._call("DELETE", _of(project_id, "webhooks", webhook_id))
 
     # Services
 
     async def create_service(self, *, project_id: str, service: Service) -> Json:
-        """Add a service; returns its `id`. A name that is taken is status 409."""
+        """Add a service; returns its `id`. Status 409 if its name is already in use."""
         body = service.model_dump(mode="json", exclude_unset=True)
         return await self._call("POST", _of(project_id, "services"), body)
 
     async def update_service(self, *, project_id: str, service_id: str, service: Service | Mapping[str, Any]) -> Json:
-        """Give a service new values; what is not set stays."""
+        """Update a service. Members that are not set stay unchanged."""
         body = service.model_dump(mode="json", exclude_unset=True) if isinstance(service, Service) else dict(service)
         return await self._call("PUT", _of(project_id, "services", service_id), body)
 
@@ -127,7 +127,7 @@ class ResourceMethods(RestClient):
         """A service.
 
         Raises:
-            InvalidRequestError: The server's answer is no service.
+            InvalidRequestError: The answer of the server is not a service.
         """
         answer = await self._call("GET", _of(project_id, "services", service_id))
         try:
@@ -149,12 +149,12 @@ class ResourceMethods(RestClient):
     # Mailboxes
 
     async def create_mailbox(self, *, project_id: str, address: str, room: str, queue: str) -> Json:
-        """Lead mail to `address` into a queue of a room."""
+        """Deliver mail for `address` to a queue of a room."""
         body = {"address": address, "room": room, "queue": queue}
         return await self._call("POST", _of(project_id, "mailboxes"), body)
 
     async def update_mailbox(self, *, project_id: str, address: str, room: str, queue: str) -> None:
-        """Lead an address elsewhere."""
+        """Deliver mail for an address to another queue."""
         await self._call("PUT", _of(project_id, "mailboxes", address), {"room": room, "queue": queue})
 
     async def list_mailboxes(
@@ -166,7 +166,7 @@ class ResourceMethods(RestClient):
         return mailboxes
 
     async def delete_mailbox(self, *, project_id: str, address: str) -> None:
-        """Give an address up."""
+        """Delete a mailbox."""
         await self._call("DELETE", _of(project_id, "mailboxes", address))
 
     # Files

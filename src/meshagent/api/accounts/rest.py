@@ -1,4 +1,4 @@
-"""Requests to the accounts REST API: addresses, authorisation, errors."""
+"""Requests to the accounts REST API: URLs, authorization, errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def path_of(*parts: str) -> str:
 
 
 class RestClient:
-    """Sends requests with a bearer token. Make it inside a running event loop, and `close` it.
+    """Sends requests with a bearer token. Create it in a running event loop, and `close` it.
 
     Args:
         base_url: The server; by default that of the environment or the profile.
@@ -33,16 +33,16 @@ class RestClient:
             `MESHAGENT_ADMIN_TOKEN`, `MESHAGENT_API_KEY`, or the administrator token of the profile.
 
     Raises:
-        NotFoundError: No token is given, and there is none at hand.
+        NotFoundError: No token is given, and none is found.
     """
 
     def __init__(self, base_url: str | None = None, token: str | None = None) -> None:
         self.base_url = (base_url or api_base_url()).rstrip("/")
-        headers = {"Authorization": f"Bearer {token or _token_at_hand()}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token or _default_token()}", "Content-Type": "application/json"}
         self._session = aiohttp.ClientSession(headers=headers)
 
     async def close(self) -> None:
-        """Release the connections; closing twice is harmless."""
+        """Close the connections. Closing again does nothing."""
         await self._session.close()
 
     async def __aenter__(self) -> Any:
@@ -59,7 +59,7 @@ class RestClient:
         *,
         query: Mapping[str, str | int | None] | None = None,
     ) -> Json:
-        """The answer's JSON; None for an empty one.
+        """Send a request and return the JSON of the answer; None if it is empty.
 
         Raises:
             aiohttp.ClientResponseError: The server answered with a status of 400 or more; `message` says why.
@@ -97,7 +97,7 @@ async def _raise_for_error(response: aiohttp.ClientResponse) -> None:
     )
 
 
-def _token_at_hand() -> str:
+def _default_token() -> str:
     for variable in _TOKEN_VARIABLES:
         if token := os.environ.get(variable):
             return token

@@ -1,4 +1,4 @@
-"""Rooms, who may enter them, and their sessions: part of `AccountsClient`."""
+"""Rooms, their grants, shares and sessions: part of `AccountsClient`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class RoomMethods(RestClient):
     # Rooms
 
     async def create_room(self, *, project_id: str, name: str, if_not_exists: bool = False) -> Json:
-        """A new room: `id`, `name`."""
+        """Create a room: `id`, `name`."""
         return await self._call("POST", _of(project_id, "rooms"), {"name": name, "if_not_exists": if_not_exists})
 
     async def list_rooms(self, *, project_id: str, limit: int | None = None, offset: int | None = None) -> Json:
@@ -26,11 +26,11 @@ class RoomMethods(RestClient):
         return await self._call("GET", _of(project_id, "rooms", name))
 
     async def update_room(self, *, project_id: str, room_id: str, name: str) -> Json:
-        """Rename a room; its data comes along, who is in it has to come again."""
+        """Rename a room. It keeps its data; its participants are disconnected."""
         return await self._call("PUT", _of(project_id, "rooms", room_id), {"name": name})
 
     async def delete_room(self, *, project_id: str, room_id: str) -> None:
-        """Delete a room with all that is in it."""
+        """Delete a room with its data."""
         await self._call("DELETE", _of(project_id, "rooms", room_id))
 
     async def connect_room(self, *, project_id: str, room_name: str) -> Json:
@@ -42,7 +42,7 @@ class RoomMethods(RestClient):
     async def create_room_grant(
         self, *, project_id: str, room_id: str, user_id: str, permissions: ApiScope | None = None
     ) -> Json:
-        """Let a member of the project into a room; without `permissions` for everything there."""
+        """Allow a member of the project to join a room, by default with all permissions."""
         body = {"room_id": room_id, "user_id": user_id, "permissions": _permissions(permissions)}
         return await self._call("POST", _of(project_id, "room-grants"), body)
 
@@ -74,7 +74,7 @@ class RoomMethods(RestClient):
         return await self._call("GET", path, query={"limit": limit, "offset": offset})
 
     async def delete_room_grant(self, *, project_id: str, grant_id: str) -> None:
-        """Take a grant away."""
+        """Delete a grant."""
         await self._call("DELETE", _of(project_id, "room-grants", grant_id))
 
     # Tokens and shares
@@ -88,20 +88,23 @@ class RoomMethods(RestClient):
         role: str | None = None,
         scope: ApiScope | None = None,
     ) -> Json:
-        """A participant JWT for a room, as `token`."""
+        """Create a participant token (a JWT) for a room, returned as `token`."""
         body = {"room_name": room_name, "name": name, "role": role, "api": _permissions(scope)}
         return await self._call("POST", _of(project_id, "participant-tokens"), body)
 
     async def create_share(self, project_id: str, settings: Json = None) -> Json:
-        """A link into a room, by its `id`. Settings: `room_name`, `participant_name`, `role`, `api`, `expires_at`."""
+        """Create a share, a link to join a room: `id`.
+
+        Settings: `room_name`, `participant_name`, `role`, `api`, `expires_at`.
+        """
         return await self._call("POST", _of(project_id, "shares"), {"settings": settings})
 
     async def update_share(self, project_id: str, share_id: str, settings: Json = None) -> None:
-        """Lead a link elsewhere."""
+        """Change the settings of a share."""
         await self._call("PUT", _of(project_id, "shares", share_id), {"settings": settings})
 
     async def delete_share(self, project_id: str, share_id: str) -> None:
-        """End a link."""
+        """Delete a share."""
         await self._call("DELETE", _of(project_id, "shares", share_id))
 
     async def list_shares(self, project_id: str, *, limit: int | None = None, offset: int | None = None) -> Json:
@@ -132,7 +135,7 @@ class RoomMethods(RestClient):
         return await self._call("GET", path, query={"limit": limit, "offset": offset})
 
     async def terminate_session(self, *, project_id: str, session_id: str) -> None:
-        """End a run, whoever is in the room."""
+        """End a session, and disconnect all participants."""
         await self._call("POST", _of(project_id, "sessions", session_id, "terminate"))
 
     async def list_session_participants(self, *, project_id: str, session_id: str) -> Json:
@@ -140,7 +143,7 @@ class RoomMethods(RestClient):
         return await self._call("GET", _of(project_id, "sessions", session_id, "participants"))
 
     async def kick_participant(self, *, project_id: str, session_id: str, participant_id: str) -> None:
-        """Disconnect a participant; the token stays good."""
+        """Disconnect a participant. Its token stays valid."""
         await self._call("DELETE", _of(project_id, "sessions", session_id, "participants", participant_id))
 
     async def get_usage(self, project_id: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Secrets of a project: logins of container registries, and sets of named values."""
+"""Secrets of a project: credentials for container registries, and named values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 class PullSecret(BaseModel):
-    """The login of a container registry."""
+    """Credentials for a container registry."""
 
     type: Literal["docker"] = "docker"
     id: str | None = None
@@ -20,7 +20,7 @@ class PullSecret(BaseModel):
     email: str = "none@example.com"
 
     def payload(self) -> dict[str, str]:
-        """The `data` that a server keeps."""
+        """The `data` that the server stores."""
         return {"server": self.server, "username": self.username, "password": self.password, "email": self.email}
 
 
@@ -33,7 +33,7 @@ class KeysSecret(BaseModel):
     data: dict[str, str]
 
     def payload(self) -> dict[str, str]:
-        """The `data` that a server keeps."""
+        """The `data` that the server stores."""
         return dict(self.data)
 
 
@@ -41,7 +41,7 @@ SecretLike = PullSecret | KeysSecret
 
 
 def parse_secret(item: Mapping[str, Any]) -> SecretLike:
-    """The secret of its JSON form: `docker` by its type, everything else a set of values."""
+    """Read a secret from its JSON form: a `PullSecret` if its type is `docker`, else a `KeysSecret`."""
     data = item.get("data") or {}
     if item.get("type") == "docker":
         return PullSecret(id=item.get("id"), name=item["name"], **data)

@@ -13,7 +13,7 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"
 
 
 class Endpoint(BaseModel):
-    """One path of a port; `participant_name` is the name with which what answers there joins a room."""
+    """One path of a port; `participant_name` is the participant name of what answers there."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -24,7 +24,7 @@ class Endpoint(BaseModel):
 
 
 class Port(BaseModel):
-    """A port of a service; its own `type`, `path` and `participant_name` count where it has no endpoints."""
+    """A port of a service. Its own `type`, `path` and `participant_name` apply if it has no endpoints."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -36,7 +36,7 @@ class Port(BaseModel):
 
 
 def _as_mapping(ports: Any) -> Any:
-    """Port numbers become texts; a list of nulls, which older clients send for nothing, becomes nothing."""
+    """Turn port numbers into strings, and a list of nulls, which older clients send, into None."""
     if isinstance(ports, (list, tuple)) and all(port is None for port in ports):
         return None
     if isinstance(ports, Mapping):
@@ -49,7 +49,7 @@ Ports = Annotated[dict[PortNumber, Port] | None, BeforeValidator(_as_mapping)]
 
 
 class ServiceFields(BaseModel):
-    """What a service can be made of; members that are not known here are kept."""
+    """The members of a service. Unknown members are kept."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -71,7 +71,7 @@ class ServiceFields(BaseModel):
 
 
 class Service(ServiceFields):
-    """A service of a project: given by a container image, or by the URL where it answers.
+    """A service of a project, with a container image or the URL where it answers.
 
     `id` and `created_at` are the server's; `builtin` never leaves the program.
     """
@@ -89,12 +89,12 @@ class Service(ServiceFields):
 
 
 class ServiceChange(ServiceFields):
-    """New values of a service; what is not given stays."""
+    """New values for a service; members that are not set stay unchanged."""
 
     name: Line | None = None
 
 
 class Services(BaseModel):
-    """What a project's list of services looks like in JSON."""
+    """The list of a project's services in JSON."""
 
     services: list[Service]

@@ -1,4 +1,4 @@
-"""Writing change operations into the CRDT (protocol 8.5)."""
+"""Writes change operations into the CRDT (protocol 8.5)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ChangeWriter:
         self._new: dict[str, XmlElement] = {}
 
     def write(self, change: Mapping[str, Any]) -> None:
-        """Write one change, its parts in the order of the specification's table."""
+        """Write one change, its parts in the order of the table of change operations (protocol 8.5)."""
         node_id = change.get("nodeID")
         element = None if node_id is None else self._element(node_id)
         if change.get("delete") is not None:
@@ -102,7 +102,7 @@ class ChangeWriter:
             self._note(insert_node(self._txn, parent, index + offset, node))
 
     def _note(self, node: XmlNode) -> None:
-        """Remember new elements: later changes of the transaction may name them."""
+        """Remember new elements, because later changes of the transaction may name them."""
         if is_element(node):
             for name, value in node.attributes(self._txn):
                 if name == ID:
@@ -187,7 +187,7 @@ def _byte_range(plain: str, index: int, length: int) -> tuple[int, int]:
 
 
 def _clamp(index: int, size: int) -> int:
-    """Positions beyond the end are the end, as the CRDT has it; negative ones are an error."""
+    """A position beyond the end means the end; a negative one is an error."""
     if index < 0:
         raise InvalidRequestError("positions and lengths in a text must not be negative")
     return min(index, size)

@@ -1,4 +1,4 @@
-"""The CRDT behind a document: one Y.js document with one tree in it.
+"""The CRDT of a document: one Yjs document with one tree in it.
 
 The only module that calls pycrdt's document functions, so that its failures are handled once: an update that cannot be
 read is a `MalformedUpdateError`, never a Rust panic. Observers only append to queues, because an exception or a write
@@ -38,7 +38,7 @@ _EMPTY_UPDATE: Final = b"\x00\x00"
 
 
 class MalformedUpdateError(InvalidRequestError):
-    """The bytes are not a readable update or state vector; the document is as it was."""
+    """The bytes are not a valid update or state vector; the document is unchanged."""
 
     code = "malformed_update"
 
@@ -50,7 +50,7 @@ class DocumentDamagedError(MalformedUpdateError):
 
 
 class CrdtDoc:
-    """One Y.js document and the queues of what happened to it.
+    """One Yjs document, and queues of its changes.
 
     Attributes:
         client_id: Author id of this copy's own changes.
@@ -116,14 +116,14 @@ class CrdtDoc:
             self._end(txn)
 
     def apply(self, update: bytes, *, hold_early: bool = False) -> Gap | None:
-        """Apply a remote update; `updates` and `events` tell what changed.
+        """Apply a remote update, which appends to `updates` and `events`.
 
-        With `hold_early`, an edit that starts beyond what the document holds of its author is not applied, and what
-        is lacking is returned.
+        With `hold_early`, an edit that depends on missing edits of its author is not applied, and the gap is
+        returned.
 
         Raises:
             MalformedUpdateError: Not an update. Nothing changed.
-            DocumentDamagedError: A well-formed update that the CRDT could not digest.
+            DocumentDamagedError: The update is well-formed, but pycrdt failed to apply it.
         """
         self._check_usable()
         _check_client_count(update)
@@ -132,7 +132,7 @@ class CrdtDoc:
             if hold_early:
                 gap = find_early_start(self._doc.get_state(cast(_pycrdt.Transaction, txn)), update)
                 if gap is not None:
-                    merge_updates(update, _EMPTY_UPDATE)  # refuses what is no update
+                    merge_updates(update, _EMPTY_UPDATE)  # checks that it is an update
                     return gap
             self._doc.apply_update(cast(_pycrdt.Transaction, txn), update)
             return None
@@ -147,12 +147,12 @@ class CrdtDoc:
             self._end(txn)
 
     def state_vector(self) -> bytes:
-        """How much of each author's work this copy holds."""
+        """The state vector: how many changes of each author this copy has."""
         with self.transaction() as txn:
             return self._doc.get_state(cast(_pycrdt.Transaction, txn))
 
     def encode(self, vector: bytes | None = None) -> bytes:
-        """The whole state as one update, or the part that a copy with state vector `vector` lacks."""
+        """The whole state as one update, or what a copy with state vector `vector` lacks."""
         if vector is not None:
             _check_client_count(vector)
         with self.transaction() as txn:
@@ -172,12 +172,12 @@ class CrdtDoc:
             self._undo.include_origin(hash(origin))
 
     def undo(self) -> bool:
-        """Undo the latest recorded changes; False if there are none, or nothing is recorded."""
+        """Undo the latest recorded changes; False if there are none."""
         self._check_usable()
         return self._undo is not None and self._undo.undo()
 
     def redo(self) -> bool:
-        """Redo what was undone last; False if there is nothing."""
+        """Redo what was undone last; False if nothing was."""
         self._check_usable()
         return self._undo is not None and self._undo.redo()
 
@@ -203,7 +203,7 @@ class CrdtDoc:
         except BaseException as error:
             if not is_panic(error):
                 raise
-            # The change is in, but those who watch were not told of it.
+            # The change was made, but observers were not called.
             self._damaged = True
             raise self._panic_error(error) from error
         finally:
@@ -231,7 +231,7 @@ def new_client_id() -> int:
 
 
 def merge_updates(*updates: bytes) -> bytes:
-    """One update with the effect of all; `MalformedUpdateError` if one cannot be read."""
+    """Merge updates into one; `MalformedUpdateError` if one of them is invalid."""
     if len(updates) == 1:
         return updates[0]
     for update in updates:

@@ -1,4 +1,4 @@
-"""Reading a document's tree from its CRDT and writing nodes into it (protocol 8.4)."""
+"""Reads the tree of a document from its CRDT, and writes nodes into it (protocol 8.4)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_root_attributes(doc: CrdtDoc, txn: Transaction) -> dict[str, Any]:
 
 
 def read_element(txn: Transaction, element: XmlElement) -> ElementNode:
-    """An element and all below it."""
+    """An element with its descendants."""
     # The list of attributes, not a look-up by name: that raises for null values.
     node = ElementNode(element.tag() or "", clean_attributes(element.attributes(txn)))
     node.children.extend(_read_children(txn, element))
@@ -75,7 +75,7 @@ def _read_children(txn: Transaction, parent: XmlContainer) -> list[Node]:
 
 
 def children_of(txn: Transaction, parent: XmlContainer) -> list[XmlNode | None]:
-    """The children by position; None for content that is no node and that the binding cannot name."""
+    """The children by position; None for content that is not a node, which pycrdt cannot represent."""
     children = parent.children(txn)
     if len(children) == parent.len(txn):
         return list(children)
@@ -83,7 +83,7 @@ def children_of(txn: Transaction, parent: XmlContainer) -> list[XmlNode | None]:
 
 
 def child_at(txn: Transaction, parent: XmlContainer, index: int) -> XmlNode | None:
-    """The child at `index`, None if it is no node."""
+    """The child at `index`, None if it is not a node."""
     try:
         return parent.get(txn, index)
     except BaseException as error:
@@ -102,7 +102,7 @@ def write_root(doc: CrdtDoc, txn: Transaction, node: ElementNode) -> None:
 
 
 def insert_node(txn: Transaction, parent: XmlContainer, index: int, node: Node) -> XmlNode:
-    """Insert a node and all below it. Values must have passed `check_value`, `index` be in range.
+    """Insert a node with its descendants. Values must have passed `check_value`; `index` must be in range.
 
     An element without `$id` gets one; an element with the tag `text` gets its text node.
     """

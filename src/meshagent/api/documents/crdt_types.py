@@ -1,6 +1,6 @@
-"""The parts of the CRDT binding that documents use, typed.
+"""Types for those parts of pycrdt that documents use.
 
-The binding's low-level objects cost a third of its Python wrappers on the path every edit takes, but its type
+On the path of each edit, pycrdt's low-level objects take a third of the time of its Python wrappers, but their type
 stubs are incomplete. `crdt_doc` is the only module that creates these objects.
 """
 
@@ -26,21 +26,21 @@ __all__ = [
 
 
 class Transaction(Protocol):
-    """An open transaction; every read and write names one."""
+    """An open transaction; every read and write takes one. `drop` releases it, after `commit` or without."""
 
     def commit(self) -> None: ...
     def drop(self) -> None: ...
 
 
 class XmlNode(Protocol):
-    """Anything inside the tree. Two objects for one node are equal and have one hash."""
+    """A node of the tree. Two objects for one node are equal and have the same hash. A root has no parent."""
 
     def __hash__(self) -> int: ...
     def parent(self) -> XmlNode | None: ...
 
 
 class XmlContainer(XmlNode, Protocol):
-    """The root fragment or an element: a list of children. Bad indices panic."""
+    """The root fragment or an element: a list of children. Indices must be in range."""
 
     def len(self, txn: Transaction) -> int: ...
     def get(self, txn: Transaction, index: int) -> XmlNode: ...
@@ -51,17 +51,21 @@ class XmlContainer(XmlNode, Protocol):
 
 
 class _Attributed(Protocol):
+    """A node with attributes."""
+
     def attributes(self, txn: Transaction) -> list[tuple[str, Any]]: ...
     def insert_attribute(self, txn: Transaction, name: str, value: Any) -> None: ...
     def remove_attribute(self, txn: Transaction, name: str) -> None: ...
 
 
 class XmlElement(XmlContainer, _Attributed, Protocol):
+    """An element: a tag, attributes and children."""
+
     def tag(self) -> str | None: ...
 
 
 class XmlText(XmlNode, _Attributed, Protocol):
-    """A text; offsets and lengths count UTF-8 bytes, an embedded value counts one."""
+    """A text. Offsets and lengths count UTF-8 bytes; an embedded value counts one. `diff` returns its runs."""
 
     def diff(self, txn: Transaction) -> list[tuple[Any, dict[str, Any] | None]]: ...
     def insert(self, txn: Transaction, index: int, text: str, attrs: Iterator[tuple[str, Any]], /) -> None: ...
@@ -70,7 +74,7 @@ class XmlText(XmlNode, _Attributed, Protocol):
 
 
 class XmlMap(Protocol):
-    """The root seen as a map: its attributes. `get` of a missing key raises."""
+    """The root as a map of its attributes. `get` raises for a missing key."""
 
     def get(self, txn: Transaction, key: str) -> Any: ...
     def has(self, txn: Transaction, key: str) -> bool: ...
@@ -105,5 +109,5 @@ def is_text(node: object) -> TypeGuard[XmlText]:
 
 
 def is_xml_event(event: object) -> TypeGuard[XmlEvent]:
-    """False for events of foreign types that a hostile update nested in the tree."""
+    """False for events of other shared types, which an update can nest in the tree."""
     return isinstance(event, _pycrdt.XmlEvent)

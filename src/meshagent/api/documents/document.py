@@ -1,4 +1,4 @@
-"""A document as its users see it: a tree of elements that follows change notifications.
+"""A document as programs see it: a tree of elements, kept up to date by change notifications.
 
 Source: protocol 8.5, 8.6.
 """
@@ -30,9 +30,9 @@ class Document(EventEmitter):
     `updated(element, attribute_name)`.
 
     Args:
-        schema: What the document may hold.
-        broadcast_changes: Called with `{"documentID", "changes"}` for each edit (protocol 8.5). Whoever applies the
-            changes answers through `receive_changes` before it returns.
+        schema: The schema of the document.
+        broadcast_changes: Called with `{"documentID", "changes"}` for each edit (protocol 8.5). It must call
+            `receive_changes` with the result before it returns.
         json: Initial content in the form of protocol 8.3.
     """
 
@@ -53,7 +53,7 @@ class Document(EventEmitter):
 
     @property
     def schema(self) -> MeshSchema:
-        """What the document may hold."""
+        """The schema of the document."""
         return self._schema
 
     @property
@@ -66,7 +66,7 @@ class Document(EventEmitter):
         return self._root.to_json(include_ids=include_ids)
 
     def receive_changes(self, notification: Mapping[str, Any] | BaseModel) -> None:
-        """Follow one change (protocol 8.6), then call the handlers. Changes of unknown elements are ignored."""
+        """Apply one notification (protocol 8.6), then call the handlers. Changes to unknown elements are ignored."""
         for emission in self._apply(notification):
             emission()
 
@@ -90,7 +90,7 @@ class Document(EventEmitter):
         return self._index.get(element_id)
 
     def _apply(self, notification: Mapping[str, Any] | BaseModel) -> list[Emission]:
-        """Follow one change; returns the handlers' calls, to be made once all changes are in."""
+        """Apply one notification; returns the calls of handlers, to be made when all changes are applied."""
         if isinstance(notification, BaseModel):
             notification = notification.model_dump()
         target = notification.get("target")
@@ -139,7 +139,7 @@ class Document(EventEmitter):
             emissions.append(partial(self.emit, "updated", element, name))
 
     def _build(self, parent: Element, node: Mapping[str, Any], emissions: list[Emission]) -> Element | Text:
-        """Make the nodes of a subtree; those below are announced before its top."""
+        """Create the nodes of a subtree; descendants are announced before their ancestors."""
         if "text" in node:
             text = Text(parent, node["text"], self)
             emissions.append(partial(self.emit, "inserted", text))
@@ -153,7 +153,7 @@ class Document(EventEmitter):
         return element
 
     def _type_of(self, tag_name: str) -> ElementType:
-        """The kind of an element; one without properties if the schema, perhaps changed since, does not know it."""
+        """The type of an element; one without properties if the schema, which may have changed, does not define it."""
         known = self._schema.elements_by_tag_name.get(tag_name)
         return known or ElementType(tag_name=tag_name, properties=())
 

@@ -20,18 +20,18 @@ def tag_name_from_json(json: Mapping[str, Any]) -> str:
 
 
 def attributes_from_json(json: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of an element in its JSON form: all of its content but the list of children."""
+    """The attributes of an element in its JSON form: its content without the list of children."""
     content = json[tag_name_from_json(json)]
     return {name: value for name, value in content.items() if not isinstance(value, list)}
 
 
 def str_slice(text: str, start: int, end: int | None = None) -> str:
-    """The characters from `start` up to, not including, `end`."""
+    """The characters from `start` up to `end`, exclusive."""
     return text[start:end]
 
 
 def splice(items: list[_Item], start: int, delete_count: int, *inserted: _Item) -> list[_Item]:
-    """Replace `delete_count` items at `start` by others, in place; returns those removed."""
+    """Replace `delete_count` items at `start` in place; returns the removed items."""
     removed = items[start : start + delete_count]
     items[start : start + delete_count] = inserted
     return removed

@@ -11,7 +11,7 @@ JsonSchema = dict[str, Any]
 
 
 def validation_schema(description: str) -> JsonSchema:
-    """Schema of a verdict: `{is_valid: boolean, message: string}`."""
+    """Schema of a validation result: `{is_valid: boolean, message: string}`."""
     return _closed_object(
         {
             "is_valid": {"type": "boolean"},

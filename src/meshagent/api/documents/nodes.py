@@ -1,7 +1,6 @@
-"""The nodes of a document as its users see them.
+"""The nodes of a document as programs see them.
 
-Nodes are a mirror: an edit is sent as a change operation, comes back as a notification, and only that changes them,
-all before the call returns.
+An edit is sent as a change operation and comes back as a notification, which changes the nodes before the call returns.
 
 Source: protocol 8.5 to 8.7.
 """
@@ -51,15 +50,15 @@ class Text(EventEmitter):
         self._send({"insertText": {"index": index, "text": text, "attributes": attributes}})
 
     def format(self, start: int, length: int, attributes: dict[str, Any]) -> None:
-        """Set formatting attributes of a stretch; None removes one."""
+        """Set formatting attributes of a range; None removes an attribute."""
         self._send({"formatText": {"from": start, "length": length, "attributes": attributes}})
 
     def delete(self, index: int, length: int) -> None:
-        """Delete a stretch."""
+        """Delete a range of the text."""
         self._send({"deleteText": {"index": index, "length": length}})
 
     def append_delta(self, delta: Iterable[Mapping[str, Any]]) -> None:
-        """Append runs as `delta` has them, in one edit."""
+        """Append runs in the form of `delta`, in one edit."""
         index = sum(len(run.insert) if isinstance(run.insert, str) else 1 for run in self._runs)
         changes = []
         for run in runs_from_json(list(delta)):
@@ -82,8 +81,8 @@ class Element(EventEmitter):
     Attributes:
         tag_name: Its tag.
         parent: The element that contains it, None for the root.
-        doc: The document it belongs to, or belonged to.
-        schema: What the schema says of elements with this tag.
+        doc: The document it belongs to, or belonged to before it was deleted.
+        schema: The type that the schema defines for its tag.
     """
 
     def __init__(self, parent: Element | None, data: Mapping[str, Any], doc: Document, schema: ElementType) -> None:
@@ -97,7 +96,7 @@ class Element(EventEmitter):
 
     @property
     def id(self) -> str | None:
-        """What identifies the element; None for the root."""
+        """The id of the element; None for the root."""
         element_id: str | None = None if self.parent is None else self._attributes.get(ID)
         return element_id
 
@@ -111,7 +110,7 @@ class Element(EventEmitter):
         self.set_attribute(name, value)
 
     def get_attribute(self, name: str, default: Any = None) -> Any:
-        """The attribute's value, `default` if it was never set."""
+        """The value of an attribute, `default` if it is not set."""
         return self._attributes.get(name, default)
 
     def set_attribute(self, name: str, value: Any) -> None:
@@ -134,7 +133,7 @@ class Element(EventEmitter):
         return list(self._children)
 
     def get_node_by_id(self, id: str) -> Element | None:
-        """The element with that id among this one and all below it."""
+        """The element with that id, if it is this one or a descendant."""
         element: Element | None = self.doc._find(id)
         ancestor = element
         while ancestor is not None and ancestor is not self:
@@ -161,7 +160,7 @@ class Element(EventEmitter):
         return self._insert(self._new(tag_name, attributes), {"after": element.id})
 
     def append_json(self, json: Mapping[str, Any]) -> Element:
-        """Append an element, all below it included, from its JSON form (protocol 8.3).
+        """Append an element with its descendants from its JSON form (protocol 8.3).
 
         Raises:
             InvalidRequestError: The JSON does not fit the schema; nothing changed.
@@ -169,11 +168,11 @@ class Element(EventEmitter):
         return self._insert(parse_element(self.doc.schema, json, allowed=self._child_property().child_tag_names), {})
 
     def delete(self) -> None:
-        """Take the element out of the document."""
+        """Delete the element from the document."""
         self.doc._send([{"nodeID": self.id, "delete": {}}])
 
     def to_json(self, *, include_ids: bool = False) -> dict[str, Any]:
-        """The element and all below it in the JSON form of protocol 8.3."""
+        """The element with its descendants in the JSON form of protocol 8.3."""
         body = {name: value for name, value in self._attributes.items() if include_ids or name != ID}
         if self.schema.child_property_name is not None:
             body[self.schema.child_property_name] = [
@@ -213,7 +212,7 @@ class Element(EventEmitter):
 
 
 def _complete(node: Node) -> None:
-    """Give every element its `$id`, every element `text` its text node."""
+    """Add missing `$id`s, and the text nodes of elements with the tag `text`."""
     if isinstance(node, TextNode):
         return
     node.attributes.setdefault(ID, str(uuid.uuid4()))

@@ -1,4 +1,4 @@
-"""What observers of a document receive, as pydantic models (protocol 8.6).
+"""Change notifications as pydantic models (protocol 8.6).
 
 Inside the SDK notifications travel as the plain dicts these models describe; `ChangeNotification.model_validate`
 and `model_dump` convert. In a notification each entry of a delta holds exactly one of retain, insert and delete.
@@ -14,7 +14,7 @@ __all__ = ["ChangeNotification", "DeltaAttr", "DeltaAttrSet", "DeltaEl", "DeltaT
 
 
 class DeltaEl(BaseModel):
-    """One step along an element's children; `insert` holds whole subtrees."""
+    """One step along the children of an element; `insert` holds whole subtrees."""
 
     retain: int | None = None
     insert: list[dict[str, Any]] | None = None

@@ -1,4 +1,4 @@
-"""Turning a document into a new version of itself with few edits.
+"""Edits a document so that it equals a new version, with few edits.
 
 Rewriting a document would undo what others type at that moment and lose the identity of every element. So elements
 are matched with their new versions, by `$id` where the new version has one and else by likeness and order, and only
@@ -88,7 +88,7 @@ class _Patch:
 
 
 def _match(old: Sequence[Node | None], new: Sequence[Node]) -> list[tuple[int, int]]:
-    """Pairs of positions of nodes that stay, increasing on both sides."""
+    """Pairs of old and new positions of nodes that are kept, both increasing."""
     anchors = _match_by_id(old, new)
     claimed = {_id(node) for node in new} - {None}
     free_old = [_key(node) if node is not None and _id(node) not in claimed else None for node in old]
@@ -104,7 +104,7 @@ def _match(old: Sequence[Node | None], new: Sequence[Node]) -> list[tuple[int, i
 
 
 def _match_by_id(old: Sequence[Node | None], new: Sequence[Node]) -> list[tuple[int, int]]:
-    """The longest increasing series of pairs with one `$id` and tag."""
+    """The longest increasing sequence of pairs with the same `$id` and tag."""
     positions = {(_id(node), node.tag): i for i, node in enumerate(old) if isinstance(node, ElementNode)}
     candidates = [
         (positions[_id(node), node.tag], j)
@@ -133,7 +133,7 @@ _Key = tuple[str, str]  # tag and content
 def _match_by_likeness(
     old: Sequence[_Key | None], new: Sequence[_Key | None], old_range: range, new_range: range
 ) -> Iterator[tuple[int, int]]:
-    """Pairs within two ranges: first nodes of equal content, between them nodes of equal tag."""
+    """Pairs within two ranges: nodes with equal content, and between them nodes with the same tag."""
     old_index = [i for i in old_range if old[i] is not None]
     new_index = [j for j in new_range if new[j] is not None]
     low_old = low_new = 0
@@ -149,7 +149,7 @@ def _match_by_likeness(
 
 
 def _equal_runs(old: Sequence[Any], new: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
-    """Matching stretches as (start in old, start in new, length); the last has length 0 at both ends."""
+    """Equal ranges as (start in old, start in new, length); the last one is at both ends, with length 0."""
     prefix = 0
     while prefix < min(len(old), len(new)) and old[prefix] == new[prefix]:
         prefix += 1
@@ -170,7 +170,7 @@ def _key(node: Node) -> _Key:
 
 
 def _content(node: Node) -> Any:
-    """What makes two nodes alike: everything but identities."""
+    """The content that is compared: everything but ids."""
     if isinstance(node, TextNode):
         return [[run.insert, run.attributes] for run in node.runs]
     attributes = clean_attributes(node.attributes)
@@ -184,12 +184,12 @@ def _id(node: Node | None) -> str | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality of JSON values, in which true is not 1."""
+    """Whether two JSON values are equal; unlike in Python, true is not 1."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _patch_text(txn: Transaction, text: XmlText, target: TextNode) -> None:
-    """Replace the one stretch in which the texts differ, then correct formatting."""
+    """Replace the range in which the texts differ, then adjust the formatting."""
     current = read_text(txn, text)
     if any(not isinstance(run.insert, str) for run in current.runs):
         length = sum(len(run.insert.encode()) if isinstance(run.insert, str) else 1 for run in current.runs)
@@ -208,7 +208,7 @@ def _patch_text(txn: Transaction, text: XmlText, target: TextNode) -> None:
 
 
 def _splice(old: str, new: str) -> tuple[int, int, int]:
-    """Length of the common start, and how many characters between it and the common end go and come."""
+    """The length of the common prefix, and how many characters after it are removed and inserted."""
     limit = min(len(old), len(new))
     prefix = 0
     while prefix < limit and old[prefix] == new[prefix]:
@@ -229,7 +229,7 @@ def _slice_runs(runs: Sequence[TextRun], start: int, stop: int) -> Iterator[Text
 
 
 def _patch_formatting(txn: Transaction, text: XmlText, target: TextNode) -> None:
-    """Give every stretch of a text, which reads as `target` does, the formatting of `target`."""
+    """Give a text, whose characters equal those of `target`, the formatting of `target`."""
     runs = read_text(txn, text).runs
     position = 0
     starts = []

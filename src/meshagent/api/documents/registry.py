@@ -1,4 +1,4 @@
-"""CRDT documents by id, for code that drives them with change operations alone."""
+"""A registry of CRDT documents by id, for programs that edit them with change operations only."""
 
 from __future__ import annotations
 

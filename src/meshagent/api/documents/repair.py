@@ -1,8 +1,8 @@
-"""Taking out what an update put into a document against its schema.
+"""Removes what an update has added to a document against its schema.
 
-A schema cannot be checked before an update is applied: what an update does depends on the state it meets. So the
-room applies it, finds what does not belong, and removes that in the same breath; nobody else sees the state in
-between. Only what changed is looked at, never the whole tree.
+A schema cannot be checked before an update is applied, because the effect of an update depends on the state of the
+document. So the room applies it, finds what the schema does not allow, and removes that before anybody else sees it.
+Only changed nodes are checked, never the whole tree.
 
 Removed are: elements of unknown or disallowed tags, or nested too deep; texts other than the one text node of an
 element `text`; attributes the schema does not have or whose value is no JSON; values embedded in text; content that
@@ -38,7 +38,7 @@ __all__ = ["Violations", "find_violations", "remove_violations"]
 
 @dataclass(slots=True)
 class Violations:
-    """What has to go, by the node that holds it."""
+    """What must be removed, by the node that contains it."""
 
     children: dict[XmlContainer, list[int]] = field(default_factory=dict)
     embeds: dict[XmlText, list[int]] = field(default_factory=dict)
@@ -50,11 +50,11 @@ class Violations:
 
 
 def find_violations(doc: CrdtDoc, schema: MeshSchema, events: Iterable[XmlEvent]) -> Violations:
-    """What the changes in `events` brought in that the schema does not allow."""
+    """What the changes in `events` have added that the schema does not allow."""
     found = Violations()
     for event in events:
         if not is_xml_event(event):
-            continue  # inside foreign content, which was found when it came in
+            continue  # inside content of another type, which was found when it was inserted
         target = event.target
         if is_text(target):
             _check_text_event(found, target, event)
@@ -69,7 +69,7 @@ def find_violations(doc: CrdtDoc, schema: MeshSchema, events: Iterable[XmlEvent]
 
 
 def remove_violations(doc: CrdtDoc, txn: Transaction, violations: Violations) -> None:
-    """Remove them, as part of `txn`."""
+    """Remove violations, as part of `txn`."""
     for name in violations.root_attributes:
         doc.root_map.remove(txn, name)
     for node, name in violations.attributes:
@@ -94,7 +94,7 @@ def _check_text_event(found: Violations, text: XmlText, event: XmlEvent) -> None
 
 
 def _note_embed(found: Violations, text: XmlText, offset: int, insert: object) -> int:
-    """Note `insert` if it is no string; return its length in the text."""
+    """Record `insert` as a violation if it is not a string; returns its length in the text."""
     if isinstance(insert, str):
         return len(insert.encode())
     found.embeds.setdefault(text, []).append(offset)
@@ -147,7 +147,7 @@ def _check_children_event(
 
 
 class _SubtreeWalk:
-    """Checks inserted nodes and all below them, without recursion: the depth is the sender's choice."""
+    """Checks inserted nodes and their descendants. It does not recurse, because the sender chooses the depth."""
 
     def __init__(self, schema: MeshSchema, found: Violations, txn: Transaction) -> None:
         self._schema = schema
@@ -176,7 +176,7 @@ class _SubtreeWalk:
                 self._found.children.setdefault(parent, []).append(index)
 
     def _is_text_node(self, parent: XmlContainer, text: XmlText) -> bool:
-        """Whether it is the first text among its siblings, wherever other children stand."""
+        """Whether it is the first text among its siblings, at any position."""
         first: XmlNode | None = next(filter(is_text, parent.children(self._txn)), None)
         return first == text
 

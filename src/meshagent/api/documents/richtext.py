@@ -14,8 +14,8 @@ def compose(runs: Iterable[TextRun], delta: Iterable[Mapping[str, Any]]) -> list
     """The runs of a text after a change.
 
     `delta` entries hold one of `retain`, `insert` and `delete`; lengths count characters, an embedded value counts
-    one. `attributes` of a retain are merged in, null removes; those of an insert are the text's own. Neighbours of
-    equal formatting become one run, empty runs disappear.
+    one. `attributes` of a retain are merged in, null removes; those of an insert are the text's own. Adjacent
+    runs with equal formatting are merged; empty runs are removed.
     """
     source = _Reader(runs)
     result: list[TextRun] = []
@@ -35,7 +35,7 @@ def compose(runs: Iterable[TextRun], delta: Iterable[Mapping[str, Any]]) -> list
 
 
 class _Reader:
-    """Hands out a text piece by piece."""
+    """Reads the runs of a text in pieces of given lengths."""
 
     def __init__(self, runs: Iterable[TextRun]) -> None:
         self._runs = list(runs)[::-1]

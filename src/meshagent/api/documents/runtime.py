@@ -31,7 +31,7 @@ class RuntimeDocument(Document):
     Every public call that edits is one transaction and one update.
 
     Args:
-        schema: What the document may hold.
+        schema: The schema of the document.
         on_document_sync: Called with each local change as a base64 update, in order. Remote changes are not
             reported back.
         id: Local name of the document; random by default.
@@ -91,7 +91,7 @@ class RuntimeDocument(Document):
         return self._xml.get_state(vector)
 
     def get_state_vector(self) -> bytes:
-        """How much of each author's work this copy holds."""
+        """The state vector: how many changes of each author this copy has."""
         return self._xml.get_state_vector()
 
     def enable_undo(self, *, merge_within: float = 0.5) -> None:
@@ -111,7 +111,7 @@ class RuntimeDocument(Document):
         return self._step_back(self._xml.undo)
 
     def redo(self) -> bool:
-        """Redo what was undone last; False if there is nothing. Errors as `undo`."""
+        """Redo what was undone last; False if nothing was. Errors as `undo`."""
         return self._step_back(self._xml.redo)
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class RuntimeDocument(Document):
         self._emissions += self._apply(notification)
 
     def _publish(self) -> None:
-        """Send local changes, then call the handlers: what those edit is sent after it."""
+        """Send local changes, then call the handlers, whose own edits are sent later."""
         update = self._xml.take_update()
         emissions, self._emissions = self._emissions, []
         if update is not None and self._on_document_sync is not None:
@@ -145,7 +145,7 @@ class RuntimeDocument(Document):
 
 
 _documents: WeakValueDictionary[str, RuntimeDocument] = WeakValueDictionary()
-"""Every open document of the process by id; documents leave it when they are closed or no longer used."""
+"""The open documents of the process by id, until they are closed or garbage collected."""
 
 
 class DocumentRuntime:
@@ -177,7 +177,7 @@ class DocumentRuntime:
         json: Mapping[str, Any] | None = None,
         factory: Callable[..., RuntimeDocument] | None = None,
     ) -> RuntimeDocument:
-        """Make a document; the arguments are those of `RuntimeDocument`, `factory` a class to use in its place."""
+        """Create a document. Arguments as for `RuntimeDocument`; `factory` is a class to use instead of it."""
         make = RuntimeDocument if factory is None else factory
         document = make(schema=schema, on_document_sync=on_document_sync, id=id, data=data, json=json)
         self._made[document.id] = document
@@ -191,7 +191,7 @@ class DocumentRuntime:
         return document
 
     def on_document_sync(self, document_id: str, base64: str) -> None:
-        """Hand a change to the document's `on_document_sync`, as if it had been made there."""
+        """Call the `on_document_sync` of a document, as a local change does."""
         document = self.get_doc(document_id)
         if document._on_document_sync is not None:
             document._on_document_sync(base64)
@@ -214,4 +214,4 @@ class DocumentRuntime:
 
 
 runtime = DocumentRuntime()
-"""The instance that code written against `meshagent.api.runtime` uses."""
+"""The shared instance of existing programs."""

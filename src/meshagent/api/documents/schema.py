@@ -32,11 +32,11 @@ _REF_PREFIX: Final = "#/$defs/"
 
 
 class MeshSchemaException(InvalidRequestError):
-    """The schema does not know this element or property, or does not allow this use of it."""
+    """The schema does not define or allow an element, property or value."""
 
 
 class MeshSchemaValidationException(MeshSchemaException):
-    """The schema itself is wrong."""
+    """The schema itself is invalid."""
 
 
 class ElementProperty(ABC):
@@ -61,7 +61,7 @@ class ElementProperty(ABC):
 
 
 class ValueProperty(ElementProperty):
-    """An attribute of an element: one simple value, optionally out of a fixed list (`enum`)."""
+    """An attribute of an element: a simple value, optionally one of `enum`."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class ValueProperty(ElementProperty):
 
 
 class ChildProperty(ElementProperty):
-    """The children of an element: any number of the tags, or exactly one of each in order (`ordered`)."""
+    """The children of an element: any number with these tags or, if `ordered`, one of each in order."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class ChildProperty(ElementProperty):
 
 
 class ElementType:
-    """One kind of element: its tag and its properties, of which at most one holds children."""
+    """A type of element: its tag and its properties, of which at most one holds children."""
 
     def __init__(self, *, tag_name: str, properties: Iterable[ElementProperty], description: str | None = None) -> None:
         self.tag_name = tag_name
@@ -150,7 +150,7 @@ class ElementType:
         return prop
 
     def allows_child(self, tag_name: str) -> bool:
-        """Whether an element of this kind may contain one with that tag."""
+        """Whether an element of this type may contain one with that tag."""
         return self.child_property is not None and self.child_property.is_tag_allowed(tag_name)
 
     def validate(self, schema: MeshSchema) -> None:
@@ -187,7 +187,7 @@ class ElementType:
 
     @staticmethod
     def from_json(json: Mapping[str, Any]) -> ElementType:
-        """Read one element definition; `MeshSchemaValidationException` if it is not one."""
+        """Read an element definition; `MeshSchemaValidationException` if it is invalid."""
         tags = _mapping(json.get("properties"), "an element definition needs `properties`")
         if len(tags) != 1:
             raise MeshSchemaValidationException("an element definition must have exactly one tag in `properties`")
@@ -202,11 +202,11 @@ class ElementType:
 
 
 class MeshSchema:
-    """The complete schema of one kind of document.
+    """The schema of a type of document.
 
     Attributes:
         root_tag_name: Tag of the root element.
-        elements: Every kind of element, in the order of `$defs`.
+        elements: The types of elements, in the order of `$defs`.
         elements_by_tag_name: The same, by tag.
 
     Raises:
@@ -221,11 +221,11 @@ class MeshSchema:
 
     @property
     def root(self) -> ElementType:
-        """The kind of the root element."""
+        """The type of the root element."""
         return self.elements_by_tag_name[self.root_tag_name]
 
     def element(self, name: str) -> ElementType:
-        """The kind of element with that tag; `MeshSchemaException` if there is none."""
+        """The type of elements with that tag; `MeshSchemaException` if there is none."""
         element = self.elements_by_tag_name.get(name)
         if element is None:
             raise MeshSchemaException(f"the schema has no element {name!r}")

@@ -1,7 +1,7 @@
 """The room's copy of an open document.
 
-It tells effective changes from echoes, keeps the schema by repairing what an update broke, and never lets the CRDT
-see an author's changes out of order. It does no I/O: its owner stores `Applied.update` and forwards it.
+It ignores updates that change nothing, removes what an update adds against the schema, and applies the changes of an
+author in their order. It does no I/O: its owner stores `Applied.update` and forwards it.
 
 Source: protocol 7, 8.
 """
@@ -30,13 +30,13 @@ _MAX_HELD_BYTES: Final = 1 << 20
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
-    """What an update did to a document.
+    """The effect of an update on a document.
 
     Attributes:
-        update: The effective change, repair included: store it and send it to every other subscriber. None if
-            the document is as before.
-        repair: What takes out the part of the author's update that the schema does not allow: send it to the
-            author too. None if all was in order.
+        update: The effective change, including repairs: store it and send it to all other subscribers. None if the
+            document is unchanged.
+        repair: Removes those parts of the update that the schema does not allow: send it to the author, too. None
+            if there are none.
         pending: The update depends on changes that have not arrived. It waits, and takes effect with them.
     """
 
@@ -52,7 +52,7 @@ class ServerDocument:
     """One open document on the server; used on one event loop, closed by its owner.
 
     Args:
-        schema: What the document may hold.
+        schema: The schema of the document.
         client_id: Author id of the server's own changes; random by default.
     """
 
@@ -104,7 +104,7 @@ class ServerDocument:
         return self._take(check=False).update
 
     def seed(self) -> bytes | None:
-        """Make the elements that a new document must have; returns the change, None if there are none.
+        """Insert the elements that a new document must have; returns the change, None if there are none.
 
         They are the children of ordered properties, from the root down: a thread gets its `members` and
         `messages` (protocol 17.1).
@@ -147,7 +147,7 @@ class ServerDocument:
         return self._doc.encode(vector)
 
     def state_vector(self) -> bytes:
-        """How much of each author's work the document holds."""
+        """The state vector: how many changes of each author the document has."""
         return self._doc.state_vector()
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ class ServerDocument:
         self._held.clear()
 
     def _integrate(self, update: bytes, *, check: bool) -> Applied:
-        """Apply an update, or hold it if it came early.
+        """Apply an update, or hold it if it depends on missing changes.
 
         The CRDT could wait itself, but loses changes that came early when what they wait for comes in an unlucky order.
         """
@@ -183,7 +183,7 @@ class ServerDocument:
         return applied
 
     def _take(self, *, check: bool = True) -> Applied:
-        """Return the queued changes as one update; `check` repairs first what they broke."""
+        """Return the queued changes as one update; with `check`, repair them first."""
         doc = self._doc
         updates, events = doc.updates, doc.events
         repair = None
@@ -213,7 +213,7 @@ class ServerDocument:
             self._held.pop(0)  # clients send their whole state again when they join
 
     def _rebuild(self) -> None:
-        """Load the document anew from its state, without what the CRDT keeps waiting."""
+        """Load the document again from its state, without changes that wait in the CRDT."""
         old = self._doc
         self._doc = CrdtDoc(client_id=old.client_id)
         self._doc.apply(old.encode())
@@ -221,7 +221,7 @@ class ServerDocument:
         old.close()
 
     def _with_held(self, applied: Applied, *, check: bool) -> Applied:
-        """Apply the held updates whose turn has come, and add their effect."""
+        """Apply held updates that no longer lack anything, and add their effect."""
         parts = [applied]
         progress = True
         while progress and self._held:
@@ -245,7 +245,7 @@ class ServerDocument:
         self._doc.events.clear()
 
     def _add_required(self, node: ElementNode, element_type: ElementType, path: frozenset[str] = frozenset()) -> None:
-        """Add the missing children of ordered properties, recursively, each in its place."""
+        """Add the missing children of ordered properties, recursively, in their order."""
         prop = element_type.child_property
         if prop is None or not prop.ordered or node.tag in path:
             return

@@ -36,14 +36,14 @@ TEXT_TAG: Final = "text"
 """Elements of this tag hold a text node."""
 
 MAX_DEPTH: Final = 100
-"""Elements may be nested this deep; the limit keeps hostile trees from exhausting the stack."""
+"""How deep elements may be nested. The limit protects functions that recurse."""
 
 JsonObject = dict[str, Any]
 
 
 @dataclass(slots=True)
 class TextRun:
-    """Text of one formatting. `insert` is a string; other editors may embed other values."""
+    """Text with one formatting. `insert` is a string; other editors may embed other values."""
 
     insert: Any
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -106,7 +106,7 @@ def parse_element(schema: MeshSchema, json: object, *, allowed: Sequence[str]) -
 
 
 def runs_from_json(delta: object, where: str = "delta") -> list[TextRun]:
-    """Read a text delta: `[{"insert": str, "attributes"?: dict}]`. Empty runs are left out."""
+    """Read a text delta: `[{"insert": str, "attributes"?: dict}]`. Empty runs are dropped."""
     if not isinstance(delta, list):
         raise InvalidRequestError(f"{where}: a text delta must be a list")
     runs = []

@@ -1,4 +1,4 @@
-"""As much of the Yjs update format (v1) as the room reads itself: state vectors, authors, deletions."""
+"""A partial reader of the Yjs update format (v1): state vectors, authors, deletions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _CONTINUED: Final = bytes(range(0x80, 0x100))  # bytes of an integer that are no
 
 
 class Gap(NamedTuple):
-    """An update can be applied once this author's changes up to `clock` are there."""
+    """An update needs the changes of this author up to `clock`."""
 
     client: int
     clock: int
 
 
 class Missing(NamedTuple):
-    """An update lacks what it depends on; `gap` is what, None if that takes reading the update in full."""
+    """An update depends on missing changes: `gap`, or None if only reading the whole update would tell."""
 
     gap: Gap | None
 
@@ -71,7 +71,7 @@ def find_missing(vector: bytes, update: bytes) -> Missing | None:
 
 
 def read_vector(vector: bytes) -> dict[int, int]:
-    """A state vector as the number of changes held of each author."""
+    """A state vector as the number of changes of each author."""
     count, position = read_varint(vector, 0)
     clocks = {}
     for _ in range(count):
@@ -97,7 +97,7 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _read_deletions(update: bytes, position: int) -> Iterator[Gap]:
-    """Author and end of each deleted stretch; `position` is where the deletions start."""
+    """Author and end of each deleted range; `position` is where the deletions start."""
     clients, position = read_varint(update, position)
     for _ in range(clients):
         client, position = read_varint(update, position)

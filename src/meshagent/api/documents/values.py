@@ -19,7 +19,7 @@ _MAX_NESTING: Final = 64
 
 
 def check_text(text: str, what: str) -> None:
-    """Raise `InvalidRequestError` if `text` has no UTF-8 form (it holds half of a surrogate pair)."""
+    """Raise `InvalidRequestError` if `text` cannot be encoded as UTF-8: it has a lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -59,7 +59,7 @@ def check_value(value: object, what: str, *, depth: int = 0) -> None:
 
 
 def is_clean(value: object) -> bool:
-    """Whether a value read from a CRDT is a JSON value; no bytes, shared types or NaN anywhere in it."""
+    """Whether a value read from a CRDT is a JSON value, without bytes, shared types or NaN in it."""
     match value:
         case None | bool() | str() | int():
             return True
@@ -74,7 +74,7 @@ def is_clean(value: object) -> bool:
 
 
 def clean_value(value: Any) -> Any:
-    """A value read from a CRDT as JSON: whole floats become integers, what JSON lacks becomes null."""
+    """A value read from a CRDT as JSON: whole floats become integers; what JSON cannot hold becomes null."""
     match value:
         case None | bool() | str() | int():
             return value

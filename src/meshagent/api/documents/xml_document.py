@@ -1,8 +1,8 @@
-"""A document's CRDT seen as a tree of identified nodes: change operations in, change notifications out.
+"""A CRDT as a tree of nodes with ids: change operations in, change notifications out.
 
-The CRDT knows nodes by handles and texts by UTF-8 bytes; its events tell how many nodes went, not which. So this
-module keeps a skeleton of the tree: identities, order, and the plain text of each text node, which is what byte
-offsets are converted with.
+The CRDT identifies nodes by handles and counts texts in UTF-8 bytes, and its events say how many nodes were removed,
+not which. So this module keeps a skeleton of the tree: ids, order, and the plain text of each text node, to convert
+byte offsets with.
 
 Source: protocol 8.4 to 8.7.
 """
@@ -40,7 +40,7 @@ _EMBED: Final = "\x1a"  # stands for an embedded value: one character, one byte
 
 
 class _Element:
-    """Skeleton of an element; the root has no id. Foreign content is kept as None to keep positions right."""
+    """Skeleton of an element; the root has no id. Content that is not a node is None, so that positions are right."""
 
     __slots__ = ("children", "id", "raw")
 
@@ -62,7 +62,7 @@ class _Text:
 
 
 class ServerXmlDocument:
-    """Applies change operations and updates to a CRDT document, and tells what they changed.
+    """Applies change operations and updates to a CRDT document, and sends notifications of what they changed.
 
     Args:
         doc: The document; a new one if None. A binding document stays usable by its owner.
@@ -115,7 +115,7 @@ class ServerXmlDocument:
         return done
 
     def redo(self) -> bool:
-        """Redo what was undone last; False if there is nothing."""
+        """Redo what was undone last; False if nothing was."""
         done = self._crdt.redo()
         self._flush()
         return done
@@ -144,7 +144,7 @@ class ServerXmlDocument:
         return self._crdt.encode(vector)
 
     def get_state_vector(self) -> bytes:
-        """How much of each author's work this copy holds."""
+        """The state vector: how many changes of each author this copy has."""
         return self._crdt.state_vector()
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class ServerXmlDocument:
         return element.raw if element is not None and is_element(element.raw) else None
 
     def _flush(self) -> None:
-        """Bring the skeleton up to date, then tell what changed."""
+        """Update the skeleton, then send notifications."""
         events = list(self._crdt.events)
         self._crdt.events.clear()
         if not events:
@@ -186,11 +186,11 @@ class ServerXmlDocument:
             self._notify(notification)
 
     def _follow(self, txn: Transaction, event: XmlEvent) -> Notification | None:
-        """Apply one event to the skeleton; None if it tells nothing new."""
+        """Apply one event to the skeleton; returns its notification, None if there is nothing to tell."""
         target = event.target
         node = self._root if target == self._crdt.root else self._nodes.get(target)
         if node is None:
-            return None  # it went, or came, in the same transaction
+            return None  # it was removed or inserted in the same transaction
         if isinstance(node, _Text):
             notification = _notification(node.owner)
             notification["text"] = _follow_text(node, event.delta)
@@ -208,7 +208,7 @@ class ServerXmlDocument:
         return notification
 
     def _rename(self, element: _Element, element_id: object) -> None:
-        """An element got its `$id` only after it was inserted."""
+        """Note that an element got its `$id` after it was inserted."""
         if isinstance(element_id, str) and element_id not in self._elements:
             del self._elements[element.id or ""]
             element.id = element_id
@@ -238,7 +238,7 @@ class ServerXmlDocument:
     def _adopt(
         self, txn: Transaction, raw: XmlNode | None, parent: _Element
     ) -> tuple[_Element | _Text | None, dict[str, Any]]:
-        """Take a new subtree into the skeleton; returns its top and its node form (protocol 8.6)."""
+        """Add a new subtree to the skeleton; returns its root and its node form (protocol 8.6)."""
         if is_text(raw):
             node = read_text(txn, raw)
             text = _Text(raw, parent, "".join(r.insert if isinstance(r.insert, str) else _EMBED for r in node.runs))
@@ -249,7 +249,7 @@ class ServerXmlDocument:
         attributes = clean_attributes(raw.attributes(txn))
         element_id = attributes.get(ID)
         if not isinstance(element_id, str) or element_id in self._elements:
-            element_id = attributes[ID] = str(uuid.uuid4())  # known by it on this side only
+            element_id = attributes[ID] = str(uuid.uuid4())  # only this copy knows this id
         element = _Element(raw, element_id)
         self._elements[element_id] = element
         self._nodes[raw] = element

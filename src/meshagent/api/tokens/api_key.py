@@ -18,7 +18,7 @@ _PREFIX = "ma-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """What signs tokens: a project's key and its secret. The ids are UUIDs in their usual text form."""
+    """A project's key and its secret, which sign tokens. The ids are UUIDs as strings."""
 
     project_id: str
     key_id: str

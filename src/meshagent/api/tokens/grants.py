@@ -45,6 +45,8 @@ class QueuesGrant(Section):
 
 
 class MessagingGrant(Section):
+    """Messages, and the list of participants."""
+
     broadcast: bool = True
     list: bool = True
     send: bool = True
@@ -81,7 +83,7 @@ class DatasetGrant(Section):
 
 
 class SyncPathGrant(Section):
-    """Documents at `path`; a trailing `*` stands for anything."""
+    """Documents at `path`; a trailing `*` matches anything."""
 
     path: str
     read_only: bool = False
@@ -94,7 +96,7 @@ class SyncPathGrant(Section):
 
 
 class SyncGrant(Section):
-    """Documents; what any matching rule allows is allowed."""
+    """Documents. Something is allowed if any matching rule allows it."""
 
     paths: list[SyncPathGrant] | None = None
 
@@ -108,21 +110,21 @@ class SyncGrant(Section):
 
 
 class StoragePathGrant(Section):
-    """A folder and all that is in it, or one file; the empty path is the whole room."""
+    """A folder with its content, or one file; the empty path is the whole room."""
 
     path: str
     read_only: bool = False
 
 
 class StorageFileGrant(Section):
-    """The newer rule: which actions are allowed in a folder. Absent `actions` means all of them."""
+    """The allowed actions in a folder; without `actions` all of them. The current generation uses it."""
 
     path: str = ""
     actions: list[StorageAction] | None = None
 
 
 class StorageGrant(Section):
-    """Files. The first rule whose folder holds the path decides; without one the path is closed.
+    """Files. The first rule whose folder contains the path decides; without one, nothing is allowed.
 
     `files`, where present, is asked instead of `paths`.
     """
@@ -147,12 +149,14 @@ class StorageGrant(Section):
 
 
 class DeveloperGrant(Section):
-    """The developer log; `logs` allows following it."""
+    """The developer log; `logs` allows reading it."""
 
     logs: bool = True
 
 
 class AgentsGrant(Section):
+    """Agents, toolkits and calls of services."""
+
     register_agent: bool = True
     register_public_toolkit: bool = True
     register_private_toolkit: bool = True
@@ -168,22 +172,22 @@ class LlmGrant(Section):
 
 
 class AdminGrant(Section):
-    """Administration; `paths` limits which REST paths are meant."""
+    """Administration; `paths` limits it to some REST paths."""
 
     paths: Names | None = None
 
 
 class OpenSection(Section):
-    """A section that is allowed or not as a whole; its members are carried along."""
+    """A section that is allowed as a whole; its members are kept, but have no effect."""
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path means what it says: a rule about `a/` must not let `a/../b` through."""
+    """Whether a path has no `.` or `..` parts: a rule for `a/` must not allow `a/../b`."""
     return not any(part in (".", "..") for part in path.replace("\\", "/").split("/"))
 
 
 def _is_within(path: str, folder: str) -> bool:
-    """Whether `path` is the folder, or inside it: `notes` holds `notes/a` but not `notes2`."""
+    """Whether `path` is the folder or inside it: `notes` contains `notes/a` but not `notes2`."""
     if not _is_plain(path):
         return False
     inner, outer = path.strip("/"), folder.strip("/")

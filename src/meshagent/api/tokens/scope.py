@@ -46,7 +46,7 @@ _DATASET_NAMES = ("dataset", "datasets", "database")
 
 
 class ApiScope(BaseModel):
-    """What a token may do, one section per room API; an absent section means nothing of that API.
+    """What a token allows, one section per room API; an absent section allows nothing of that API.
 
     The JSON form leaves defaults out: `{"storage": {}}` is storage without limits. Sections that are not known
     here are kept and written back. `dataset` is also read under its older names `database` and `datasets`.
@@ -85,7 +85,7 @@ class ApiScope(BaseModel):
 
     @classmethod
     def user_default(cls) -> ApiScope:
-        """What a person in a room needs: all but language models, administration and tunnels."""
+        """The default for people: everything but language models, administration and tunnels."""
         return cls(
             livekit=LivekitGrant(),
             queues=QueuesGrant(),
@@ -104,7 +104,7 @@ class ApiScope(BaseModel):
 
     @classmethod
     def agent_default(cls, *, tunnels: bool = False) -> ApiScope:
-        """What an agent in a room needs: all but administration, and tunnels only when asked for."""
+        """The default for agents: everything but administration and, by default, tunnels."""
         scope = cls.user_default()
         scope.llm = LlmGrant()
         if tunnels:
@@ -113,7 +113,7 @@ class ApiScope(BaseModel):
 
     @classmethod
     def room_default(cls) -> ApiScope:
-        """The whole room API, all but administration: what tokens of the 0.5 generation stand for."""
+        """The whole room API without administration, as tokens of the 0.5 generation allow it."""
         return cls.agent_default(tunnels=True)
 
     @classmethod
@@ -126,12 +126,12 @@ class ApiScope(BaseModel):
     # JSON
 
     def to_json(self) -> dict[str, Json]:
-        """The `api` grant's scope, with defaults left out."""
+        """The JSON form, without defaults."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     @classmethod
     def from_json(cls, data: Json) -> ApiScope:
-        """The scope of its JSON form.
+        """Read a scope from its JSON form.
 
         Raises:
             InvalidRequestError: It is not an object, or a known member has the wrong type.
@@ -167,7 +167,7 @@ class ApiScope(BaseModel):
             _deny(f"{'edit' if write else 'open'} the document {path!r}")
 
     def can_write_document(self, path: str) -> bool:
-        """Whether edits of the document are taken; asked once when it is opened."""
+        """Whether the document may be edited; checked once, when it is opened."""
         return self.sync is not None and self.sync.can_write(path)
 
     def require_queue_send(self, queue: str) -> None:
@@ -196,7 +196,7 @@ class ApiScope(BaseModel):
             _deny(_AGENT_ACTION_TEXTS[action])
 
     def require_developer_logs(self) -> None:
-        """To follow the room's log; `require_developer` is enough to write to it."""
+        """For reading the developer log; writing to it needs `require_developer`."""
         if self.developer is None or not self.developer.logs:
             _deny("read the developer log")
 
@@ -217,13 +217,13 @@ class ApiScope(BaseModel):
             _deny(f"use the model {model!r}")
 
     def require_section(self, section: str) -> None:
-        """For areas that are allowed or not as a whole, such as `secrets` and `services`."""
+        """For sections that are allowed as a whole, such as `secrets` and `services`."""
         if getattr(self, section, None) is None:
             _deny(f"use the {section} API")
 
 
 class _SharedScope(ApiScope):
-    """A scope that many participants share, so that nobody may change it."""
+    """A scope that participants share, and that cannot be changed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -232,7 +232,7 @@ FULL_ROOM_SCOPE: Final[ApiScope] = _SharedScope.model_validate(dict(ApiScope.roo
 """`ApiScope.room_default()`, one immutable object: `scope is FULL_ROOM_SCOPE` settles every room check at once."""
 
 NO_SCOPE: Final[ApiScope] = _SharedScope()
-"""Nothing at all: what a token of the current generation may do without an `api` grant."""
+"""Nothing: what a token of the current generation allows without an `api` grant."""
 
 
 def _deny(what: str) -> NoReturn:

@@ -35,7 +35,7 @@ class BadSignatureError(InvalidRequestError):
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedJwt:
-    """A JWT taken apart. Trust nothing in `claims` before `verify` has returned.
+    """A parsed JWT. Do not trust `claims` before `verify` has returned.
 
     Attributes:
         claims: The payload.
@@ -50,7 +50,7 @@ class UnverifiedJwt:
     signature: bytes
 
     def verify(self, secret: str) -> None:
-        """Return only if the JWT was signed with `secret`. The time claims are for the caller to judge.
+        """Check that the JWT was signed with `secret`. The caller checks its times.
 
         Raises:
             BadSignatureError: It was signed with another secret or algorithm, or not at all.
@@ -63,7 +63,7 @@ class UnverifiedJwt:
 
 
 def read_jwt(text: str) -> UnverifiedJwt:
-    """Take a compact JWT apart, checking its form only.
+    """Parse a compact JWT; the signature is not checked.
 
     Raises:
         MalformedTokenError: It is not a JWT.

@@ -19,7 +19,7 @@ _OWN_CLAIMS = frozenset({"name", "grants", "sub", "kid", "version"})
 
 
 class TokenExpiredError(PermissionDeniedError):
-    """The token was good, but not at this time (`exp` has passed, or `nbf` is still to come)."""
+    """The token has expired (`exp`), or is not valid yet (`nbf`)."""
 
 
 class ParticipantGrant:
@@ -62,7 +62,7 @@ class ParticipantGrant:
 
 
 class ParticipantToken:
-    """Says who a participant is and what it may do; signed, it is what a client joins a room with.
+    """Says who a participant is and what it may do. A client joins a room with the signed form.
 
     Attributes:
         name: The participant's name, shown to others; it need not be unique.
@@ -106,17 +106,17 @@ class ParticipantToken:
 
     @property
     def is_user(self) -> bool:
-        """Whether no role grant names another role than `user`."""
+        """Whether the token has no role other than `user`."""
         return not any(grant.name == "role" and grant.scope != "user" for grant in self.grants)
 
     def add_room_grant(self, room_name: str, role: str | None = None) -> None:
-        """Allow joining `room_name`, and with `role` also take that role."""
+        """Allow joining `room_name`; with `role`, also add a role grant."""
         self.grants.append(ParticipantGrant(name="room", scope=room_name))
         if role is not None:
             self.add_role_grant(role)
 
     def add_role_grant(self, role: str) -> None:
-        """Take a role: `user`, `agent` or `tool`."""
+        """Add a role grant: `user`, `agent` or `tool`."""
         self.grants.append(ParticipantGrant(name="role", scope=role))
 
     def add_tunnel_grant(self, ports: Iterable[int | str]) -> None:
@@ -124,15 +124,15 @@ class ParticipantToken:
         self.grants.append(ParticipantGrant(name="tunnel_ports", scope=",".join(str(port) for port in ports)))
 
     def add_api_grant(self, scope: ApiScope) -> None:
-        """Limit the token to these room APIs; `scope` is copied, later changes to it do not count."""
+        """Limit the token to these room APIs; `scope` is copied."""
         self.grants.append(ParticipantGrant(name="api", scope=scope))
 
     def grant_scope(self, name: str) -> Json:
-        """The scope of the first grant `name`; None when there is no such grant."""
+        """The scope of the first grant with that name; None if there is none."""
         return next((grant.scope for grant in self.grants if grant.name == name), None)
 
     def allows_room(self, room_name: str) -> bool:
-        """Whether some room grant names exactly this room."""
+        """Whether there is a room grant for exactly this room."""
         return any(grant.name == "room" and grant.scope == room_name for grant in self.grants)
 
     def get_api_grant(self) -> ApiScope | None:
@@ -158,7 +158,7 @@ class ParticipantToken:
 
     @staticmethod
     def from_json(data: Mapping[str, Json]) -> ParticipantToken:
-        """The token of its claims; those it does not know become `extra_payload`.
+        """Read a token from its claims; unknown ones become `extra_payload`.
 
         Raises:
             InvalidRequestError: `name` or `grants` is missing, or a known claim has the wrong type.
@@ -226,7 +226,7 @@ class ParticipantToken:
 
 
 def check_time(claims: Mapping[str, Any], *, now: float) -> None:
-    """Judge `exp` and `nbf`, both optional, in seconds since 1970.
+    """Check `exp` and `nbf`, both optional, in seconds since 1970.
 
     Raises:
         TokenExpiredError: `exp` has passed, or `nbf` is still to come.
