@@ -8,8 +8,9 @@ from typing import Any
 
 from meshagent.agents.chat import ChatBot
 from meshagent.agents.chat.conversation import STOPPED_NOTE, ChatSettings
-from meshagent.agents.llm.model import ModelRequest
-from meshagent.agents.llm.scripted import Fail, Reply, ScriptedAdapter, call, plain_text, say
+from meshagent.agents.llm.scripted import Fail, Reply, ScriptedAdapter, call, say
+from meshagent.llm.model import ModelRequest
+from meshagent.llm.scripted import plain_text
 from meshagent.tools import ToolContext, Toolkit, tool
 from tests.support.chatting import person, texts, working
 from tests.support.server import TestServer

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from meshagent.agents.chat import ChatBot
 from meshagent.agents.chat.conversation import ChatSettings
-from meshagent.agents.llm.model import ModelRequest
-from meshagent.agents.llm.scripted import Reply, ScriptedAdapter, plain_text, say
+from meshagent.agents.llm.scripted import Reply, ScriptedAdapter, say
+from meshagent.llm.model import ModelRequest
+from meshagent.llm.scripted import plain_text
 from tests.support.chatting import joined, person, texts, working
 from tests.support.server import TestServer, serve
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from meshagent.agents.chat import ChatBot
-from meshagent.agents.llm.model import ModelRequest
 from meshagent.agents.llm.scripted import ScriptedAdapter, call, say
 from meshagent.api import RequiredToolkit
 from meshagent.api.contracts.data_types import IntDataType, TextDataType
 from meshagent.api.documents.builtin import builtin_schema
+from meshagent.llm.model import ModelRequest
 from meshagent.tools import RemoteToolkit, ToolContext, Toolkit, tool
 from meshagent.tools.database import DatabaseToolkit
 from meshagent.tools.documents import DocumentTypeAuthoringToolkit

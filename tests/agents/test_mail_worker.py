@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from meshagent.agents.llm.scripted import ScriptedAdapter, plain_text, say
+from meshagent.agents.llm.scripted import ScriptedAdapter, say
 from meshagent.agents.mail import MailMessage, MailWorker, SmtpSettings
 from meshagent.api.errors import InvalidRequestError
+from meshagent.llm.scripted import plain_text
 from tests.support.chatting import joined, working
 from tests.support.mail_server import MailServer, mail_server
 from tests.support.server import TestServer

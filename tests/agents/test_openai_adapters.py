@@ -11,12 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from meshagent.agents.llm import AgentChatContext, LLMEvent, ScriptedModel, TextDelta, TextFinished, UsageReported
-from meshagent.agents.llm.model import ModelRequest, ToolDefinition
 from meshagent.agents.llm.openai_adapter import OpenAIAdapter, OpenAICompletionsAdapter, OpenAIResponsesAdapter
-from meshagent.agents.llm.openai_replies import read_completions_request, read_responses_request
 from meshagent.agents.llm.openai_requests import completions_request, is_strict, responses_request
-from meshagent.agents.llm.scripted import Fail, Script, call, say
-from meshagent.agents.llm.scripted_http import ScriptedEndpoint
 from meshagent.api.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -25,6 +21,10 @@ from meshagent.api.errors import (
     UnavailableError,
 )
 from meshagent.api.room.client import RoomClient
+from meshagent.llm.model import ModelRequest, ToolDefinition
+from meshagent.llm.openai_replies import read_completions_request, read_responses_request
+from meshagent.llm.scripted import Fail, Script, call, say
+from meshagent.llm.scripted_http import ScriptedEndpoint
 from meshagent.tools import Toolkit, tool
 from tests.support.scripted_server import ScriptedServer, memory_pair
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshagent.agents.llm.openai_replies import (
+from meshagent.api.errors import InvalidRequestError
+from meshagent.llm.openai_replies import (
     CompletionsReply,
     ResponsesReply,
     read_completions_request,
     read_responses_request,
 )
-from meshagent.agents.llm.schema_sample import MAX_VALUES, sample_value
-from meshagent.agents.llm.scripted import echo
-from meshagent.api.errors import InvalidRequestError
+from meshagent.llm.schema_sample import MAX_VALUES, sample_value
+from meshagent.llm.scripted import echo
 
 scalars = st.none() | st.booleans() | st.integers(-5, 10**12) | st.text(max_size=6)
 keys = st.sampled_from(

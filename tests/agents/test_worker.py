@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from meshagent.agents import AgentChatContext, Worker
-from meshagent.agents.llm.model import ModelRequest
-from meshagent.agents.llm.scripted import Reply, ScriptedAdapter, plain_text, say
+from meshagent.agents.llm.scripted import Reply, ScriptedAdapter, say
 from meshagent.api import RoomClient
+from meshagent.llm.model import ModelRequest
+from meshagent.llm.scripted import plain_text
 from meshagent.tools import Toolkit
 from tests.support.chatting import joined, working
 from tests.support.server import TestServer, serve

@@ -14,14 +14,14 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import SecretStr
 
-from meshagent.agents.llm.scripted import Script, ScriptedModel
-from meshagent.agents.llm.scripted_http import ScriptedEndpoint
 from meshagent.api.accounts.client import AccountsClient
 from meshagent.api.room.client import RoomClient
 from meshagent.api.room.reconnect import ReconnectPolicy
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.tokens.token import ParticipantToken
 from meshagent.api.transport.websocket import WebSocketClientProtocol
+from meshagent.llm.scripted import Script, ScriptedModel
+from meshagent.llm.scripted_http import ScriptedEndpoint
 
 try:
     from meshagent.server.app import StartedServer, running_server

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from meshagent.agents.llm.scripted import Fail, Script, ScriptedModel, say
-from meshagent.agents.llm.scripted_http import ScriptedEndpoint
 from meshagent.api.tokens.grants import LlmGrant
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.api.tokens.token import ParticipantToken
+from meshagent.llm.scripted import Fail, Script, ScriptedModel, say
+from meshagent.llm.scripted_http import ScriptedEndpoint
 from meshagent.server.config import LlmSettings
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.http_errors import error_middleware

@@ -14,11 +14,11 @@ from meshagent.agents.chat.toolkits import room_toolkits
 from meshagent.agents.default_llm import llm_or_default
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
-from meshagent.agents.llm.events import EventHandler
 from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.api.room.descriptions import RequiredSchema, Requirement
 from meshagent.api.room.tasks import OwnedTasks
+from meshagent.llm.events import EventHandler
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:

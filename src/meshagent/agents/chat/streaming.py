@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from meshagent.agents.llm.events import LLMEvent, TextDelta, TextFinished, TextStarted
 from meshagent.api.documents.nodes import Element
+from meshagent.llm.events import LLMEvent, TextDelta, TextFinished, TextStarted
 
 __all__ = ["StreamedAnswer"]
 

@@ -2,7 +2,12 @@
 
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
-from meshagent.agents.llm.events import (
+from meshagent.agents.llm.local_model import LocalModelAdapter
+from meshagent.agents.llm.openai_adapter import OpenAICompletionsAdapter, OpenAIResponsesAdapter
+from meshagent.agents.llm.scripted import Fail, Reply, ScriptedAdapter, ScriptedModel
+from meshagent.agents.llm.tool_loop import ToolLoopAdapter
+from meshagent.agents.llm.tool_responses import ToolResponseAdapter
+from meshagent.llm.events import (
     EventHandler,
     LLMEvent,
     TextDelta,
@@ -12,11 +17,6 @@ from meshagent.agents.llm.events import (
     ToolCallStarted,
     UsageReported,
 )
-from meshagent.agents.llm.local_model import LocalModelAdapter
-from meshagent.agents.llm.openai_adapter import OpenAICompletionsAdapter, OpenAIResponsesAdapter
-from meshagent.agents.llm.scripted import Fail, Reply, ScriptedAdapter, ScriptedModel
-from meshagent.agents.llm.tool_loop import ToolLoopAdapter
-from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 
 __all__ = [
     "AgentChatContext",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meshagent.agents.llm.context import AgentChatContext
-from meshagent.agents.llm.events import EventHandler
 from meshagent.agents.llm.tool_responses import ToolResponseAdapter
+from meshagent.llm.events import EventHandler
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:

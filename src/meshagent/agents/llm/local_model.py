@@ -16,12 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from meshagent.agents.llm.events import TextDelta, TextFinished, TextStarted
-from meshagent.agents.llm.model import Emit, ModelReply, ModelRequest, ModelSession, ToolCall, Usage
 from meshagent.agents.llm.openai_requests import completions_request
-from meshagent.agents.llm.scripted import new_call_id
 from meshagent.agents.llm.tool_loop import ToolLoopAdapter
 from meshagent.api.errors import RoomException, UnavailableError
+from meshagent.llm.events import TextDelta, TextFinished, TextStarted
+from meshagent.llm.model import Emit, ModelReply, ModelRequest, ModelSession, ToolCall, Usage
+from meshagent.llm.scripted import new_call_id
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from meshagent.agents.llm.events import TextDelta, TextFinished, TextStarted
-from meshagent.agents.llm.model import Emit, ModelReply, ModelRequest, ModelSession, ToolCall, Usage
 from meshagent.agents.llm.openai_requests import completions_request, responses_request
 from meshagent.agents.llm.tool_loop import ToolLoopAdapter
 from meshagent.api.errors import (
@@ -22,6 +20,8 @@ from meshagent.api.errors import (
     UnavailableError,
 )
 from meshagent.api.transport.protocol import ClientProtocol
+from meshagent.llm.events import TextDelta, TextFinished, TextStarted
+from meshagent.llm.model import Emit, ModelReply, ModelRequest, ModelSession, ToolCall, Usage
 
 if TYPE_CHECKING:
     import openai

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from meshagent.agents.llm.model import ModelRequest, ToolDefinition
+from meshagent.llm.model import ModelRequest, ToolDefinition
 
 __all__ = ["completions_request", "responses_request"]
 

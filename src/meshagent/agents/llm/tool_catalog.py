@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meshagent.agents.llm.model import ToolDefinition
+from meshagent.llm.model import ToolDefinition
 from meshagent.tools.tool import Tool
 from meshagent.tools.toolkit import Toolkit
 

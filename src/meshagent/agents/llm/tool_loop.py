@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
-from meshagent.agents.llm.events import EventHandler, LLMEvent, ToolCallFinished, ToolCallStarted, UsageReported
-from meshagent.agents.llm.model import ModelReply, ModelRequest, ModelSession, ToolCall
 from meshagent.agents.llm.tool_catalog import CatalogEntry, ToolCatalog
 from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.api import jsontext
 from meshagent.api.contracts.content import Body, ErrorBody
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, RoomException
+from meshagent.llm.events import EventHandler, LLMEvent, ToolCallFinished, ToolCallStarted, UsageReported
+from meshagent.llm.model import ModelReply, ModelRequest, ModelSession, ToolCall
 from meshagent.tools.context import ToolContext
 from meshagent.tools.toolkit import Toolkit
 from meshagent.tools.validation import SchemaChecker

@@ -17,8 +17,6 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import hdrs, web
 
-from meshagent.agents.llm.scripted import ScriptedModel, echo
-from meshagent.agents.llm.scripted_http import ScriptedEndpoint
 from meshagent.api import jsontext
 from meshagent.api.errors import (
     InvalidRequestError,
@@ -28,6 +26,8 @@ from meshagent.api.errors import (
     RequestTimeoutError,
     UnavailableError,
 )
+from meshagent.llm.scripted import ScriptedModel, echo
+from meshagent.llm.scripted_http import ScriptedEndpoint
 from meshagent.server.config import LlmSettings
 from meshagent.server.gateway.auth import RoomAuthenticator, request_token
 from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of

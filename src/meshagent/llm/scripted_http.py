@@ -7,15 +7,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from meshagent.agents.llm.openai_replies import (
+from meshagent.api import jsontext
+from meshagent.api.errors import InvalidRequestError, NotFoundError
+from meshagent.llm.openai_replies import (
     CompletionsReply,
     ResponsesReply,
     read_completions_request,
     read_responses_request,
 )
-from meshagent.agents.llm.scripted import Fail, ScriptedModel
-from meshagent.api import jsontext
-from meshagent.api.errors import InvalidRequestError, NotFoundError
+from meshagent.llm.scripted import Fail, ScriptedModel
 
 __all__ = ["ScriptedEndpoint"]
 

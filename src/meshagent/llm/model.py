@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from meshagent.agents.llm.events import LLMEvent
+from meshagent.llm.events import LLMEvent
 
 __all__ = ["Emit", "ModelReply", "ModelRequest", "ModelSession", "ToolCall", "ToolDefinition", "Usage"]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from meshagent.agents.llm.model import ModelRequest, ToolDefinition, Usage
-from meshagent.agents.llm.scripted import Reply, new_call_id, plain_text, usage_of
 from meshagent.api.errors import InvalidRequestError
+from meshagent.llm.model import ModelRequest, ToolDefinition, Usage
+from meshagent.llm.scripted import Reply, new_call_id, plain_text, usage_of
 
 __all__ = ["CompletionsReply", "ResponsesReply", "read_completions_request", "read_responses_request"]
 

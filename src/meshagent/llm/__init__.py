@@ -1,0 +1,1 @@
+"""Language models without rooms: what is asked and answered, and a model that follows a script."""
