@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from binascii import Error as Base64Error
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
@@ -90,7 +89,7 @@ class MailMessage:
             raise InvalidRequestError("items of a mail queue must contain the raw message as `base64`")
         try:
             return MailMessage.from_bytes(b64decode(encoded, validate=True))
-        except Base64Error as error:
+        except ValueError as error:  # binascii.Error, or a text that is not ASCII
             raise InvalidRequestError(f"`base64` is not valid base64: {error}") from None
 
 
