@@ -43,8 +43,9 @@ def test_registered_documents() -> None:
         registry.apply_backend_changes("d", base64.b64encode(peer.take()).decode())
         assert CrdtPeer(state=base64.b64decode(registry.get_state("d"))).tree == peer.tree
         assert len(sent) == 1
-        with pytest.raises(MalformedUpdateError):
-            registry.apply_backend_changes("d", "?")
+        for text in ("?", "nö"):
+            with pytest.raises(MalformedUpdateError):
+                registry.apply_backend_changes("d", text)
     finally:
         registry.unregister_document("d")
     assert "d" not in registry.Documents

@@ -197,8 +197,9 @@ def test_get_state_vector_and_partial_state(copy: Copy) -> None:
     copy.root.append_child("p")
     other.document.apply_update(copy.document.get_state(other.document.get_state_vector()))
     assert other.document.to_json() == copy.document.to_json()
-    with pytest.raises(MalformedUpdateError):
-        other.document.apply_backend_changes("not base64!")
+    for text in ("not base64!", "nö"):
+        with pytest.raises(MalformedUpdateError):
+            other.document.apply_backend_changes(text)
     with pytest.raises(MalformedUpdateError):
         other.document.apply_update(b"\x01\x02\x03")
     assert other.document.to_json() == copy.document.to_json()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -152,5 +151,5 @@ def get_state_vector(doc_id: str) -> str:
 def _decode(data: str) -> bytes:
     try:
         return b64decode(data, validate=True)
-    except Base64Error as error:
+    except ValueError as error:  # binascii.Error, or a text that is not ASCII
         raise MalformedUpdateError(f"not base64: {error}") from error

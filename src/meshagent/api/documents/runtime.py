@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -82,7 +81,7 @@ class RuntimeDocument(Document):
         """Apply a remote update in base64."""
         try:
             update = b64decode(data, validate=True)
-        except Base64Error as error:
+        except ValueError as error:  # binascii.Error, or a text that is not ASCII
             raise MalformedUpdateError(f"not base64: {error}") from error
         self.apply_update(update)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -96,7 +95,7 @@ def attachment_of(encoded: str | None) -> bytes:
         return b""
     try:
         return base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or a text that is not ASCII
         raise InvalidRequestError("attachment_base64 is not base64") from None
 
 
