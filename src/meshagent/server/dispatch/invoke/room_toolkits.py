@@ -29,6 +29,7 @@ from meshagent.server.dispatch.invoke.room_tools import (
     task_tool,
     text_of,
 )
+from meshagent.server.dispatch.invoke.stream_tasks import Spawn
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.room_log import RoomLog
 from meshagent.server.services.agents.hosting import HostLink
@@ -81,45 +82,65 @@ def room_toolkits(
         sql: Its SQL queries.
     """
     return {
-        "messaging": {
-            "enable": OperationTool(messaging_api.ENABLE),
-            "disable": OperationTool(messaging_api.DISABLE),
-            "send": OperationTool(messaging_api.SEND, _convert_send),
-            "broadcast": OperationTool(messaging_api.BROADCAST, _convert_broadcast),
-            "stream": StreamTool(lambda stream: MessageStream(stream, room, calls, host_link), "messaging"),
-        },
-        "storage": {
-            "exists": OperationTool(storage_api.EXISTS),
-            "stat": OperationTool(storage_api.STAT),
-            "list": OperationTool(storage_api.LIST),
-            "delete": OperationTool(storage_api.DELETE),
-            "move": OperationTool(storage_api.MOVE),
-            "download_url": OperationTool(storage_api.DOWNLOAD_URL),
-            "upload": task_tool(UploadHandler(storage), "storage", room.spawn),
-            "download": task_tool(DownloadHandler(storage), "storage", room.spawn),
-        },
-        "sync": {
-            "create": OperationTool(documents_api.CREATE),
-            "describe": OperationTool(documents_api.DESCRIBE),
-            "open": StreamTool(lambda stream: DocumentStream(stream, documents, room.spawn), "sync"),
-        },
-        "queues": {
-            "list": OperationTool(queues_api.LIST),
-            "open": OperationTool(queues_api.OPEN),
-            "send": OperationTool(queues_api.SEND),
-            "receive": OperationTool(queues_api.RECEIVE),
-            "drain": OperationTool(queues_api.DRAIN),
-            "close": OperationTool(queues_api.CLOSE),
-        },
-        "developer": {
-            "log": OperationTool(developer_api.LOG),
-            **{level: OperationTool(developer_api.LOG, _level(level)) for level in ("info", "warning", "error")},
-            "logs": task_tool(LogHandler(log), "developer", room.spawn),
-        },
+        "messaging": _messaging(room, calls, host_link),
+        "storage": _storage(storage, room.spawn),
+        "sync": _sync(documents, room.spawn),
+        "queues": _queues(),
+        "developer": _developer(log, room.spawn),
         "dataset": dataset_toolkit(dataset, sql, room.spawn),
         "database": database_toolkit(),
         "livekit": {"connect": OperationTool(livekit_api.CONNECT)},
         "services": {"list": OperationTool(services_api.LIST), "restart": OperationTool(services_api.RESTART)},
+    }
+
+
+def _messaging(room: RoomContext, calls: ToolCalls, host_link: HostLink) -> RoomToolkit:
+    return {
+        "enable": OperationTool(messaging_api.ENABLE),
+        "disable": OperationTool(messaging_api.DISABLE),
+        "send": OperationTool(messaging_api.SEND, _convert_send),
+        "broadcast": OperationTool(messaging_api.BROADCAST, _convert_broadcast),
+        "stream": StreamTool(lambda stream: MessageStream(stream, room, calls, host_link), "messaging"),
+    }
+
+
+def _storage(storage: StorageService, spawn: Spawn) -> RoomToolkit:
+    return {
+        "exists": OperationTool(storage_api.EXISTS),
+        "stat": OperationTool(storage_api.STAT),
+        "list": OperationTool(storage_api.LIST),
+        "delete": OperationTool(storage_api.DELETE),
+        "move": OperationTool(storage_api.MOVE),
+        "download_url": OperationTool(storage_api.DOWNLOAD_URL),
+        "upload": task_tool(UploadHandler(storage), "storage", spawn),
+        "download": task_tool(DownloadHandler(storage), "storage", spawn),
+    }
+
+
+def _sync(documents: DocumentsService, spawn: Spawn) -> RoomToolkit:
+    return {
+        "create": OperationTool(documents_api.CREATE),
+        "describe": OperationTool(documents_api.DESCRIBE),
+        "open": StreamTool(lambda stream: DocumentStream(stream, documents, spawn), "sync"),
+    }
+
+
+def _queues() -> RoomToolkit:
+    return {
+        "list": OperationTool(queues_api.LIST),
+        "open": OperationTool(queues_api.OPEN),
+        "send": OperationTool(queues_api.SEND),
+        "receive": OperationTool(queues_api.RECEIVE),
+        "drain": OperationTool(queues_api.DRAIN),
+        "close": OperationTool(queues_api.CLOSE),
+    }
+
+
+def _developer(log: RoomLog, spawn: Spawn) -> RoomToolkit:
+    return {
+        "log": OperationTool(developer_api.LOG),
+        **{level: OperationTool(developer_api.LOG, _level(level)) for level in ("info", "warning", "error")},
+        "logs": task_tool(LogHandler(log), "developer", spawn),
     }
 
 

@@ -69,17 +69,18 @@ class Stream:
 
     Attributes:
         caller: The connection that the call came in by.
+        call_id: The caller's `tool_call_id`, if it gave one.
         state: How far the call has come.
         received: Items of the input so far.
         sent: Items of the output so far, its close included.
     """
 
     __slots__ = (
-        "_call_id",
         "_frame_prefix",
         "_input",
         "_message_id",
         "_on_close",
+        "call_id",
         "caller",
         "received",
         "sent",
@@ -106,7 +107,7 @@ class Stream:
         self.received = 0
         self.sent = 0
         self._message_id = message_id
-        self._call_id = call_id
+        self.call_id = call_id
         self._on_close = on_close
         self._input: StreamInput | None = None
         self._frame_prefix: bytes | None = None
@@ -118,7 +119,7 @@ class Stream:
 
     def __repr__(self) -> str:
         counts = f"{self.received} received, {self.sent} sent"
-        return f"<Stream {self._call_id!r} of {self.participant!r}: {self.state.value}, {counts}>"
+        return f"<Stream {self.call_id!r} of {self.participant!r}: {self.state.value}, {counts}>"
 
     # --- input: from the caller ----------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ class Stream:
         self.sent += 1
         prefix = self._frame_prefix
         if prefix is None:
-            call_id = self._call_id or uuid.uuid4().hex
+            call_id = self.call_id or uuid.uuid4().hex
             prefix = self._frame_prefix = b'{"tool_call_id":' + jsontext.dumps(call_id) + b',"chunk":'
         header = prefix + item.header + b"}"
         data = envelope.join(header, item.payload)
@@ -233,18 +234,16 @@ class OpenStreams:
         """
         if call_id is None:
             raise InvalidRequestError("a call that streams its input needs a tool_call_id")
-        owner = caller.participant.id
-        mine = self._streams.setdefault(owner, {})
+        mine = self._streams.setdefault(caller.participant.id, {})
         if call_id in mine:
             raise InvalidRequestError(f"call id {call_id!r} is already in use")
         if len(mine) >= self._limit:
             raise LimitExceededError(f"{self._limit} streams of this participant are open", limit=self._limit)
-        stream = Stream(caller, message_id, call_id, lambda _: self._forget(owner, call_id))
-        mine[call_id] = stream
+        stream = mine[call_id] = Stream(caller, message_id, call_id, self._forget)
         try:
             stream.begin(make_input)
         except BaseException:
-            self._forget(owner, call_id)
+            self._forget(stream)
             raise
 
     def find(self, participant: Participant, call_id: str) -> Stream | None:
@@ -268,7 +267,7 @@ class OpenStreams:
             for stream in mine.values():
                 stream.cancel()
 
-    def _forget(self, owner: str, call_id: str) -> None:
-        mine = self._streams.get(owner)
-        if mine is not None:
-            mine.pop(call_id, None)
+    def _forget(self, stream: Stream) -> None:
+        mine = self._streams.get(stream.participant.id)
+        if mine is not None and stream.call_id is not None:
+            mine.pop(stream.call_id, None)
