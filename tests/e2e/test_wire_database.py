@@ -90,7 +90,7 @@ async def test_a_token_may_limit_tables(server: TestServer) -> None:
 
 async def test_errors_stand_on_their_own(server: TestServer) -> None:
     async with join(server) as alice:
-        assert await alice.error("database.search", {"table": "nope", "where": None}) == "there is no table 'nope'"
+        assert await alice.error("database.search", {"table": "nope", "where": None}) == "table 'nope' not found"
         await alice.error("database.create_table", {"name": "../x", "schema": SCHEMA})
         await alice.error("database.create_table", {"name": "t", "schema": SCHEMA, "mode": "sideways"})
         await alice.error("database.insert", {"table": "t", "records": "x"})

@@ -87,7 +87,7 @@ def _loads_tolerant(text: bytes | str) -> Json:
     try:
         return _strict(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"this is not JSON: {error}") from None
+        raise InvalidRequestError(f"invalid JSON: {error}") from None
 
 
 def _strict(value: Json) -> Json:

@@ -64,7 +64,7 @@ async def test_a_new_room_has_no_tables_and_no_folder(database: RoomDatabase, tm
         (api.OPTIMIZE, {"table": "t"}),
         (api.LIST_INDEXES, {"table": "t"}),
     ):
-        with pytest.raises(NotFoundError, match="no table 't'"):
+        with pytest.raises(NotFoundError, match="table 't' not found"):
             await database.ask(operation, **fields)
     assert os.listdir(tmp_path) == []
 
@@ -167,7 +167,7 @@ async def test_values_in_inserts_and_updates(people: RoomDatabase, column: str, 
         ({"name": 1}, "a text"),
         ({"born": "soon"}, "a date"),
         ({"seen": 12}, "a time"),
-        ({"nope": 1}, "no column 'nope'"),
+        ({"nope": 1}, "column 'nope' not found"),
     ],
 )
 async def test_values_that_do_not_fit(people: RoomDatabase, record: dict[str, Any], message: str) -> None:

@@ -203,9 +203,9 @@ class TestHandles:
         handle = await storage.open("a.txt")
         await storage.close(handle)
         for unknown in (handle, 99, "nonsense", "٣", "9" * 5000):
-            with pytest.raises(InvalidStateError, match="no file is open"):
+            with pytest.raises(InvalidStateError, match="is not open on this connection"):
                 await storage.start_write(unknown, b"x")
-            with pytest.raises(InvalidStateError, match="no file is open"):
+            with pytest.raises(InvalidStateError, match="is not open on this connection"):
                 await storage.close(unknown)
 
     async def test_writes_after_a_close_on_its_way_are_refused(self, storage: Storage) -> None:

@@ -335,7 +335,7 @@ def unpack_body_parts(header: dict[str, Any], payload: bytes) -> Body:
     try:
         return kind.unpack(header=header, payload=payload)
     except KeyError as error:
-        raise InvalidRequestError(f"a content of type {kind.type!r} lacks its field {error}") from None
+        raise InvalidRequestError(f"content of type {kind.type!r} is missing field {error}") from None
 
 
 def ensure_response(value: object) -> Body:

@@ -42,7 +42,7 @@ class DataType(ABC):
             return _vector_from_json(data)
         plain = _PLAIN_TYPES.get(kind) if isinstance(kind, str) else None
         if plain is None:
-            raise InvalidRequestError(f"there is no column type {str(kind)[:100]!r}")
+            raise InvalidRequestError(f"unknown column type {str(kind)[:100]!r}")
         return plain()
 
 
@@ -106,7 +106,7 @@ class VectorDataType(DataType):
 def _vector_from_json(data: Mapping[str, Any]) -> VectorDataType:
     size, element = data.get("size"), data.get("element_type")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MAX_VECTOR_SIZE:
-        raise InvalidRequestError(f"a vector has a size of 1 to {MAX_VECTOR_SIZE}, not {str(size)[:100]}")
+        raise InvalidRequestError(f"vector size must be 1 to {MAX_VECTOR_SIZE}, not {str(size)[:100]}")
     if not isinstance(element, Mapping):
         raise InvalidRequestError("a vector needs an element_type")
     return VectorDataType(size=size, element_type=DataType.from_json(element))

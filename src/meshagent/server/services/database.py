@@ -227,7 +227,7 @@ def check_name(name: str) -> None:
     """Raise InvalidRequestError unless `name` can be that of a table, and so of a folder."""
     if _NAME.fullmatch(name) is None:
         raise InvalidRequestError(
-            "a table's name has 1 to 200 letters, digits, underscores, hyphens and dots, and does not begin with a dot"
+            "a table name must have 1 to 200 letters, digits, '_', '-' or '.', and must not start with a dot"
         )
 
 

@@ -57,7 +57,7 @@ class ExternalServicesService:
     def restart(self, caller: Participant, request: api.RestartRequest) -> Empty:
         """Always refused: what runs a service is somebody else's."""
         raise InvalidStateError(
-            f"the service {request.service_id!r} runs elsewhere; this server can only call it", wire_code=7002
+            f"cannot restart service {request.service_id!r}: it runs outside this server", wire_code=7002
         )
 
     def left(self, participant: Participant) -> None:

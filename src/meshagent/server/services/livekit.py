@@ -58,9 +58,7 @@ class LivekitService:
         """
         server = self._server
         if server is None:
-            raise UnavailableError(
-                "LiveKit is not configured on this server: set livekit.url, livekit.api_key and livekit.api_secret"
-            )
+            raise UnavailableError("LiveKit is not configured: set livekit.url, livekit.api_key and livekit.api_secret")
         meeting = f"{self._room.project_id}/{self._room.name}"
         if request.breakout_room:
             meeting += f"/{request.breakout_room}"

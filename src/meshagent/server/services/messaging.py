@@ -82,7 +82,7 @@ class MessagingService:
         self, caller: Participant, message_type: str, message: msgspec.Raw, attachment: bytes, to: list[Participant]
     ) -> None:
         if message_type in api.SERVER_OWNED_TYPES:
-            raise InvalidRequestError(f"messages of type {message_type!r} come from the server only")
+            raise InvalidRequestError(f"message type {message_type!r} is reserved for the server")
         event = api.MessageEvent(from_participant_id=caller.id, type=message_type, message=message)
         self._room.publish(api.MESSAGE, event, attachment, to=to)
 

@@ -191,7 +191,7 @@ class QueuesService:
 
     async def _opened(self, name: str, *, create: bool) -> _OpenQueue:
         if not 0 < len(name) <= MAX_NAME_LENGTH:
-            raise InvalidRequestError(f"a queue's name has 1 to {MAX_NAME_LENGTH} characters")
+            raise InvalidRequestError(f"a queue name must have 1 to {MAX_NAME_LENGTH} characters")
         while True:
             queue = self._queues.get(name)
             if queue is not None:
@@ -206,7 +206,7 @@ class QueuesService:
             if queue is not None:
                 return queue
             if not create:
-                raise NotFoundError(f"there is no queue {name!r}")
+                raise NotFoundError(f"queue {name!r} not found")
 
     async def _load(self, name: str, create: bool) -> _OpenQueue | None:
         stored = await self._store.open(self._room_key, name, create=create)
@@ -257,7 +257,7 @@ class QueuesService:
         future.set_result(_content(message))
         if await participant.outbox.sent():
             return EMPTY
-        log.info("a message for %r goes back to the queue %s", participant, queue.name)
+        log.info("%r left before it got its message; returning it to queue %s", participant, queue.name)
         await self._put_back(queue, StoredMessage(place, message))
         return EMPTY
 

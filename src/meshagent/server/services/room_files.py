@@ -141,7 +141,7 @@ class RoomFiles:
             return None
         async with reader:
             if reader.size > MAX_READ_WHOLE_BYTES:
-                raise LimitExceededError(f"the file {path!r} is too large to be read", limit=MAX_READ_WHOLE_BYTES)
+                raise LimitExceededError(f"file {path!r} is too large to read into memory", limit=MAX_READ_WHOLE_BYTES)
             return await reader.read(0, reader.size)
 
     async def files_below(self, path: str) -> list[str]:
@@ -194,9 +194,9 @@ class RoomFiles:
         normal = normalize_path(path)
         present = await self._files.stat(normal)
         if present is not None and present.is_folder:
-            raise ConflictError(f"{normal!r} is a folder" if normal else "the root of the room is a folder")
+            raise ConflictError(f"{normal!r} is a folder" if normal else "the path is the root folder")
         if present is not None and not overwrite:
-            raise AlreadyExistsError(f"there is a file at {normal!r}")
+            raise AlreadyExistsError(f"file {normal!r} already exists")
         return normal
 
     async def start_write(self) -> FileWriter:
@@ -274,7 +274,7 @@ class RoomFiles:
             lock = self._saving[path] = asyncio.Lock()
         async with lock:  # of two saves of one document, the later has the newer state
             if any(_is_at_or_below(path, changing) for changing in self._changing):
-                raise ConflictError(f"the file {path!r} is being changed")
+                raise ConflictError(f"file {path!r} is being changed")
             writer = await self._files.start_write()
             try:
                 await writer.write(state)
@@ -289,7 +289,7 @@ class RoomFiles:
         if info is None:
             if path in self._former_folders:
                 return
-            raise NotFoundError(f"there is no file or folder at {path!r}")
+            raise NotFoundError(f"file or folder {path!r} not found")
         if info.is_folder and not recursive:  # holds no documents, or the store refuses
             await self._files.delete(path)
             self._remember_folder(path)
@@ -325,16 +325,16 @@ class RoomFiles:
         """Refuse what the store would refuse, before documents move; whether a file is replaced."""
         moved = await self._files.stat(source)
         if moved is None:
-            raise NotFoundError(f"there is no file or folder at {source!r}")
+            raise NotFoundError(f"file or folder {source!r} not found")
         if destination.startswith(f"{source}/"):
-            raise ConflictError(f"{source!r} cannot be moved into itself")
+            raise ConflictError(f"cannot move {source!r} into itself")
         present = await self._files.stat(destination)
         if present is None:
             return False
         if not overwrite:
-            raise AlreadyExistsError(f"there is something at {destination!r}")
+            raise AlreadyExistsError(f"{destination!r} already exists")
         if source != destination and (moved.is_folder or present.is_folder):
-            raise ConflictError(f"{source!r} cannot replace {destination!r}: a folder is never replaced")
+            raise ConflictError(f"cannot move {source!r} to {destination!r}: folders are not replaced")
         return True
 
     # --- helpers -------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ class RoomFiles:
 def _below_root(path: str) -> str:
     normal = normalize_path(path)
     if not normal:
-        raise InvalidRequestError("the root of a room cannot be moved or deleted")
+        raise InvalidRequestError("the root folder cannot be moved or deleted")
     return normal
 
 

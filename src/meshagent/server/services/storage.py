@@ -183,7 +183,7 @@ class StorageService(RoomFiles):
     async def _download_url(self, caller: Participant, request: api.DownloadUrlRequest) -> api.UrlResult:
         info = await self._files.stat(request.path)
         if info is None or info.is_folder:
-            raise NotFoundError(f"there is no file at {request.path!r}")
+            raise NotFoundError(f"file {request.path!r} not found")
         return api.UrlResult(url=self._sign_url(normalize_path(request.path), request.download))
 
     # --- writing -------------------------------------------------------------------------------------
@@ -250,13 +250,13 @@ class StorageService(RoomFiles):
 
     def _open_files_below_limit(self, caller: Participant) -> _OpenFiles:
         if caller.id not in self._room.participants:
-            raise InvalidStateError("the connection has ended")  # nobody would release the file
+            raise InvalidStateError("the connection is closed")  # nobody would release the file
         open_files = self._open_files.get(caller.id)
         if open_files is None:
             open_files = self._open_files[caller.id] = _OpenFiles()
         if open_files.size >= self._max_open_handles:
             raise LimitExceededError(
-                f"{self._max_open_handles} files are open on this connection already", limit=self._max_open_handles
+                f"this connection already has {self._max_open_handles} open files", limit=self._max_open_handles
             )
         return open_files
 
@@ -295,4 +295,4 @@ def _number(handle: str | int) -> int:
 
 
 def _no_handle(handle: str | int) -> InvalidStateError:
-    return InvalidStateError(f"no file is open as {str(handle)[:50]!r} on this connection")
+    return InvalidStateError(f"file handle {str(handle)[:50]!r} is not open on this connection")

@@ -202,9 +202,9 @@ class CommitLog:
             if not self._accepting:
                 raise UnavailableError("the store is closed")
             if len(self._pending) >= settings.max_pending:
-                raise LimitExceededError("too many writes wait for the disk", limit=settings.max_pending)
+                raise LimitExceededError("too many writes are waiting for the disk", limit=settings.max_pending)
             if size and self._pending and self._pending_bytes + size > settings.max_pending_bytes:
-                raise LimitExceededError("too much waits for the disk", limit=settings.max_pending_bytes)
+                raise LimitExceededError("too many bytes are waiting for the disk", limit=settings.max_pending_bytes)
             self._pending.append(write)
             self._pending_bytes += size
             if len(self._pending) >= self._wanted:
@@ -252,9 +252,9 @@ class CommitLog:
             Disk.of(self._durability).make_folder(self._path.parent)
             self._lock_descriptor = lock_file(self._path.with_name(f"{self._path.name}.lock"))
         except BlockingIOError as error:
-            raise UnavailableError(f"another server uses the database {self._path.name!r}") from error
+            raise UnavailableError(f"the database {self._path.name!r} is in use by another server") from error
         except OSError as error:
-            raise StoreFailedError(f"the database cannot be opened: {error}") from error
+            raise StoreFailedError(f"cannot open the database: {error}") from error
 
     def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         try:
@@ -323,7 +323,7 @@ class CommitLog:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
-            logger.exception("%s: a rollback failed; the connection is opened anew", self._component)
+            logger.exception("%s: rollback failed; reopening the connection", self._component)
             self._close_connection()
 
     def _open_connection(self) -> sqlite3.Connection:
@@ -337,7 +337,7 @@ class CommitLog:
             try:
                 connection.close()
             except sqlite3.Error:
-                logger.exception("%s: closing failed", self._component)
+                logger.exception("%s: cannot close the connection", self._component)
 
     def _abandon_pending(self) -> None:
         """Fail what still waits when the thread ends; after a regular close nothing does."""

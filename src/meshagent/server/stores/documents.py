@@ -96,7 +96,7 @@ class DocumentLogStore(Protocol):
         this one: keep the document loaded, and repair the log with `write_snapshot` of the whole state.
 
         Raises:
-            LimitExceededError: At once: too many writes wait for the disk. Nothing was stored.
+            LimitExceededError: At once: too many writes are waiting for the disk. Nothing was stored.
             NotFoundError: From the future: this incarnation was deleted.
             StoreFailedError: From the future: the update is not known to be stored.
         """

@@ -64,7 +64,7 @@ class HealthMonitor:
                 last_error=f"{type(error).__name__}: {error}",
             )
         if before.healthy:
-            logger.error("%s fails: %s: %s", component, type(error).__name__, error)
+            logger.error("%s is failing: %s: %s", component, type(error).__name__, error)
 
     def report_success(self, component: str) -> None:
         """Record that `component` did its work."""
@@ -75,4 +75,4 @@ class HealthMonitor:
             before = self._components.get(component, ComponentHealth())
             self._components[component] = ComponentHealth(failures=before.failures, last_error=before.last_error)
         if not before.healthy:
-            logger.warning("%s works again", component)
+            logger.warning("%s has recovered", component)

@@ -128,7 +128,7 @@ class LocalFileStores(FileStores):
             if error.errno == errno.ENAMETOOLONG:
                 raise InvalidRequestError("a part of the path is too long for the file system") from error
             self._health.report_failure(COMPONENT, error)
-            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
+            raise StoreFailedError(f"disk error: {error.strerror or type(error).__name__}") from error
         if writes:
             self._health.report_success(COMPONENT)
         return result
@@ -161,7 +161,7 @@ class LocalFileStores(FileStores):
         try:
             self._lock_descriptor = lock_file(self._root / "files.lock")
         except BlockingIOError as error:
-            raise UnavailableError("another server uses the folder of files") from error
+            raise UnavailableError("the file folder is in use by another server") from error
         if self._temp.exists():
             shutil.rmtree(self._temp)
         self._disk.make_folder(self._temp)
@@ -263,7 +263,7 @@ class LocalFileStore(FileStore):
         with self._opened_root() as root, opened_folder(root, parents) as folder:
             descriptor = None if folder is None or not name else open_file(name, folder)
         if descriptor is None:
-            raise NotFoundError(f"there is no file at {path!r}")
+            raise NotFoundError(f"file {path!r} not found")
         try:
             return LocalReader(file_info(name, descriptor), descriptor, self._owner.run)
         except BaseException:
@@ -305,7 +305,7 @@ class LocalFileStore(FileStore):
         with self._rename_lock, self._opened_root() as root, opened_folder(root, parents) as folder:
             status = None if folder is None else find(name, folder)
             if folder is None or status is None:
-                raise NotFoundError(f"there is no file or folder at {path!r}")
+                raise NotFoundError(f"file or folder {path!r} not found")
             if not stat.S_ISDIR(status.st_mode):
                 files: tuple[str, ...] = (path,)
                 os.unlink(name, dir_fd=folder)
@@ -326,18 +326,18 @@ class LocalFileStore(FileStore):
         with self._rename_lock, self._opened_root() as root, opened_folder(root, from_parents) as from_folder:
             moved = None if from_folder is None else find(from_name, from_folder)
             if from_folder is None or moved is None:
-                raise NotFoundError(f"there is no file or folder at {source!r}")
+                raise NotFoundError(f"file or folder {source!r} not found")
             if destination.startswith(f"{source}/"):
-                raise ConflictError(f"{source!r} cannot be moved into itself")
+                raise ConflictError(f"cannot move {source!r} into itself")
             with opened_folder(root, to_parents) as present_folder:
                 present = None if present_folder is None else find(to_name, present_folder)
             if present is not None and not overwrite:
-                raise AlreadyExistsError(f"there is something at {destination!r}")
+                raise AlreadyExistsError(f"{destination!r} already exists")
             is_folder = stat.S_ISDIR(moved.st_mode)
             if present is not None and source != destination and (is_folder or stat.S_ISDIR(present.st_mode)):
-                raise ConflictError(f"{source!r} cannot replace {destination!r}: a folder is never replaced")
+                raise ConflictError(f"cannot move {source!r} to {destination!r}: folders are not replaced")
             if is_folder and len(to_parents) + 1 + depth_below(from_folder, from_name) > MAX_PARTS:
-                raise InvalidRequestError(f"something in {source!r} would lie more than {MAX_PARTS} folders deep")
+                raise InvalidRequestError(f"the path of something in {source!r} would have more than {MAX_PARTS} parts")
             with made_folder(root, to_parents, self._disk) as to_folder:
                 os.rename(from_name, to_name, src_dir_fd=from_folder, dst_dir_fd=to_folder)
                 self._disk.sync(to_folder)
@@ -369,7 +369,7 @@ def _split(path: str) -> tuple[list[str], str]:
 def _below_root(path: str) -> str:
     normalized = normalize_path(path)
     if not normalized:
-        raise InvalidRequestError("the root of a room cannot be moved or deleted")
+        raise InvalidRequestError("the root folder cannot be moved or deleted")
     return normalized
 
 
@@ -379,7 +379,7 @@ def _check_target(path: str, present: os.stat_result | None, overwrite: bool) ->
     if stat.S_ISDIR(present.st_mode):
         raise ConflictError(f"{path!r} is a folder")
     if not overwrite:
-        raise AlreadyExistsError(f"there is a file at {path!r}")
+        raise AlreadyExistsError(f"file {path!r} already exists")
 
 
 def _remove_empty(name: str, folder: int, path: str) -> None:

@@ -79,7 +79,7 @@ class MemoryDocumentLog(DocumentLogStore):
         self, room: str, path: str, *, schema_name: str, schema_json: str, state: bytes | None = None
     ) -> StoredDocument:
         if (room, path) in self._by_path:
-            raise AlreadyExistsError(f"there is a document at {path!r}")
+            raise AlreadyExistsError(f"document {path!r} already exists")
         now = self._now()
         document = _Document(
             room=room,
@@ -110,16 +110,16 @@ class MemoryDocumentLog(DocumentLogStore):
         if document is None:
             raise NotFoundError("the document was deleted")
         if not document.snapshot_seq <= upto_seq <= document.last_seq:
-            raise ConflictError(f"no snapshot up to {upto_seq} fits the log of {document.path!r}")
+            raise ConflictError(f"snapshot sequence {upto_seq} is outside the log of {document.path!r}")
         del document.updates[: upto_seq - document.snapshot_seq]
         document.snapshot, document.snapshot_seq = bytes(state), upto_seq
         document.updated_at = self._now()
 
     async def move(self, room: str, source: str, destination: str) -> None:
         if (room, source) not in self._by_path:
-            raise NotFoundError(f"there is no document at {source!r}")
+            raise NotFoundError(f"document {source!r} not found")
         if (room, destination) in self._by_path:
-            raise AlreadyExistsError(f"there is a document at {destination!r}")
+            raise AlreadyExistsError(f"document {destination!r} already exists")
         document = self._by_path.pop((room, source))
         document.path = destination
         self._by_path[room, destination] = document
@@ -127,7 +127,7 @@ class MemoryDocumentLog(DocumentLogStore):
     async def delete(self, room: str, path: str) -> None:
         document = self._by_path.pop((room, path), None)
         if document is None:
-            raise NotFoundError(f"there is no document at {path!r}")
+            raise NotFoundError(f"document {path!r} not found")
         del self._by_incarnation[document.incarnation]
 
     async def delete_room(self, room: str) -> None:

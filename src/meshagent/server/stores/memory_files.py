@@ -137,7 +137,7 @@ class MemoryFileStore(FileStore):
         path = normalize_path(path)
         node = self._nodes.get(path)
         if node is None or node.content is None:
-            raise NotFoundError(f"there is no file at {path!r}")
+            raise NotFoundError(f"file {path!r} not found")
         return _MemoryReader(node.info(path), node.content)
 
     async def start_write(self, *, max_bytes: int | None = None) -> FileWriter:
@@ -153,7 +153,7 @@ class MemoryFileStore(FileStore):
         if present is not None and present.content is None:
             raise ConflictError(f"{path!r} is a folder")
         if present is not None and not overwrite:
-            raise AlreadyExistsError(f"there is a file at {path!r}")
+            raise AlreadyExistsError(f"file {path!r} already exists")
         self._make_parents(path)
         now = self._now()
         self._nodes[path] = _Node(content, now if present is None else present.created_at, now, next(self._versions))
@@ -166,7 +166,7 @@ class MemoryFileStore(FileStore):
     async def delete(self, path: str, *, recursive: bool = False) -> tuple[str, ...]:
         path = _below_root(path)
         if path not in self._nodes:
-            raise NotFoundError(f"there is no file or folder at {path!r}")
+            raise NotFoundError(f"file or folder {path!r} not found")
         gone = [path, *self._descendants(path)]
         if len(gone) > 1 and not recursive:
             raise ConflictError(f"the folder {path!r} is not empty")
@@ -179,15 +179,15 @@ class MemoryFileStore(FileStore):
         source, destination = _below_root(source), _below_root(destination)
         node, present = self._nodes.get(source), self._nodes.get(destination)
         if node is None:
-            raise NotFoundError(f"there is no file or folder at {source!r}")
+            raise NotFoundError(f"file or folder {source!r} not found")
         if destination.startswith(f"{source}/"):
-            raise ConflictError(f"{source!r} cannot be moved into itself")
+            raise ConflictError(f"cannot move {source!r} into itself")
         if present is not None and not overwrite:
-            raise AlreadyExistsError(f"there is something at {destination!r}")
+            raise AlreadyExistsError(f"{destination!r} already exists")
         if source == destination:
             return node.info(source)
         if present is not None and (present.content is None or node.content is None):
-            raise ConflictError(f"{source!r} cannot replace {destination!r}: a folder is never replaced")
+            raise ConflictError(f"cannot move {source!r} to {destination!r}: folders are not replaced")
         moves = {name: destination + name[len(source) :] for name in [source, *self._descendants(source)]}
         for new_name in moves.values():
             normalize_path(new_name)  # refuses what would lie too deep
@@ -236,5 +236,5 @@ class MemoryFileStores(FileStores):
 def _below_root(path: str) -> str:
     normalized = normalize_path(path)
     if not normalized:
-        raise InvalidRequestError("the root of a room cannot be moved or deleted")
+        raise InvalidRequestError("the root folder cannot be moved or deleted")
     return normalized

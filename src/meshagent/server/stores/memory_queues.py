@@ -95,7 +95,7 @@ class MemoryQueueStore(QueueStore):
         try:
             return self._by_id[queue_id]
         except KeyError:
-            raise NotFoundError("the queue was deleted, or never opened") from None
+            raise NotFoundError("the queue was deleted or never opened") from None
 
 
 def _done(value: int) -> asyncio.Future[int]:

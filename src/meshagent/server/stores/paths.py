@@ -71,7 +71,7 @@ def room_folder(project: str, room: str) -> PurePosixPath:
 
 def _quote(name: str) -> str:
     if not name:
-        raise InvalidRequestError("a project or room needs a name")
+        raise InvalidRequestError("a project or room name must not be empty")
     raw = name.encode("utf-8", "surrogatepass")
     quoted = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw)
     if quoted.startswith("."):  # ".", "..", and names that a folder listing would hide

@@ -77,8 +77,8 @@ class QueueStore(Protocol):
 
         Raises:
             LimitExceededError: At once: the queue holds `limit` messages, counting those on their way to the
-                disk, or too many writes wait for the disk. Nothing was stored.
-            NotFoundError: At once or from the future: the queue was deleted, or never opened.
+                disk, or too many writes are waiting for the disk. Nothing was stored.
+            NotFoundError: At once or from the future: the queue was deleted or never opened.
             StoreFailedError: From the future: the message is not known to be stored.
         """
         ...

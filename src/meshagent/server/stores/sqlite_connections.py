@@ -73,7 +73,7 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
         raise InvalidStateError(
-            f"the database has schema version {version}, this server knows {len(migrations)}: "
+            f"the database has schema version {version}, this server supports up to {len(migrations)}: "
             "it was made by a newer version"
         )
     for number, statements in enumerate(migrations[version:], start=version + 1):
@@ -102,7 +102,7 @@ def store_error(error: Exception) -> Exception:
     if _is_corruption(error):
         return CorruptDataError(f"the database is damaged: {error}")
     if is_disk_failure(error):
-        return StoreFailedError(f"the database cannot be read or written: {error}")
+        return StoreFailedError(f"cannot read or write the database: {error}")
     return error
 
 

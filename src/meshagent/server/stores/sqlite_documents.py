@@ -68,7 +68,7 @@ class SqliteDocumentLog(DocumentLogStore):
 
         def write(connection: sqlite3.Connection) -> StoredDocument:
             if _find(connection, room, path) is not None:
-                raise AlreadyExistsError(f"there is a document at {path!r}")
+                raise AlreadyExistsError(f"document {path!r} already exists")
             at = self._milliseconds()
             inserted = connection.execute(
                 "INSERT INTO documents (room, path, schema_name, schema_json, created_at, updated_at)"
@@ -106,7 +106,7 @@ class SqliteDocumentLog(DocumentLogStore):
                 "SELECT snapshot_seq FROM documents WHERE id = ?", (incarnation,)
             ).fetchone()
             if not snapshot_seq <= upto_seq <= last_seq:
-                raise ConflictError(f"no snapshot up to {upto_seq} fits a log of {snapshot_seq} to {last_seq}")
+                raise ConflictError(f"snapshot sequence {upto_seq} is outside the log, {snapshot_seq} to {last_seq}")
             connection.execute(
                 "INSERT OR REPLACE INTO document_snapshots (document, state) VALUES (?, ?)",
                 (incarnation, state),
@@ -123,9 +123,9 @@ class SqliteDocumentLog(DocumentLogStore):
         def write(connection: sqlite3.Connection) -> None:
             incarnation = _find(connection, room, source)
             if incarnation is None:
-                raise NotFoundError(f"there is no document at {source!r}")
+                raise NotFoundError(f"document {source!r} not found")
             if _find(connection, room, destination) is not None:
-                raise AlreadyExistsError(f"there is a document at {destination!r}")
+                raise AlreadyExistsError(f"document {destination!r} already exists")
             connection.execute("UPDATE documents SET path = ? WHERE id = ?", (destination, incarnation))
 
         await self._log.submit(write)
@@ -134,7 +134,7 @@ class SqliteDocumentLog(DocumentLogStore):
         def write(connection: sqlite3.Connection) -> None:
             incarnation = _find(connection, room, path)
             if incarnation is None:
-                raise NotFoundError(f"there is no document at {path!r}")
+                raise NotFoundError(f"document {path!r} not found")
             self._forget(connection, incarnation)
 
         await self._log.submit(write)
@@ -209,14 +209,14 @@ def _load(connection: sqlite3.Connection, room: str, path: str) -> StoredDocumen
     incarnation, schema_name, schema_json, created_at, snapshot_seq, snapshot_crc = row
     snapshot = _load_snapshot(connection, incarnation, path, snapshot_crc)
     if snapshot is None and snapshot_seq:
-        raise CorruptDataError(f"the document {path!r} has lost its snapshot")
+        raise CorruptDataError(f"document {path!r} is damaged: its snapshot is missing")
     updates = connection.execute(
         "SELECT seq, crc, content FROM document_updates WHERE document = ? ORDER BY seq", (incarnation,)
     )
     contents: list[bytes] = []
     for expected, (seq, crc, content) in enumerate(updates, start=snapshot_seq + 1):
         if seq != expected:
-            raise CorruptDataError(f"the document {path!r} has lost its update {expected}")
+            raise CorruptDataError(f"document {path!r} is damaged: update {expected} is missing")
         contents.append(_verified(content, crc, path))
     return StoredDocument(
         path=path,
@@ -235,13 +235,13 @@ def _load_snapshot(connection: sqlite3.Connection, incarnation: int, path: str, 
     if row is None and crc is None:
         return None
     if row is None or crc is None:
-        raise CorruptDataError(f"the document {path!r} has lost its snapshot")
+        raise CorruptDataError(f"document {path!r} is damaged: its snapshot is missing")
     return _verified(row[0], crc, path)
 
 
 def _verified(content: object, crc: int, path: str) -> bytes:
     if not isinstance(content, bytes) or zlib.crc32(content) != crc:
-        raise CorruptDataError(f"the stored history of the document {path!r} is damaged")
+        raise CorruptDataError(f"document {path!r} is damaged: a checksum does not match")
     return content
 
 

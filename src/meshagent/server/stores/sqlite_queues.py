@@ -115,7 +115,7 @@ class SqliteQueueStore(QueueStore):
         try:
             return self._open[queue_id]
         except KeyError:
-            raise NotFoundError("the queue was deleted, or never opened") from None
+            raise NotFoundError("the queue was deleted or never opened") from None
 
     def _add(self, queue: _OpenQueue, queue_id: int, message: StoredMessage) -> asyncio.Future[int]:
         body = bytes(message.body)
@@ -223,7 +223,7 @@ def _load(connection: sqlite3.Connection, queue_id: int, after: int, count: int)
     )
     for message_id, crc, body in rows:
         if not isinstance(body, bytes) or zlib.crc32(body) != crc:
-            raise CorruptDataError(f"the stored message {message_id} of a queue is damaged")
+            raise CorruptDataError(f"message {message_id} of a queue is damaged: its checksum does not match")
         messages.append(StoredMessage(message_id, body))
         loaded_bytes += len(body)
         if loaded_bytes >= _WINDOW_BYTES:

@@ -212,18 +212,18 @@ async def _arrow_tables() -> type[ArrowTables]:
 def check_dataset_ref(place: api.DatasetRef) -> None:
     """Raise UnavailableError unless `place` is where tables of rooms are."""
     if place.namespace:
-        raise UnavailableError("this server keeps no namespaces of tables: leave the namespace out")
+        raise UnavailableError("namespaces of tables are not supported")
     if place.branch not in (None, "main"):
-        raise UnavailableError("this server keeps no branches of tables but 'main'")
+        raise UnavailableError("unsupported branch: tables have the branch 'main' only")
     if place.version is not None:
-        raise UnavailableError("this server reads tables as they are now: leave the version out")
+        raise UnavailableError("older versions of tables are not supported")
 
 
 def check_columns(on: str | list[str]) -> list[str]:
     """The columns on which to merge, at least one."""
     columns = [on] if isinstance(on, str) else on
     if not columns:
-        raise InvalidRequestError("name at least one column on which to merge")
+        raise InvalidRequestError("name at least one column to merge on")
     return columns
 
 

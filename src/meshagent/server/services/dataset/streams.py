@@ -66,7 +66,7 @@ class ArrowUpload:
     async def finish(self) -> None:
         """Commit what came; once begun it goes on to its end, even if the caller is cancelled."""
         if self._spool is None:
-            raise InvalidRequestError("a table needs a schema, or rows that tell it")
+            raise InvalidRequestError("a table needs a schema, or rows to infer it from")
         if self._spool.rows or self._always:
             self._committing = asyncio.create_task(self._commit_and_close(self._spool), name="commit an upload")
             await asyncio.shield(self._committing)
@@ -89,7 +89,7 @@ class ArrowUpload:
         try:
             await asyncio.shield(adding)
         except OSError as error:
-            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
+            raise StoreFailedError(f"disk error: {error.strerror or type(error).__name__}") from error
         except asyncio.CancelledError:
             await asyncio.wait([adding])  # the thread goes on: what it fills must not be closed meanwhile
             raise
@@ -123,7 +123,7 @@ async def start_merge(tables: ArrowTables, table: str, on: list[str]) -> ArrowUp
     schema = await tables.schema(table)
     for column in on:
         if column not in schema.names:
-            raise InvalidRequestError(f"there is no column {column!r} on which to merge")
+            raise InvalidRequestError(f"merge column {column!r} not found")
     return ArrowUpload(tables, schema, lambda spool: tables.merge(table, on, spool), fill=False)
 
 

@@ -37,19 +37,19 @@ def decode_value(given: Any) -> Any:
         InvalidRequestError: It is none of the forms, or does not fit its own.
     """
     if isinstance(given, list):
-        raise InvalidRequestError("a list is written as an object with the member 'list'")
+        raise InvalidRequestError("write a list as an object with the member 'list'")
     if not isinstance(given, dict):
         return given
     if len(given) != 1:
-        raise InvalidRequestError("a typed value is an object with one member, which names its type")
+        raise InvalidRequestError("a typed value must be an object with one member, named after its type")
     ((kind, content),) = given.items()
     read = _READERS.get(kind)
     if read is None:
-        raise InvalidRequestError(f"there is no type of value {kind[:50]!r}")
+        raise InvalidRequestError(f"unknown value type {kind[:50]!r}")
     try:
         return read(content)
     except (ValueError, TypeError, AttributeError, binascii.Error):
-        raise InvalidRequestError(f"this is not a value of type {kind}: {str(content)[:50]!r}") from None
+        raise InvalidRequestError(f"invalid value of type {kind}: {str(content)[:50]!r}") from None
 
 
 def to_json_value(value: Any) -> Any:
@@ -80,7 +80,7 @@ def table_from_typed_rows(rows: Sequence[Any]) -> pa.Table:
 def _row(row: Any) -> dict[str, Any]:
     cells = row.get("columns") if isinstance(row, dict) else None
     if not isinstance(cells, list) or not all(isinstance(cell, dict) and "name" in cell for cell in cells):
-        raise InvalidRequestError("a row is an object with 'columns', a list of objects with 'name' and 'value'")
+        raise InvalidRequestError("a row must be an object with 'columns', a list of objects with 'name' and 'value'")
     values = {str(cell["name"]): decode_value(cell.get("value")) for cell in cells}
     if any(isinstance(value, Expression) for value in values.values()):
         raise InvalidRequestError("the rows of a new table cannot be expressions")

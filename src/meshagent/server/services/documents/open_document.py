@@ -119,7 +119,7 @@ class OpenDocument:
             self._reload_soon()
             raise
         if applied.repair is not None:
-            log.warning("repaired %s: an update of %s broke its schema", self.path, author_id)
+            log.warning("repaired document %s: an update from participant %s violated its schema", self.path, author_id)
             if author is not None:
                 author.push(Update(applied.repair))
         durable = None
@@ -205,7 +205,7 @@ class OpenDocument:
             durable.set_exception(error)
         if self.ended or self._awaiting_repair is not None:
             return
-        log.error("a change of %s is not on disk: %s; keeping the document loaded", self.path, error)
+        log.error("cannot store a change of document %s: %s; keeping it in memory, and trying again", self.path, error)
         self._awaiting_repair = []
         self._spawn(self._repair(), name=f"repair of {self.path}")
 
@@ -217,7 +217,7 @@ class OpenDocument:
             try:
                 await self._write_snapshot()
             except RoomException as error:
-                log.error("%s still cannot be written: %s", self.path, error)
+                log.error("still cannot write document %s: %s", self.path, error)
                 _resolve(waiting, error)
                 await asyncio.sleep(_RETRY_DELAYS[min(attempt, len(_RETRY_DELAYS) - 1)])
                 attempt += 1
@@ -254,7 +254,7 @@ class OpenDocument:
         try:
             await self._write_snapshot()
         except RoomException as error:
-            log.error("no snapshot of %s: %s; its log is still whole", self.path, error)
+            log.error("cannot write a snapshot of document %s: %s; its log is complete", self.path, error)
         finally:
             self._snapshot_running = False
 

@@ -134,7 +134,7 @@ class DocumentsService:
             await self._store.stat(self._room_key, normal) is not None
             or await self._files.read_file(normal) is not None
         ):
-            raise AlreadyExistsError(f"there is something at {normal} already")
+            raise AlreadyExistsError(f"{normal} already exists")
         async with self.using(normal, create=True, initial_json=initial_json):
             pass
 
@@ -203,7 +203,7 @@ class DocumentsService:
                 await document.snapshot()
                 await self._save_file(document)
             except RoomException as error:
-                log.error("%s was closed without its file: %s; its log has everything", document.path, error)
+                log.error("cannot write the file of document %s: %s; its log is complete", document.path, error)
             document.end("the room ended")
         self._open.clear()
 
@@ -231,7 +231,7 @@ class DocumentsService:
             return self._restore(stored, schema_json)
         existing = await self._files.read_file(path)
         if existing is None and not create:
-            raise NotFoundError(f"there is no document {path}")
+            raise NotFoundError(f"document {path} not found")
         schema_json = await self._schema_of(path, schema)
         content = _new_content(path, _schema(schema_json), existing, initial_json)
         state = content.encode_state()
@@ -277,13 +277,13 @@ class DocumentsService:
                 schema = json.loads(text)
                 MeshSchema.from_json(schema)
             except (ValueError, TypeError, KeyError, MeshSchemaException) as error:
-                raise InvalidRequestError(f"{_SCHEMA_FOLDER}/{name}.json is not a usable schema: {error}") from None
+                raise InvalidRequestError(f"{_SCHEMA_FOLDER}/{name}.json is not a valid schema: {error}") from None
             return dict(schema)
         if stored is not None:
             return stored
         built_in = builtin_schema(name)
         if built_in is None:
-            raise NotFoundError(f"there is no schema {name!r} for {path}; deploy {_SCHEMA_FOLDER}/{name}.json first")
+            raise NotFoundError(f"schema {name!r} of {path} not found; deploy {_SCHEMA_FOLDER}/{name}.json first")
         return built_in.to_json()
 
     # --- saving and unloading ------------------------------------------------------------------------
@@ -311,7 +311,7 @@ class DocumentsService:
             await self._files.publish_document(document.path, state, participant_id=document.last_author)
         except RoomException as error:
             document.file_is_stale = True
-            log.error("the file of %s was not written: %s; its log has everything", document.path, error)
+            log.error("cannot write the file of document %s: %s; its log is complete", document.path, error)
             self._schedule_save(document)
 
     def _release(self, document: OpenDocument) -> None:
@@ -371,7 +371,7 @@ def _schema_name(path: str) -> str:
     """The part of the file's name after its last dot (protocol 7.2)."""
     stem, dot, extension = path.rpartition("/")[2].rpartition(".")
     if not dot or not extension or not stem:
-        raise InvalidRequestError(f"{path!r} has no extension, which would name its schema")
+        raise InvalidRequestError(f"{path!r} has no extension to select a schema")
     return extension
 
 

@@ -130,15 +130,13 @@ class SqlEngine:
         try:
             yield
         except (duckdb.OutOfMemoryException, MemoryError):
-            raise LimitExceededError("the query needs more memory than it may have", limit=self._memory_bytes) from None
+            raise LimitExceededError("the query exceeds its memory limit", limit=self._memory_bytes) from None
         except (duckdb.InternalException, duckdb.FatalException) as error:
             raise InternalError(f"the query engine failed: {_engine_message(error)}") from error
         except (duckdb.Error, pa.ArrowException, OSError, ValueError, TypeError) as error:
             text = str(error)
             if "Out of Memory" in text:
-                raise LimitExceededError(
-                    "the query needs more memory than it may have", limit=self._memory_bytes
-                ) from None
+                raise LimitExceededError("the query exceeds its memory limit", limit=self._memory_bytes) from None
             raise InvalidRequestError(_engine_message(error)) from None
 
 

@@ -56,7 +56,7 @@ async def insert_rows(
 def _named(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
     """A batch with the columns' names, by their position."""
     if batch.num_columns != len(columns):
-        raise InvalidRequestError(f"{len(columns)} columns are to be filled, the query gives {batch.num_columns}")
+        raise InvalidRequestError(f"INSERT has {len(columns)} columns, the query returns {batch.num_columns}")
     if len(set(columns)) != len(columns):
-        raise InvalidRequestError("a column is named twice")
+        raise InvalidRequestError("a column is listed twice")
     return batch.rename_columns(list(columns))

@@ -51,7 +51,7 @@ class OpenQuery:
     async def begin(self, tables: ArrowTables, resolve: Resolve, query: Query, parameters: Mapping[str, Any]) -> None:
         """Bring the tables to the query, and run it to its first rows."""
         if missing := query.parameters - parameters.keys():
-            raise InvalidRequestError(f"the query's parameter {min(missing)!r} is not given")
+            raise InvalidRequestError(f"missing query parameter {min(missing)!r}")
         used = {name: parameters[name] for name in query.parameters}
         async with self._step:
             sources = {name: await self._source(tables, resolve(name)) for name in sorted(query.tables)}
@@ -143,7 +143,7 @@ class SqlQueries:
         """
         limit = self._limits.max_open_reads
         if sum(opened.owner == owner for opened in self._open.values()) >= limit:
-            raise LimitExceededError(f"over {limit} queries of this participant are open", limit=limit)
+            raise LimitExceededError(f"this participant has {limit} open queries", limit=limit)
         opened = OpenQuery(secrets.token_hex(16), owner, self._engine)
         self._open[opened.query_id] = opened
         try:
@@ -162,7 +162,7 @@ class SqlQueries:
         """
         opened = self._open.get(query_id)
         if opened is None or opened.owner != owner:
-            raise NotFoundError(f"there is no open query {query_id!r}")
+            raise NotFoundError(f"open query {query_id!r} not found")
         return opened
 
     def is_open(self, owner: str, query_id: str) -> bool:
@@ -246,7 +246,7 @@ def decode_parameters(data: bytes) -> dict[str, Any]:
     schema, batches = read_stream(data)
     table = pa.Table.from_batches(batches, schema)
     if table.num_rows != 1:
-        raise InvalidRequestError(f"the parameters of a query are a table of one row, not of {table.num_rows}")
+        raise InvalidRequestError(f"query parameters must be a table of one row, not {table.num_rows}")
     values = [column[0].as_py() for column in table.columns]
     by_position = {str(number): value for number, value in enumerate(values, 1)}
     return {**by_position, **dict(zip(table.column_names, values, strict=True))}

@@ -107,7 +107,7 @@ class SqlService:
     async def read(self, caller: Participant, query_id: str) -> AsyncGenerator[bytes, None]:
         """The rows of an open query as IPC streams, at least one."""
         if self._queries is None:
-            raise InvalidRequestError(f"there is no open query {query_id!r}")
+            raise InvalidRequestError(f"open query {query_id!r} not found")
         async for piece in self._queries.read(caller.id, query_id):
             yield piece
 
@@ -191,7 +191,7 @@ def _names(request: api.SqlRequest) -> dict[str, str]:
         check_name(table.name)
         alias = table.alias or table.name
         if names.setdefault(alias, table.name) != table.name:
-            raise InvalidRequestError(f"two tables are called {alias!r}")
+            raise InvalidRequestError(f"the name {alias!r} is used for two tables")
     return names
 
 

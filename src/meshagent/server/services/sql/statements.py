@@ -78,7 +78,7 @@ def parse(cursor: Any, text: str, parameters: Mapping[str, Any]) -> Statement:
         UnavailableError: A statement that this server does not run.
     """
     if len(text) > MAX_LENGTH:
-        raise LimitExceededError(f"an SQL text has at most {MAX_LENGTH} characters", limit=MAX_LENGTH)
+        raise LimitExceededError(f"the SQL text is longer than {MAX_LENGTH} characters", limit=MAX_LENGTH)
     tokens = list(tokens_of(text))
     _check_spelling(tokens)
     _check_functions([token for token in tokens if token.kind != "space"])
@@ -95,7 +95,7 @@ def parse(cursor: Any, text: str, parameters: Mapping[str, Any]) -> Statement:
             return _ChangeParser(tokens, parameters).update()
         case kinds.DELETE:
             return _ChangeParser(tokens, parameters).delete()
-    raise UnavailableError("this server runs SELECT, INSERT, UPDATE and DELETE only")
+    raise UnavailableError("unsupported statement: only SELECT, INSERT, UPDATE and DELETE are supported")
 
 
 def _query(cursor: Any, text: str, statement: Any) -> Query:
@@ -118,14 +118,14 @@ def _check_spelling(tokens: Sequence[Token]) -> None:
     """Refuse quotes and comments that DuckDB and `tokens_of` would read differently."""
     for token, following in pairwise(tokens):
         if token.text == "$" and following.text == "$":
-            raise InvalidRequestError("write texts in single quotes, not between dollar signs")
+            raise InvalidRequestError("use single-quoted strings, not dollar quoting")
         if token.kind == "word" and token.text.lower() in ("e", "u") and following.kind == "string":
-            raise InvalidRequestError("write texts in plain single quotes, without escapes")
+            raise InvalidRequestError("use plain single-quoted strings, without escapes")
     if any(token.kind == "space" and token.text.count("/*") > 1 for token in tokens):
-        raise InvalidRequestError("comments cannot be nested")
+        raise InvalidRequestError("nested comments are not supported")
     for opening, name, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if opening.text == closing.text == "$" and name.kind == "word":
-            raise InvalidRequestError("write texts in single quotes, not between dollar signs")
+            raise InvalidRequestError("use single-quoted strings, not dollar quoting")
 
 
 def _check_functions(tokens: Sequence[Token]) -> None:
@@ -133,7 +133,7 @@ def _check_functions(tokens: Sequence[Token]) -> None:
         if following.text == "(" and token.kind in ("word", "quoted"):
             name = token.text.strip('"').lower()
             if name in _FORBIDDEN or name.startswith(_FORBIDDEN_PREFIXES):
-                raise InvalidRequestError(f"the function {name!r} is not for queries of rooms")
+                raise InvalidRequestError(f"function {name!r} is not allowed")
 
 
 class _ChangeParser:
@@ -223,15 +223,15 @@ class _ChangeParser:
 
     def _literal(self, name: str) -> str:
         if name not in self._parameters:
-            raise InvalidRequestError(f"the statement's parameter {name!r} is not given")
+            raise InvalidRequestError(f"missing query parameter {name!r}")
         return sql_literal(self._parameters[name])
 
     def _name(self) -> str:
         token = self._take()
         if token.kind not in ("word", "quoted"):
-            raise InvalidRequestError(f"a name is expected, not {token.text[:50]!r}")
+            raise InvalidRequestError(f"expected a name, not {token.text[:50]!r}")
         if self._is("."):
-            raise InvalidRequestError("tables of a room are in no schema or catalog: give the name alone")
+            raise InvalidRequestError("tables have no schema or catalog: use the table name alone")
         return token.text if token.kind == "word" else token.text[1:-1].replace('""', '"')
 
     def _expect(self, text: str) -> None:
@@ -241,7 +241,7 @@ class _ChangeParser:
 
     def _take(self) -> Token:
         if self._position >= len(self._places):
-            raise InvalidRequestError("the statement ends too early")
+            raise InvalidRequestError("unexpected end of the statement")
         self._position += 1
         return self._all[self._places[self._position - 1]]
 
@@ -251,4 +251,4 @@ class _ChangeParser:
 
 
 def _unsupported(form: str) -> UnavailableError:
-    return UnavailableError(f"this server runs statements of the form {form}")
+    return UnavailableError(f"unsupported statement; supported: {form}")

@@ -41,7 +41,7 @@ def read_stream(data: bytes) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     """
     try:
         if unpacked_bytes(data) > _MAX_UNPACKED_BYTES:
-            raise LimitExceededError("one chunk unpacks to too much", limit=_MAX_UNPACKED_BYTES)
+            raise LimitExceededError("the chunk is too large when decompressed", limit=_MAX_UNPACKED_BYTES)
         with pa.ipc.open_stream(data) as stream:
             schema = _with_readable_names(stream.schema)
             batches = list(stream)
@@ -94,7 +94,7 @@ def check_schema(schema: pa.Schema) -> None:
     for field in schema:
         check_column_name(field.name)
         if pa.types.is_null(field.type):
-            raise InvalidRequestError(f"column {field.name!r} needs a type that can hold something")
+            raise InvalidRequestError(f"column {field.name!r} cannot have the type null")
 
 
 def fit_batch(batch: pa.RecordBatch, schema: pa.Schema, *, fill: bool = True) -> pa.RecordBatch:
@@ -110,7 +110,7 @@ def fit_batch(batch: pa.RecordBatch, schema: pa.Schema, *, fill: bool = True) ->
         return batch
     for name in batch.schema.names:
         if name not in schema.names:
-            raise InvalidRequestError(f"the table has no column {name!r}")
+            raise InvalidRequestError(f"column {name!r} not found in the table")
     fields, arrays = [], []
     for field in schema:
         if field.name in batch.schema.names:
@@ -130,8 +130,10 @@ def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
         return column.cast(field.type)
     except (pa.ArrowException, ValueError) as error:
         text = str(error).partition("\n")[0][:200]
-        raise InvalidRequestError(f"column {field.name!r} takes {field.type}, not {column.type}: {text}") from None
+        raise InvalidRequestError(
+            f"column {field.name!r} has type {field.type}, cannot convert {column.type}: {text}"
+        ) from None
 
 
 def _no_arrow(error: BaseException) -> InvalidRequestError:
-    return InvalidRequestError(f"the data is no Arrow IPC stream: {str(error).partition(chr(10))[0][:200]}")
+    return InvalidRequestError(f"the data is not an Arrow IPC stream: {str(error).partition(chr(10))[0][:200]}")

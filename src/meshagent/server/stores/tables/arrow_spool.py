@@ -48,7 +48,7 @@ class ArrowSpool:
             self._bytes += fitted.nbytes
             if self._bytes > self._max_bytes:
                 raise LimitExceededError(
-                    f"one upload takes at most {self._max_bytes} bytes: send the rows in several", limit=self._max_bytes
+                    f"the upload is larger than {self._max_bytes} bytes: split it into several", limit=self._max_bytes
                 )
             if self._writer is None:
                 self._schema, self._fill = fitted.schema, True

@@ -76,7 +76,7 @@ class ArrowTables:
         async def add(table: AsyncTable) -> None:
             for column in (await table.schema()).names:
                 if column in nullable.names:
-                    raise InvalidRequestError(f"there is a column {column!r} already")
+                    raise InvalidRequestError(f"column {column!r} already exists")
             await table.add_columns(nullable)
 
         await self.tables.change(name, add)
@@ -110,7 +110,7 @@ class ArrowTables:
 
         async def drop(table: AsyncTable) -> None:
             if index not in [existing.name for existing in await table.list_indices()]:
-                raise NotFoundError(f"there is no index {index!r}")
+                raise NotFoundError(f"index {index!r} not found")
             await table.drop_index(index)
 
         await self.tables.change(name, drop)
@@ -134,15 +134,15 @@ def _last_of_each(rows: pa.Table, on: Sequence[str]) -> pa.Table:
     """
     for column in on:
         if column not in rows.column_names:
-            raise InvalidRequestError(f"the rows need column {column!r}, on which to merge")
+            raise InvalidRequestError(f"merge column {column!r} is missing from the rows")
         if rows.column(column).null_count:
-            raise InvalidRequestError(f"all rows need a value in column {column!r}, on which to merge")
+            raise InvalidRequestError(f"merge column {column!r} must not contain null")
     number = "_updating_number"
     numbered = rows.append_column(number, pa.array(range(rows.num_rows), pa.int64()))
     try:
         last = numbered.select([*on, number]).group_by(list(on)).aggregate([(number, "max")])
     except pa.ArrowException:
-        raise InvalidRequestError(f"nothing can be merged on columns of these types: {', '.join(on)}") from None
+        raise InvalidRequestError(f"cannot merge on columns of these types: {', '.join(on)}") from None
     if last.num_rows == rows.num_rows:
         return rows
     return rows.take(last.column(f"{number}_max").sort())

@@ -131,7 +131,7 @@ def _arrow_type(data_type: DataType) -> pa.DataType:
             return pa.list_(pa.float32(), data_type.size)
         case IntDataType():
             return pa.list_(pa.int64(), data_type.size)
-    raise InvalidRequestError("the elements of a vector are of type float or int")
+    raise InvalidRequestError("vector elements must have type float or int")
 
 
 def _check_names(names: Iterable[str]) -> None:
@@ -147,11 +147,11 @@ def _check_names(names: Iterable[str]) -> None:
 def check_column_name(name: str) -> None:
     """Raise InvalidRequestError for a name that a column cannot have, or that a filter could not name."""
     if not 0 < len(name) <= MAX_NAME_LENGTH:
-        raise InvalidRequestError(f"a column's name has 1 to {MAX_NAME_LENGTH} characters")
+        raise InvalidRequestError(f"a column name must have 1 to {MAX_NAME_LENGTH} characters")
     if "." in name or "`" in name or not name.isprintable():
-        raise InvalidRequestError(f"a column's name has no dot, backtick or control character: {name!r}")
+        raise InvalidRequestError(f"a column name must not contain dots, backticks or control characters: {name!r}")
     if name in _RESERVED or name.startswith(SCRATCH_PREFIX):
-        raise InvalidRequestError(f"{name!r} is the name of a column that the room itself makes")
+        raise InvalidRequestError(f"the column name {name!r} is reserved")
 
 
 # --- inference ---------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def _inferred_type(name: str, values: Sequence[Any]) -> pa.DataType:
         return pa.bool_()
     if kinds == {int}:
         if not all(value in _INT64 for value in values):
-            raise InvalidRequestError(f"column {name!r} holds an integer of more than 64 bits")
+            raise InvalidRequestError(f"column {name!r} contains an integer of more than 64 bits")
         return pa.int64()
     if kinds <= {int, float}:
         return pa.float64()

@@ -32,11 +32,11 @@ _MAX_TEXT = 500
 
 
 def no_such_table(name: str) -> NotFoundError:
-    return NotFoundError(f"there is no table {name!r}")
+    return NotFoundError(f"table {name!r} not found")
 
 
 def table_exists(name: str) -> AlreadyExistsError:
-    return AlreadyExistsError(f"there is a table {name!r} already")
+    return AlreadyExistsError(f"table {name!r} already exists")
 
 
 @contextmanager
@@ -57,8 +57,8 @@ def engine_errors(table: str) -> Iterator[None]:
         # A Rust panic comes as a BaseException of a class that cannot be imported.
         if type(error).__name__ != "PanicException":
             raise
-        log.exception("the table engine panicked at %r", table)
-        raise InternalError(f"the table engine failed at {table!r}; the server's log says more") from None
+        log.exception("the table engine panicked on table %r", table)
+        raise InternalError(f"the table engine failed on table {table!r}; see the server log") from None
 
 
 def readable(text: str) -> str:
@@ -73,8 +73,8 @@ def _translated(error: Exception, table: str) -> RoomException:
     said = readable(text)
     lowered = text.lower()
     if isinstance(error, OSError) or "LanceError(IO)" in text or "os error" in lowered:
-        log.error("the table %r cannot be read or written: %s", table, text)
-        return StoreFailedError(f"the table {table!r} cannot be read or written: {said}")
+        log.error("cannot read or write table %r: %s", table, text)
+        return StoreFailedError(f"cannot read or write table {table!r}: {said}")
     if "was not found" in lowered and text.startswith("Table"):
         return no_such_table(table)
     if "already exists" in lowered:
@@ -83,5 +83,5 @@ def _translated(error: Exception, table: str) -> RoomException:
         return InvalidStateError(said)
     if isinstance(error, (ValueError, TypeError)):
         return InvalidRequestError(said)
-    log.error("the table engine failed at %r", table, exc_info=error)
-    return InternalError(f"the table engine failed at {table!r}: {said}")
+    log.error("the table engine failed on table %r", table, exc_info=error)
+    return InternalError(f"the table engine failed on table {table!r}: {said}")

@@ -106,7 +106,7 @@ def translate_expression(
 ) -> str:
     """As `translate_filter`, for an expression that has to be there."""
     if len(text) > MAX_LENGTH:
-        raise LimitExceededError(f"an SQL text has at most {MAX_LENGTH} characters", limit=MAX_LENGTH)
+        raise LimitExceededError(f"the SQL text is longer than {MAX_LENGTH} characters", limit=MAX_LENGTH)
     tokens = list(tokens_of(text))
     _check_depth(tokens)
     if quoted_names:
@@ -149,9 +149,7 @@ def tokens_of(text: str) -> Iterator[Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             excerpt = text[position : position + 20]
-            raise InvalidRequestError(
-                f"this SQL has a quote that is not closed, or a strange character, at {excerpt!r}"
-            )
+            raise InvalidRequestError(f"SQL syntax error: unclosed quote or unexpected character at {excerpt!r}")
         assert match.lastgroup is not None
         yield Token(match.lastgroup, match.group())
         position = match.end()
@@ -303,8 +301,8 @@ def _check_depth(tokens: Sequence[Token]) -> None:
         depth.add(token)
         if depth.levels[-1].current > MAX_DEPTH or len(depth.levels) > MAX_DEPTH:
             raise LimitExceededError(
-                f"an SQL expression has at most {MAX_DEPTH} terms and operators between AND, OR and commas",
+                f"the SQL expression has more than {MAX_DEPTH} terms and operators between AND, OR and commas",
                 limit=MAX_DEPTH,
             )
         if depth.junctions > MAX_JUNCTIONS:
-            raise LimitExceededError(f"an SQL expression has at most {MAX_JUNCTIONS} AND and OR", limit=MAX_JUNCTIONS)
+            raise LimitExceededError(f"the SQL expression has over {MAX_JUNCTIONS} ANDs and ORs", limit=MAX_JUNCTIONS)

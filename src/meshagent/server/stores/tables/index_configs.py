@@ -49,17 +49,17 @@ def index_by_config(config: Mapping[str, Any]) -> Callable[[AsyncTable], Awaitab
         raise InvalidRequestError("an index needs a column and an index_type")
     engine_type = _TYPES.get(kind.upper())
     if engine_type is None:
-        raise UnavailableError(f"this server makes no indexes of type {kind!r}; it makes {', '.join(_TYPES)}")
+        raise UnavailableError(f"unsupported index type {kind!r}; supported: {', '.join(_TYPES)}")
     settings = _settings(engine_type, config)
     name, replace = config.get("name"), config.get("replace")
 
     async def create(table: AsyncTable) -> None:
         if column not in (await table.schema()).names:
-            raise InvalidRequestError(f"there is no column {column!r} to index")
+            raise InvalidRequestError(f"column {column!r} not found")
         try:
             made = engine_type(**settings)
         except TypeError as error:
-            raise InvalidRequestError(f"this configuration fits no index: {error}") from None
+            raise InvalidRequestError(f"invalid index configuration: {error}") from None
         await table.create_index(column, config=made, replace=replace is not False, name=name)
 
     return create

@@ -36,11 +36,11 @@ def index_creation(kind: IndexKind, column: str, *, replace: bool | None) -> Cal
     async def create(table: AsyncTable) -> None:
         schema = await table.schema()
         if column not in schema.names:
-            raise InvalidRequestError(f"there is no column {column!r} to index")
+            raise InvalidRequestError(f"column {column!r} not found")
         config = await _config(table, kind, column, schema)
         existing = [index.name for index in await table.list_indices() if _is_same(index, column, kind)]
         if existing and replace is False:
-            raise AlreadyExistsError(f"column {column!r} has a {kind} index already")
+            raise AlreadyExistsError(f"column {column!r} already has a {kind} index")
         name = existing[0] if existing else None
         await table.create_index(column, config=config, replace=replace is not False, name=name)
 
@@ -63,10 +63,10 @@ async def _config(table: AsyncTable, kind: IndexKind, column: str, schema: pa.Sc
         return FTS()
     size = vector_columns(schema).get(column)
     if size is None:
-        raise InvalidRequestError(f"column {column!r} holds no vectors of float")
+        raise InvalidRequestError(f"column {column!r} does not contain float vectors")
     vectors = await table.count_rows(f"`{column}` IS NOT NULL")
     if vectors < MIN_VECTORS:
-        raise InvalidStateError(f"a vector index needs {MIN_VECTORS} rows with a vector, {column!r} has {vectors}")
+        raise InvalidStateError(f"a vector index needs at least {MIN_VECTORS} vectors, column {column!r} has {vectors}")
     if size % _VECTORS_PER_SUBVECTOR:
         return IvfFlat()  # compressing would make one code of the whole vector, and find anything
     return IvfPq()

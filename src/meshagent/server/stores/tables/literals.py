@@ -39,7 +39,7 @@ def sql_literal(value: Any) -> str:
         case dict() if value:
             members = ", ".join(f"{quote_text(key)}, {sql_literal(item)}" for key, item in value.items())
             return f"named_struct({members})"
-    raise InvalidRequestError(f"a value of type {type(value).__name__} cannot be assigned in an update")
+    raise InvalidRequestError(f"cannot assign a value of type {type(value).__name__}")
 
 
 def _with_one_number_type(items: list[Any]) -> list[Any]:

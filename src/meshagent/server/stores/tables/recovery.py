@@ -42,9 +42,9 @@ def recover(folder: Path, disk: Disk | None) -> int:
     torn = {path: _reference_bytes(path) for path in _torn_files(folder)}
     broken = list(takewhile(lambda manifest: _is_broken(manifest, torn, folder / "data"), manifests))
     if manifests and len(broken) == len(manifests):
-        raise CorruptDataError(f"no version of the table {folder.stem!r} is whole")
+        raise CorruptDataError(f"every version of table {folder.stem!r} is damaged")
     for manifest in broken:
-        log.warning("the table %r loses the incomplete version %s", folder.stem, manifest.name)
+        log.warning("removing the incomplete version %s of table %r", manifest.name, folder.stem)
         manifest.unlink()
     for path in torn:
         path.unlink(missing_ok=True)

@@ -162,9 +162,9 @@ class RoomTables:
             schema = await table.schema()
             for column in columns:
                 if column not in schema.names:
-                    raise InvalidRequestError(f"there is no column {column!r} to drop")
+                    raise InvalidRequestError(f"column {column!r} not found")
             if set(columns) == set(schema.names):
-                raise InvalidRequestError("a table keeps at least one column: drop the table instead")
+                raise InvalidRequestError("cannot drop the last column: drop the table instead")
             await table.drop_columns(list(dict.fromkeys(columns)))
 
         await self.change(name, drop)
@@ -189,7 +189,7 @@ class RoomTables:
         if not values and not expressions:
             raise InvalidRequestError("an update needs values or values_sql")
         if twice := values.keys() & expressions.keys():
-            raise InvalidRequestError(f"column {min(twice)!r} is in values and in values_sql")
+            raise InvalidRequestError(f"column {min(twice)!r} is in both values and values_sql")
 
         async def update(table: AsyncTable) -> int:
             reader = RowReader(await table.schema())
@@ -320,7 +320,7 @@ def required_filter(where: str, temporal: Mapping[str, Temporal], quoted_names: 
     """A filter that has to be there: forgetting one must not change every row."""
     translated = translate_filter(where, temporal, quoted_names=quoted_names)
     if translated is None:
-        raise InvalidRequestError("a filter is needed here: 'true' selects all rows")
+        raise InvalidRequestError("a filter is required; use 'true' to select all rows")
     return translated
 
 
@@ -330,7 +330,7 @@ async def _adapt_new_columns(table: AsyncTable, names: set[str]) -> None:
     empty = [field.name for field in fields if pa.types.is_null(field.type)]
     if empty:
         await table.drop_columns(list(names))
-        raise InvalidRequestError(f"NULL has no type for column {empty[0]!r}: write CAST(NULL AS STRING), for example")
+        raise InvalidRequestError(f"NULL gives column {empty[0]!r} no type: use, for example, CAST(NULL AS STRING)")
     for field in fields:
         changes: dict[str, Any] = {} if field.nullable else {"nullable": True}
         if pa.types.is_timestamp(field.type) and field.type.unit != "us":

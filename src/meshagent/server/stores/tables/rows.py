@@ -37,7 +37,7 @@ class RowReader:
     def _value(self, number: int, name: str, value: Any) -> Any:
         reader = self._readers.get(name)
         if reader is None:
-            raise InvalidRequestError(f"the table has no column {name!r}; it has {_listed(self._readers)}")
+            raise InvalidRequestError(f"column {name!r} not found in the table, which has {_listed(self._readers)}")
         if value is None:
             return None
         try:
@@ -64,9 +64,9 @@ def fold_by_key(rows: Iterable[Row], key: str) -> list[Row]:
     for number, row in enumerate(rows):
         value = row.get(key)
         if value is None:
-            raise InvalidRequestError(f"row {number + 1} needs a value in column {key!r}, on which to merge")
+            raise InvalidRequestError(f"row {number + 1} has no value in merge column {key!r}")
         if isinstance(value, (list, dict)):
-            raise InvalidRequestError(f"column {key!r} holds lists or objects, on which nothing can be merged")
+            raise InvalidRequestError(f"cannot merge on column {key!r}: it contains lists or objects")
         folded[value] = folded.get(value, {}) | row
     return list(folded.values())
 

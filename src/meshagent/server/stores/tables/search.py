@@ -91,11 +91,11 @@ def _check(search: Search, schema: pa.Schema) -> None:
             raise InvalidRequestError(f"the {what} must not be negative")
     if search.ranked and (search.limit or 0) + (search.offset or 0) > MAX_RANKED_LIMIT:
         raise LimitExceededError(
-            f"a ranked search finds at most {MAX_RANKED_LIMIT} rows, offset included", limit=MAX_RANKED_LIMIT
+            f"limit plus offset of a ranked search must not exceed {MAX_RANKED_LIMIT}", limit=MAX_RANKED_LIMIT
         )
     for name in search.select or ():
         if name not in schema.names and name not in _RANK_COLUMNS:
-            raise InvalidRequestError(f"there is no column {name!r} to select")
+            raise InvalidRequestError(f"column {name!r} not found")
 
 
 def _narrowed(query: Any, search: Search) -> Any:
@@ -126,7 +126,7 @@ def _vector_column(schema: pa.Schema, vector: list[float]) -> str:
     if not columns:
         raise InvalidRequestError("the table has no vector column to search")
     known = ", ".join(f"{name!r} of {size}" for name, size in columns.items())
-    raise InvalidRequestError(f"the vector has {len(vector)} numbers, the table has {known}")
+    raise InvalidRequestError(f"the vector has {len(vector)} elements, the table has {known}")
 
 
 async def _text_columns(table: AsyncTable, wanted: list[str] | None) -> list[str]:
@@ -146,7 +146,7 @@ async def _collected(found: SearchStream, max_bytes: int) -> pa.Table:
         size += batch.nbytes
         if size > max_bytes:
             raise LimitExceededError(
-                f"the rows found take more than {max_bytes} bytes: select fewer columns, or set a limit",
+                f"the result is larger than {max_bytes} bytes: select fewer columns or set a limit",
                 limit=max_bytes,
             )
         batches.append(batch)

@@ -321,7 +321,7 @@ class Table:
             result = await asyncio.to_thread(function)
         except OSError as error:
             self._health.report_failure(COMPONENT, error)
-            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
+            raise StoreFailedError(f"disk error: {error.strerror or type(error).__name__}") from error
         self._health.report_success(COMPONENT)
         return result
 

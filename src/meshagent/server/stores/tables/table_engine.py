@@ -79,7 +79,7 @@ class TableEngine:
         try:
             await asyncio.to_thread(self._prepare, folder)
         except OSError as error:
-            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
+            raise StoreFailedError(f"disk error: {error.strerror or type(error).__name__}") from error
         return await room_tables.open(
             folder,
             self._session,
@@ -98,7 +98,7 @@ class TableEngine:
         try:
             await asyncio.to_thread(self._remove, self.folder(project_id, room_name))
         except OSError as error:
-            raise StoreFailedError(f"the disk refused: {error.strerror or type(error).__name__}") from error
+            raise StoreFailedError(f"disk error: {error.strerror or type(error).__name__}") from error
 
     def _prepare(self, folder: Path) -> None:
         """Make the folder, and finish removing what a crash left of tables and rooms."""

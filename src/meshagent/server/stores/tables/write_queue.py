@@ -94,7 +94,7 @@ class WriteQueue:
         if self._closed:
             raise InvalidStateError("the room has ended")
         if len(self._waiting) >= self._max_waiting:
-            raise LimitExceededError(f"{self._max_waiting} writes to this table wait already", limit=self._max_waiting)
+            raise LimitExceededError(f"{self._max_waiting} writes are already waiting", limit=self._max_waiting)
         self._waiting.append(job)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="table writes")
@@ -148,13 +148,13 @@ class WriteQueue:
             await step
         except RoomException as error:
             if not jobs:
-                log.warning("looking after a table failed: %s", error)
+                log.warning("cannot optimize a table: %s", error)
             for job in jobs:
                 _fail(job, error)
         except Exception:
-            log.exception("a write to a table failed")
+            log.exception("cannot write to a table")
             for job in jobs:
-                _fail(job, InternalError("the write failed inside the server; its log says more"))
+                _fail(job, InternalError("internal error while writing; see the server log"))
         except asyncio.CancelledError:
             for job in jobs:
                 job.done.cancel()
