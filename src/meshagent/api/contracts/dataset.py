@@ -1,6 +1,6 @@
 """`dataset.*`: the tables of a room in Arrow, for clients of the current generation (protocol 12).
 
-Every request may say where: in a namespace, on a branch, at a version. Data is an Arrow IPC stream.
+Every request may name a namespace, a branch and a version. Data is an Arrow IPC stream.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from meshagent.api.contracts.operation import Empty, Operation
 
 
 class DatasetRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Where tables are."""
+    """Names a set of tables; a reference without members means the room's own tables, as they are now."""
 
     namespace: list[str] | None = None
     branch: str | None = None
@@ -32,7 +32,7 @@ class KeyValue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateTableStart(DatasetRef, frozen=True, kw_only=True):
-    """Begins an upload of a new table; its data is the schema, or nothing where the rows tell it."""
+    """Starts an upload that creates a table; its data is the schema, or empty to infer it from the rows."""
 
     name: str
     mode: CreateMode = "create"
@@ -40,7 +40,7 @@ class CreateTableStart(DatasetRef, frozen=True, kw_only=True):
 
 
 class MergeStart(TableRef, frozen=True, kw_only=True):
-    """Begins an upload of rows that update those with the same value in `on`, or are inserted."""
+    """Starts an upload that upserts rows by the key columns `on`."""
 
     on: str | list[str]
 
@@ -56,14 +56,14 @@ class RenameTableRequest(DatasetRef, frozen=True, kw_only=True):
 
 
 class NewColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """A column with the SQL expression that gives its value for each row that is there."""
+    """A column with the SQL expression that computes its value for existing rows."""
 
     name: str
     value_sql: str
 
 
 class AddColumnsRequest(TableRef, frozen=True, kw_only=True):
-    """Columns by expression; or, with an Arrow schema as the data, empty columns of those types."""
+    """Columns by expression; or, with an Arrow schema as data, null columns of those types."""
 
     columns: list[NewColumn] = msgspec.field(default_factory=list)
 
@@ -73,7 +73,7 @@ class DropColumnsRequest(TableRef, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """A column's new value as JSON text, typed where JSON has no such value, as `{"date": "2025-01-02"}`."""
+    """A column's new value as JSON text; types that JSON lacks are written like `{"date": "2025-01-02"}`."""
 
     column: str
     value_json: str
@@ -115,7 +115,7 @@ class DropIndexRequest(TableRef, frozen=True, kw_only=True):
 
 
 class IndexDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """One index. `fields` are the positions of its columns; the last two members are JSON texts."""
+    """One index. `fields` are the positions of its columns; the last two members are JSON text."""
 
     name: str
     columns: list[str]
@@ -134,7 +134,7 @@ class ListIndexesResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OptimizeRequest(TableRef, frozen=True, kw_only=True):
-    """`config` is accepted and not needed: the room knows how to tidy up."""
+    """`config` is accepted and ignored."""
 
     config: Any = None
 
@@ -146,14 +146,14 @@ class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SqlTable(DatasetRef, frozen=True, kw_only=True):
-    """A table that a query may name, by its alias if it has one."""
+    """A table that a query can use, under its alias if it has one."""
 
     name: str
     alias: str | None = None
 
 
 class SqlRequest(DatasetRef, frozen=True, kw_only=True):
-    """SQL text over tables; the data is an Arrow table whose only row has the parameters, or nothing."""
+    """An SQL statement; the data is an Arrow table with one row of parameters, or empty."""
 
     query: str
     tables: list[SqlTable] | None = None

@@ -1,4 +1,4 @@
-"""`developer.*`: the room's log, which any participant may write and watch (protocol 13.2)."""
+"""`developer.*`: the room's log, which participants write and watch (protocol 13.2)."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ WATCH = Operation("developer.watch", Empty, Empty)
 UNWATCH = Operation("developer.unwatch", Empty, Empty)
 
 LOGGED = Event("developer.log", LogEntry)
-"""An entry of the log, for those who watch it."""
+"""A new entry, for watchers."""

@@ -1,4 +1,4 @@
-"""`room.*`: structured documents that several participants edit at once (protocol 7)."""
+"""`room.*`: structured documents for collaborative editing (protocol 7)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from meshagent.api.contracts.operation import Empty, Event, Operation
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Make a document; `json` is its initial content, one key, the root's tag."""
+    """Create a document; `json` is its initial content, with the root tag as its only key."""
 
     path: str
     json: dict[str, Any] | None = None
 
 
 class ConnectRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Subscribe to a document. `vector`, a base64 state vector, asks for only what it lacks."""
+    """Subscribe to a document. With `vector`, a base64 state vector, only missing updates are sent."""
 
     path: str
     create: bool = True
@@ -42,7 +42,7 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DescribeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The document as JSON; it is not made if it is missing."""
+    """The document as JSON; a missing document is not created."""
 
     path: str
 
@@ -54,4 +54,4 @@ SYNC = Operation("room.sync", SyncRequest, Empty)
 DESCRIBE = Operation("room.describe", DescribeRequest, JsonBody)
 
 UPDATED = Event("room.sync", SyncRequest)
-"""A document changed, or is sent whole to who has just subscribed; the payload is as in a `SyncRequest`."""
+"""A document has changed, or a new subscriber gets its state; the payload is as in a `SyncRequest`."""

@@ -1,4 +1,4 @@
-"""`livekit.*`: where to join the room's audio and video (protocol 13.1)."""
+"""`livekit.*`: access to the room's audio and video (protocol 13.1)."""
 
 from __future__ import annotations
 

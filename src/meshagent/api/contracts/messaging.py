@@ -10,7 +10,7 @@ from meshagent.api.contracts.operation import Empty, Event, Operation
 
 
 class SendRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A message for one participant; the attachment is the payload."""
+    """A message to one participant; the payload is the attachment."""
 
     to_participant_id: str
     type: str
@@ -18,7 +18,7 @@ class SendRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BroadcastRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A message for everybody else who enabled messaging; the attachment is the payload."""
+    """A message to all other participants with messaging enabled; the payload is the attachment."""
 
     type: str
     message: msgspec.Raw = msgspec.Raw(b"{}")
@@ -41,7 +41,7 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PresenceList(msgspec.Struct, frozen=True, kw_only=True):
-    """Who else has messaging enabled."""
+    """The other participants with messaging enabled."""
 
     participants: list[Presence]
 
@@ -59,4 +59,4 @@ PARTICIPANT_ENABLED = "participant.enabled"
 PARTICIPANT_DISABLED = "participant.disabled"
 PARTICIPANT_ATTRIBUTES = "participant.attributes"
 SERVER_OWNED_TYPES = frozenset({MESSAGING_ENABLED, PARTICIPANT_ENABLED, PARTICIPANT_DISABLED, PARTICIPANT_ATTRIBUTES})
-"""Message types that only the server sends; from a client they would forge presence."""
+"""Message types reserved for the server; clients could forge presence with them."""

@@ -1,4 +1,4 @@
-"""What an operation is (a name, a request type, a result type, how data flows), and what an event is."""
+"""Declarations of operations (name, request type, result type, kind of data flow) and of events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 
 class Kind(Enum):
-    """Which side of a call is a stream."""
+    """Which sides of a call are streams."""
 
     UNARY = "unary"
     UPLOAD = "upload"
@@ -25,7 +25,7 @@ class Kind(Enum):
 
 
 class Empty(msgspec.Struct, frozen=True):
-    """The result of an operation that answers nothing, and the request of one that asks for nothing."""
+    """The result of an operation without a result, and the request of one without parameters."""
 
 
 EMPTY = Empty()
@@ -33,13 +33,13 @@ EMPTY = Empty()
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[RequestT, ResultT]):
-    """One thing that a room can be asked to do.
+    """An operation that a room serves.
 
     Attributes:
         name: `area.operation`; in the flat dialect also the type of the request message.
-        request: Its input, as on the wire: unknown keys are ignored, nulls of optional keys count as absent.
-        result: Its output: a struct travels as a `json` content, `Empty` as `empty`, a content as it is.
-        kind: Which side is a stream.
+        request: Its input: unknown keys are ignored, nulls of optional keys count as absent.
+        result: Its output: a struct becomes a `json` content, `Empty` an `empty` one, a content is used as it is.
+        kind: Which sides are streams.
     """
 
     name: str
@@ -49,17 +49,17 @@ class Operation(Generic[RequestT, ResultT]):
 
     @property
     def area(self) -> str:
-        """The service that it belongs to, the name's first part."""
+        """The first part of the name."""
         return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Event(Generic[DataT]):
-    """One thing that a room tells its participants without being asked.
+    """An event that a room sends to its participants.
 
     Attributes:
         name: In the flat dialect also the type of the message.
-        data: Its header. What bytes its payload holds, if any, stands with the event.
+        data: Type of its header. A payload, if any, is documented at the event.
     """
 
     name: str

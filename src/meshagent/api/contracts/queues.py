@@ -13,7 +13,7 @@ class QueueRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SendRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Append one message, any JSON value. A missing queue is made, unless `create` is false."""
+    """Append one message, any JSON value. A missing queue is created, unless `create` is false."""
 
     name: str
     message: msgspec.Raw
@@ -21,7 +21,7 @@ class SendRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReceiveRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Take the oldest message; on an empty queue wait for one, or with `wait` false answer empty."""
+    """Take the oldest message; if the queue is empty, wait for one, or with `wait` false answer empty."""
 
     name: str
     create: bool = True
@@ -29,7 +29,7 @@ class ReceiveRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueSize(msgspec.Struct, frozen=True, kw_only=True):
-    """`size` counts messages that nobody has received yet."""
+    """`size` counts messages that have not been received."""
 
     name: str
     size: int
@@ -43,6 +43,6 @@ LIST = Operation("queues.list", Empty, ListResult)
 OPEN = Operation("queues.open", QueueRequest, Empty)
 SEND = Operation("queues.send", SendRequest, Empty)
 RECEIVE: Operation[ReceiveRequest, Body] = Operation("queues.receive", ReceiveRequest, Body)
-"""Answers the message itself: json, text for a string, empty for none."""
+"""Answers with the message: `json`, `text` for a string, `empty` for none."""
 DRAIN = Operation("queues.drain", QueueRequest, Empty)
 CLOSE = Operation("queues.close", QueueRequest, Empty)

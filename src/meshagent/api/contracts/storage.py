@@ -9,7 +9,7 @@ from meshagent.api.contracts.operation import Empty, Event, Operation
 
 
 class PathRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Names one file or folder; the empty path is the room's root."""
+    """A file or folder; the empty path is the root folder."""
 
     path: str
 
@@ -19,7 +19,7 @@ class ExistsResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`{"exists": false}`, or everything about one entry. Times are ISO 8601 with an offset; size in bytes."""
+    """`{"exists": false}`, or the properties of one entry. Times are ISO 8601 with an offset; size in bytes."""
 
     exists: bool
     name: str | None = None
@@ -30,7 +30,7 @@ class StatResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EntryResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a listing; `name` is the last part of the path. Folders have times but no size."""
+    """An entry of a listing; `name` is the last part of the path. Folders have times but no size."""
 
     name: str
     is_folder: bool
@@ -44,7 +44,7 @@ class ListResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Start writing a file. Nobody sees it before it is closed; without `overwrite` it must not exist."""
+    """Start writing a file. It becomes visible when it is closed; without `overwrite` it must not exist."""
 
     path: str
     overwrite: bool = False
@@ -55,20 +55,20 @@ class HandleResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HandleRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Names an open handle; for `storage.write` the payload is what to append."""
+    """An open handle; the payload of `storage.write` is appended."""
 
     handle: str | int
 
 
 class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Publish what was written, or with `discard` throw it away (an extension of this server)."""
+    """Publish the written content, or with `discard` delete it (an extension of this server)."""
 
     handle: str | int
     discard: bool = False
 
 
 class DownloadUrlRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`download` asks for a URL whose answer a browser saves instead of showing."""
+    """With `download`, a browser saves the file instead of showing it."""
 
     path: str
     download: bool = False
@@ -79,7 +79,7 @@ class UrlResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Delete a file or an empty folder; with `recursive` a folder with all that is in it."""
+    """Delete a file or an empty folder; with `recursive` a folder and its content."""
 
     path: str
     recursive: bool = False
@@ -92,7 +92,7 @@ class MoveRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A file was created, replaced or deleted; `participant_id` says by whom, None for the server itself."""
+    """A file was created, replaced or deleted; `participant_id` is None for the server itself."""
 
     path: str
     participant_id: str | None = None

@@ -1,4 +1,4 @@
-"""The services of a room, as its participants see them: this server runs none itself, it calls them in."""
+"""The external services of a room, as its participants see them. This server calls them, but does not run them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ExternalServicesService:
     """Serves `services.*` of one room.
 
     Args:
-        room: Whose services they are.
-        source: The services of its project.
+        room: The room.
+        source: The services of the room's project.
     """
 
     def __init__(self, room: RoomContext, source: ExternalServiceSource) -> None:
@@ -35,9 +35,9 @@ class ExternalServicesService:
         ]
 
     async def list(self, caller: Participant, request: Empty) -> api.ListResult:
-        """Each service as a specification in JSON text, and whether it is here.
+        """Each service as a specification in JSON text, with its state.
 
-        A service is `running` while a participant of the name that it was called by is in the room.
+        A service is `running` while a participant with its participant name is in the room.
         """
         by_id: dict[str, list[ExternalService]] = {}
         for call in await self._source.calls_of(self._room.project_id):
@@ -55,13 +55,13 @@ class ExternalServicesService:
         )
 
     def restart(self, caller: Participant, request: api.RestartRequest) -> Empty:
-        """Always refused: what runs a service is somebody else's."""
+        """Always fails: services run outside this server."""
         raise InvalidStateError(
             f"cannot restart service {request.service_id!r}: it runs outside this server", wire_code=7002
         )
 
     def left(self, participant: Participant) -> None:
-        """Nothing here belongs to participants."""
+        """Nothing to release for a participant."""
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -30,8 +30,8 @@ class LivekitService:
     """Serves `livekit.connect` of one room.
 
     Args:
-        room: Whose meetings they are.
-        server: Where they take place; None if the server's owner configured none.
+        room: The room.
+        server: The LiveKit server; None if none is configured.
         now: Seconds since 1970.
     """
 
@@ -48,10 +48,10 @@ class LivekitService:
         ]
 
     def connect(self, caller: Participant, request: api.ConnectRequest) -> api.ConnectResult:
-        """Where to join, and a token for this participant.
+        """The LiveKit URL, and a token for this participant.
 
-        The meeting of a room is named `PROJECT/ROOM`, a breakout room's `PROJECT/ROOM/BREAKOUT`, so that rooms
-        of one name in two projects do not meet.
+        The LiveKit room is named `PROJECT/ROOM` or `PROJECT/ROOM/BREAKOUT`, so that rooms of the same name in two
+        projects are separate.
 
         Raises:
             UnavailableError: No LiveKit server is configured.
@@ -82,7 +82,7 @@ class LivekitService:
         return api.ConnectResult(url=server.url, token=token)
 
     def left(self, participant: Participant) -> None:
-        """Nothing here belongs to participants."""
+        """Nothing to release for a participant."""
 
     async def close(self) -> None:
         """Nothing to release."""

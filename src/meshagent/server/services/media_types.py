@@ -1,7 +1,7 @@
-"""Media types of files by their extension: one fixed table, the same on every machine.
+"""Media types by file extension: a fixed table, the same on every machine.
 
-The standard library's table depends on the Python version and on files of the system, so that one room would
-give different answers on two servers.
+The table of the standard library depends on the Python version and on system files, so two servers could give different
+answers.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ _TYPE_BY_EXTENSION = dict(_by_extension())
 
 
 def media_type_of(name: str) -> str:
-    """The media type that the extension of a file's name stands for, in any case; bytes when it is unknown."""
+    """The media type for a file name's extension, ignoring case; `DEFAULT_MEDIA_TYPE` if it is unknown."""
     stem, dot, extension = name.rpartition(".")
     if not stem or not dot:
         return DEFAULT_MEDIA_TYPE

@@ -28,10 +28,10 @@ class MessagingService:
         ]
 
     def enable(self, caller: Participant, request: Empty) -> AnswerWithFollowUp:
-        """Show the caller to the others and the others to the caller; repeating it is harmless.
+        """Announce the caller to the others and list the others to the caller; idempotent.
 
-        The order is: list to the caller, answer, announcement to the others. A quick peer's stream would be
-        refused if it heard of the caller before the caller had its answer (protocol 5.2).
+        The order is: list to the caller, answer, announcement to the others. If the announcement came first, a client
+        would reject the stream that a fast peer opens before the answer (protocol 5.2).
         """
         others = self._enabled(besides=caller)
         present = api.PresenceList(participants=[other.presence() for other in others])
@@ -44,16 +44,16 @@ class MessagingService:
         )
 
     def disable(self, caller: Participant, request: Empty) -> Empty:
-        """Take the caller out of presence."""
+        """Remove the caller from presence."""
         self.left(caller)
         return EMPTY
 
     def send(self, caller: Participant, request: api.SendRequest, attachment: bytes) -> Empty:
-        """Hand a message to one participant, whether or not it enabled messaging.
+        """Send a message to one participant, whether or not it has messaging enabled.
 
         Raises:
-            NotFoundError: Nobody of that id is in the room.
-            InvalidRequestError: The type is one that only the server sends.
+            NotFoundError: No participant in the room has that id.
+            InvalidRequestError: The message type is reserved for the server.
         """
         target = self._room.participants.get(request.to_participant_id)
         if target is None:
@@ -63,12 +63,12 @@ class MessagingService:
         return EMPTY
 
     def broadcast(self, caller: Participant, request: api.BroadcastRequest, attachment: bytes) -> Empty:
-        """Hand a message to everybody else who enabled messaging; nobody is fine too."""
+        """Send a message to all other participants with messaging enabled, if there are any."""
         self._forward(caller, request.type, request.message, attachment, self._enabled(besides=caller))
         return EMPTY
 
     def left(self, participant: Participant) -> None:
-        """Announce that a participant is gone, if it had been announced."""
+        """Announce that a participant has left, if it was announced before."""
         if not participant.messaging_enabled:
             return
         participant.messaging_enabled = False
@@ -76,7 +76,7 @@ class MessagingService:
         self._push(participant, api.PARTICIPANT_DISABLED, {"id": participant.id}, to=others)
 
     async def close(self) -> None:
-        """Nothing to release: messaging state belongs to connections."""
+        """Nothing to release: the state belongs to connections."""
 
     def _forward(
         self, caller: Participant, message_type: str, message: msgspec.Raw, attachment: bytes, to: list[Participant]

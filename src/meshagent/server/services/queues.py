@@ -25,11 +25,11 @@ _Waiter = tuple[Participant, "asyncio.Future[EncodedContent | Empty]"]
 
 _Action = Callable[["_OpenQueue"], Awaitable[Any]]
 _DeferredCall = tuple[bool, _Action, "asyncio.Future[Any]"]
-"""A call that waits for its queue to open: whether it may make the queue, what it does, and its answer."""
+"""A call that waits for its queue to open: whether it may create the queue, the action, and the result."""
 
 
 class _OpenQueue:
-    """A queue whose head is in memory."""
+    """An open queue, with its head in memory."""
 
     __slots__ = ("appending", "head", "name", "queue_id", "refilling", "stored", "waiters")
 
@@ -38,14 +38,14 @@ class _OpenQueue:
         self.queue_id = stored.queue_id
         self.head: deque[StoredMessage] = deque(stored.head)
         self.stored = stored.size
-        """Messages in the store that nobody was promised, those of `head` included."""
+        """Stored messages that are not being delivered, including those in `head`."""
         self.appending = 0
-        """Messages on their way to the disk."""
+        """Messages that are being stored."""
         self.refilling = False
         self.waiters: deque[_Waiter] = deque()
 
     def next_waiter(self) -> _Waiter | None:
-        """The receiver that has waited longest and is still there."""
+        """The receiver that has waited longest."""
         while self.waiters:
             waiter = self.waiters.popleft()
             if not waiter[1].done():
@@ -54,21 +54,21 @@ class _OpenQueue:
 
     @property
     def head_is_complete(self) -> bool:
-        """Whether `head` is all there is in the store."""
+        """Whether `head` contains all stored messages."""
         return len(self.head) == self.stored
 
 
 class QueuesService:
     """Serves the `queues.*` operations of one room.
 
-    A sender is answered when its message is on disk, or is on its way to a receiver that was waiting for it.
-    A receiver gets a message when its removal is on disk: a message never goes to two receivers, and one that
-    could not be handed over goes back to the head. `size` counts what nobody was promised.
+    `send` is answered when the message is on disk or was sent to a waiting receiver. A receiver gets a message when its
+    removal is on disk: no message is delivered twice, and one that could not be delivered returns to its place. `size`
+    does not count messages that are being delivered.
 
     Args:
-        room: Whose queues they are.
-        store: Where messages outlive the server.
-        max_messages: Messages in one queue; one more is refused.
+        room: The room.
+        store: Stores the messages.
+        max_messages: Maximum number of messages in a queue.
     """
 
     def __init__(self, room: RoomContext, store: QueueStore, *, max_messages: int = 1_000_000) -> None:
@@ -99,7 +99,7 @@ class QueuesService:
         return api.ListResult(queues=[api.QueueSize(name=name, size=size) for name, size in sorted(sizes.items())])
 
     async def open(self, caller: Participant, request: api.QueueRequest) -> Empty:
-        """Make a queue; one that is there stays as it is."""
+        """Create a queue, unless it exists."""
         await self._opened(request.name, create=True)
         return EMPTY
 
@@ -108,8 +108,8 @@ class QueuesService:
 
         Raises:
             NotFoundError: There is no such queue, and `create` is false.
-            LimitExceededError: The queue is full; nothing was stored.
-            StoreFailedError: The message is not known to be stored.
+            LimitExceededError: The queue is full.
+            StoreFailedError: The message may not be stored.
         """
         message = bytes(request.message)
         return self._in_order(request.name, request.create, lambda queue: self._send(queue, message))
@@ -117,8 +117,7 @@ class QueuesService:
     def receive(self, caller: Participant, request: api.ReceiveRequest) -> Awaitable[EncodedContent | Empty]:
         """Take the oldest message: the message itself, text for a string, empty for none.
 
-        With `wait` the answer comes when there is a message, without a time limit; a receiver that leaves
-        meanwhile takes nothing with it.
+        With `wait` it waits for a message without a time limit; a receiver that leaves while waiting takes none.
 
         Raises:
             NotFoundError: There is no such queue, and `create` is false.
@@ -128,7 +127,7 @@ class QueuesService:
         )
 
     async def drain(self, caller: Participant, request: api.QueueRequest) -> Empty:
-        """Remove all messages; receivers go on waiting."""
+        """Remove all messages; receivers keep waiting."""
         queue = await self._opened(request.name, create=False)
         queue.head.clear()
         queue.stored = 0
@@ -136,7 +135,7 @@ class QueuesService:
         return EMPTY
 
     async def close_queue(self, caller: Participant, request: api.QueueRequest) -> Empty:
-        """Remove a queue with its messages; its waiting receivers get empty."""
+        """Delete a queue with its messages; waiting receivers get an empty answer."""
         queue = await self._opened(request.name, create=False)
         if self._queues.get(request.name) is queue:
             del self._queues[request.name]
@@ -145,7 +144,7 @@ class QueuesService:
         return EMPTY
 
     def left(self, participant: Participant) -> None:
-        """Its waits were cancelled with its connection; take their places out of the lines."""
+        """Remove the participant's waiting receives, which were cancelled with its connection."""
         for queue in self._queues.values():
             if any(waiter[0] is participant for waiter in queue.waiters):
                 queue.waiters = deque(waiter for waiter in queue.waiters if waiter[0] is not participant)
@@ -159,7 +158,7 @@ class QueuesService:
     # --- opening -------------------------------------------------------------------------------------
 
     def _in_order(self, name: str, create: bool, action: _Action) -> Awaitable[Any]:
-        """Run `action` on the queue, in the order of the calls: at once if it is open, else when it is."""
+        """Run `action` on the queue, in the order of the calls: now if it is open, otherwise when it has opened."""
         queue = self._queues.get(name)
         deferred = self._deferred.get(name)
         if queue is not None and deferred is None:
@@ -172,7 +171,7 @@ class QueuesService:
         return result
 
     async def _open_for(self, name: str, deferred: deque[_DeferredCall]) -> None:
-        """Open a queue for those who came first, and serve all of them without anybody coming in between."""
+        """Open a queue, and run the deferred calls in their order, before any later call."""
         try:
             while deferred:
                 try:
@@ -247,10 +246,10 @@ class QueuesService:
         return answer
 
     async def _hand_over(self, queue: _OpenQueue, waiter: _Waiter, message: bytes) -> Empty:
-        """Give a message to a receiver that waits for it, without the disk in between.
+        """Deliver a message to a waiting receiver without storing it.
 
-        The sender is answered when the bytes have left for the receiver; if the receiver is gone by then, the
-        message is stored at the place that it would have had.
+        The sender is answered when the bytes have been sent; if the receiver has left by then, the message is stored
+        with the id that it would have had.
         """
         participant, future = waiter
         place = self._store.next_message_id()
@@ -294,7 +293,7 @@ class QueuesService:
             if not future.done():
                 future.set_exception(error)
             return
-        if not removed:  # drained or closed meanwhile
+        if not removed:  # drained or closed in the meantime
             if not future.done():
                 queue.waiters.appendleft(waiter)
             return
@@ -305,11 +304,11 @@ class QueuesService:
         await self._put_back(queue, message)
 
     async def _put_back(self, queue: _OpenQueue, message: StoredMessage) -> None:
-        """Store a message again that could not be handed over, at its old place."""
+        """Store a message that could not be delivered, in its old place."""
         try:
             await self._store.restore(queue.queue_id, message)
         except NotFoundError:
-            return  # the queue was closed meanwhile
+            return  # the queue was closed in the meantime
         if not queue.head or message.message_id < queue.head[0].message_id:
             queue.head.appendleft(message)
         else:
@@ -351,7 +350,7 @@ def _content(message: bytes) -> EncodedContent:
 
 
 def _run_deferred(result: asyncio.Future[Any], action: _Action, queue: _OpenQueue) -> None:
-    """Begin a held call, and let its answer become `result`; who no longer waits for it takes nothing."""
+    """Run a deferred call and pass its outcome to `result`; cancelling `result` cancels the call."""
     try:
         acting = asyncio.ensure_future(action(queue))
     except RoomException as error:

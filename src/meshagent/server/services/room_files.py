@@ -1,4 +1,4 @@
-"""A room's files with what every change to them brings along: events, and documents that live at their paths."""
+"""A room's files; every change publishes events and notifies observers, such as documents at these paths."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = ["OpenedFile", "RoomFiles"]
 T = TypeVar("T")
 
 MAX_READ_WHOLE_BYTES = 64 * 1024 * 1024
-"""Largest file that `read_file` takes into memory."""
+"""Largest file that `read_file` reads into memory."""
 
 _MAX_FORMER_FOLDERS = 10_000
 
 
 class OpenedFile:
-    """A file open for reading; it stays as it is even if its path is replaced meanwhile. Close it."""
+    """A file open for reading; its content stays the same if the path is replaced. Close it."""
 
     def __init__(self, path: str, reader: FileReader) -> None:
         self.path = path
@@ -56,11 +56,11 @@ class OpenedFile:
     def chunks(
         self, start: int = 0, stop: int | None = None, *, chunk_bytes: int = DEFAULT_CHUNK_BYTES
     ) -> AsyncIterator[bytes]:
-        """The bytes `start … stop`, piece by piece."""
+        """The bytes `start … stop`, in chunks."""
         return self._reader.iter_chunks(chunk_bytes, start=start, stop=stop)
 
     async def close(self) -> None:
-        """Release the file; closing twice is harmless."""
+        """Close the file; idempotent."""
         await self._reader.close()
 
     async def __aenter__(self) -> Self:
@@ -71,18 +71,18 @@ class OpenedFile:
 
 
 class RoomFiles:
-    """The files of one room, for those inside the server; grants are the business of whoever calls.
+    """The files of one room, for the server's own use: callers check grants.
 
-    Paths may be spelled in any way; events carry the one spelling (`normalize_path`). A change that has begun is
-    carried through and announced to all participants even if its caller is cancelled.
+    Paths are normalised, in events too. Once started, a change completes and is announced to all participants, even if
+    its caller is cancelled.
 
-    A document's file is a view of the document. While somebody replaces, deletes or moves the path, saving the
-    view fails with `ConflictError`, so that an old state can never land on top of the change.
+    A document's file is a view of the document. While a path is being replaced, deleted or moved, saving the view fails
+    with `ConflictError`, so that an old state cannot overwrite the change.
 
     Args:
-        room: Whose files they are.
-        files: Where they are kept.
-        max_file_bytes: Largest file; one more byte is refused.
+        room: The room.
+        files: Stores them.
+        max_file_bytes: Maximum size of a file.
         observers: Told of what happens to files.
     """
 
@@ -112,7 +112,7 @@ class RoomFiles:
         return await self._files.stat(normal)
 
     async def list_folder(self, path: str) -> list[FileInfo]:
-        """What is directly in a folder, by name; nothing for a folder that does not exist (protocol 6.3).
+        """The entries of a folder, sorted by name; empty if it does not exist (protocol 6.3).
 
         Raises:
             ConflictError: `path` is a file.
@@ -123,14 +123,14 @@ class RoomFiles:
         """The file, open.
 
         Raises:
-            NotFoundError: There is no file at `path`; a folder is none.
+            NotFoundError: There is no file at `path`; folders cannot be read.
         """
         normal = normalize_path(path)
         await self._observers.before_read(normal)
         return OpenedFile(normal, await self._files.open_read(normal))
 
     async def read_file(self, path: str) -> bytes | None:
-        """The content of a file as it is on the disk, or None if there is none.
+        """The content of a file as it is on disk, or None.
 
         Raises:
             LimitExceededError: It is larger than `MAX_READ_WHOLE_BYTES`.
@@ -145,7 +145,7 @@ class RoomFiles:
             return await reader.read(0, reader.size)
 
     async def files_below(self, path: str) -> list[str]:
-        """Paths of all files in a folder and in the folders in it, of no particular order."""
+        """Paths of all files in a folder and its subfolders, in no particular order."""
         found: list[str] = []
         folders = [normalize_path(path)]
         while folders:
@@ -165,13 +165,13 @@ class RoomFiles:
         overwrite: bool = True,
         participant_id: str | None = None,
     ) -> FileInfo:
-        """Store a file: all of it or, when `content` raises or the caller is cancelled before its end, nothing.
+        """Store a file, atomically: if `content` raises or the caller is cancelled before its end, nothing is stored.
 
         Raises:
             AlreadyExistsError: There is a file, and `overwrite` is false.
             ConflictError: `path` is a folder, or a part of it is a file.
             LimitExceededError: The content is longer than `max_file_bytes`.
-            StoreFailedError: The disk refused.
+            StoreFailedError: The disk failed.
         """
         normal = normalize_path(path) if overwrite else await self.check_target(path, overwrite=False)
         writer = await self.start_write()
@@ -187,9 +187,9 @@ class RoomFiles:
         return await self.run_shielded(self.publish(writer, normal, overwrite=overwrite, participant_id=participant_id))
 
     async def check_target(self, path: str, *, overwrite: bool) -> str:
-        """The one spelling of a path that can be written to; errors as in `write_file`.
+        """Check that a path can be written to; returns it normalised. Errors as in `write_file`.
 
-        A first answer only, so that nobody sends a large file in vain; publishing checks again.
+        An early check that saves clients from sending a large file in vain; publishing checks again.
         """
         normal = normalize_path(path)
         present = await self._files.stat(normal)
@@ -200,11 +200,11 @@ class RoomFiles:
         return normal
 
     async def start_write(self) -> FileWriter:
-        """A place for new content; hand it to `publish` or `discard`."""
+        """Start writing new content; pass the writer to `publish` or `abandon_write`."""
         return await self._files.start_write(max_bytes=self.max_file_bytes)
 
     async def abandon_write(self, writer: FileWriter) -> None:
-        """Forget content that is not to be published; harmless afterwards."""
+        """Discard unpublished content; does nothing after `publish`."""
         await self._files.discard(writer)
 
     async def publish(self, writer: FileWriter, path: str, *, overwrite: bool, participant_id: str | None) -> FileInfo:
@@ -221,21 +221,21 @@ class RoomFiles:
         """Write a document's state as the file at its path and announce it; watchers are not told.
 
         Raises:
-            ConflictError: The path is being replaced, deleted or moved; or it is a folder.
-            StoreFailedError: The disk refused.
+            ConflictError: The path is being replaced, deleted or moved, or it is a folder.
+            StoreFailedError: The disk failed.
         """
         await self.run_shielded(self._publish_document(normalize_path(path), state, participant_id))
 
     # --- deleting and moving -------------------------------------------------------------------------
 
     async def delete(self, path: str, *, recursive: bool = False, participant_id: str | None = None) -> None:
-        """Delete a file or an empty folder; with `recursive` a folder and all that is in it.
+        """Delete a file or an empty folder; with `recursive` a folder and its content.
 
-        A folder that was deleted in this run of the room can be deleted again: whoever empties a folder and then
-        deletes it must not fail because somebody else did the same (protocol 6.6).
+        Deleting a folder again in the same run of the room succeeds: a client that empties a folder and then deletes it
+        must not fail because another client did the same (protocol 6.6).
 
         Raises:
-            NotFoundError: There is nothing at `path`, and no folder was.
+            NotFoundError: There is nothing at `path`, and there was no folder in this run.
             ConflictError: The folder is not empty, and `recursive` is false.
             InvalidRequestError: `path` is the root.
         """
@@ -244,7 +244,7 @@ class RoomFiles:
     async def move(
         self, source: str, destination: str, *, overwrite: bool = False, participant_id: str | None = None
     ) -> None:
-        """Give a file or folder another path, with the documents in it. `overwrite` replaces a file by a file.
+        """Move a file or folder with its documents. `overwrite` allows a file to replace a file.
 
         Raises:
             NotFoundError: There is nothing at `source`.
@@ -255,14 +255,14 @@ class RoomFiles:
         await self.run_shielded(self._move(_below_root(source), _below_root(destination), overwrite, participant_id))
 
     def run_shielded(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Start `work` now; cancelling who waits for it does not cancel it, and `wait_for_changes` waits for it."""
+        """Start `work`, shielded from cancellation of its caller; `wait_for_changes` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._unfinished.add(task)
         task.add_done_callback(self._unfinished.discard)
         return asyncio.shield(task)
 
     async def wait_for_changes(self) -> None:
-        """Wait for all changes that have begun."""
+        """Wait for all changes in progress."""
         while self._unfinished:
             await asyncio.gather(*self._unfinished, return_exceptions=True)
 
@@ -272,7 +272,7 @@ class RoomFiles:
         lock = self._saving.get(path)
         if lock is None:
             lock = self._saving[path] = asyncio.Lock()
-        async with lock:  # of two saves of one document, the later has the newer state
+        async with lock:  # saves in order, so that the newest state wins
             if any(_is_at_or_below(path, changing) for changing in self._changing):
                 raise ConflictError(f"file {path!r} is being changed")
             writer = await self._files.start_write()
@@ -290,7 +290,7 @@ class RoomFiles:
             if path in self._former_folders:
                 return
             raise NotFoundError(f"file or folder {path!r} not found")
-        if info.is_folder and not recursive:  # holds no documents, or the store refuses
+        if info.is_folder and not recursive:  # contains no documents, or the store rejects it
             await self._files.delete(path)
             self._remember_folder(path)
             return
@@ -322,7 +322,7 @@ class RoomFiles:
         self._room.publish(FILE_MOVED, event)
 
     async def _check_move(self, source: str, destination: str, overwrite: bool) -> bool:
-        """Refuse what the store would refuse, before documents move; whether a file is replaced."""
+        """Check a move before documents are moved; returns whether a file is replaced."""
         moved = await self._files.stat(source)
         if moved is None:
             raise NotFoundError(f"file or folder {source!r} not found")
@@ -341,12 +341,12 @@ class RoomFiles:
 
     @asynccontextmanager
     async def _holding_off_saves(self, *paths: str) -> AsyncIterator[None]:
-        """Nobody saves a document at or below `paths` during the block."""
+        """Prevent saving of documents at or below `paths` during the block."""
         self._changing.update(paths)
         try:
             for saved, lock in list(self._saving.items()):
                 if any(_is_at_or_below(saved, path) for path in paths):
-                    async with lock:  # a save that has begun ends first
+                    async with lock:  # wait for a save in progress
                         pass
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Storage: the room's files as its participants use them (protocol 6)."""
+"""Storage: the room's files for its participants (protocol 6)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from meshagent.server.stores.paths import normalize_path
 __all__ = ["OpenedFile", "SignUrl", "StorageService"]
 
 SignUrl = Callable[[str, bool], str]
-"""Makes a URL for a path; the flag asks for an answer that a browser saves."""
+"""Makes a download URL for a path; with the flag a browser saves the file instead of showing it."""
 
 STREAMED_FROM_BYTES = 1024 * 1024
-"""Downloads larger than this are read while they are sent."""
+"""Larger downloads are streamed."""
 
 
 class _Upload:
-    """An open handle: what was written so far, where it goes, and the order of what comes."""
+    """An open handle for writing; keeps writes in order."""
 
     __slots__ = ("_order", "overwrite", "path", "received", "writer")
 
@@ -39,8 +39,8 @@ class _Upload:
         self.overwrite = overwrite
         self.writer = writer
         self.received = 0
-        """Bytes that came in, whether they reached the writer or not."""
-        self._order = asyncio.Lock()  # serves those who wait in the order in which they came
+        """Bytes received, including those that are not written yet."""
+        self._order = asyncio.Lock()  # first in, first out
 
     async def append(self, content: bytes, *, received_before: int) -> Empty:
         async with self._order:
@@ -50,7 +50,7 @@ class _Upload:
         return EMPTY
 
     async def written(self) -> None:
-        """Wait for the writes before.
+        """Wait for pending writes.
 
         Raises:
             InvalidStateError: One of them failed or was cancelled, so the content has a gap.
@@ -61,7 +61,7 @@ class _Upload:
 
 
 class _OpenFiles:
-    """What one connection has open."""
+    """The open files of one connection."""
 
     __slots__ = ("downloads", "uploads")
 
@@ -75,14 +75,14 @@ class _OpenFiles:
 
 
 class StorageService(RoomFiles):
-    """Serves the `storage.*` operations of one room; its own methods are for the rest of the server.
+    """Serves the `storage.*` operations of one room; its public methods are for the rest of the server.
 
-    A handle belongs to the connection that opened it and vanishes with it, unpublished. Its writes are appended
-    in the order in which they arrived; if one fails, closing the handle fails too and stores nothing.
+    A handle belongs to the connection that opened it; when the connection ends, its content is discarded. Writes are
+    appended in order of arrival; if one fails, closing the handle fails too and stores nothing.
 
     Args:
-        room: Whose files they are.
-        files: Where they are kept.
+        room: The room.
+        files: Stores them.
         sign_url: Makes download URLs.
         max_file_bytes: Largest file.
         max_open_handles: Files that one connection may have open, large downloads included.
@@ -125,21 +125,21 @@ class StorageService(RoomFiles):
             self.run_shielded(self._release(open_files))
 
     async def close(self) -> None:
-        """Discard what is open and wait for changes that have begun; documents may still be saved afterwards."""
+        """Discard open files and wait for changes in progress; documents can still be saved afterwards."""
         for open_files in self._open_files.values():
             self.run_shielded(self._release(open_files))
         self._open_files.clear()
         await self.wait_for_changes()
 
     async def require_below(self, scope: ApiScope, path: str, *actions: StorageAction) -> None:
-        """Check that a token allows `actions` on everything in a folder, where rules may differ further down.
+        """Check that a token allows `actions` on every file in a folder, since rules may differ by path.
 
         Raises:
-            PermissionDeniedError: One file is closed.
+            PermissionDeniedError: A file is not accessible.
         """
         storage = scope.storage
         if storage is None or (storage.paths is None and storage.files is None):
-            return  # one answer for all paths, and it was given already
+            return  # the same for all paths, and already checked
         info = await self._files.stat(path)
         if info is None or not info.is_folder:
             return
@@ -148,11 +148,11 @@ class StorageService(RoomFiles):
                 scope.require_storage(file, action)
 
     async def require_move(self, scope: ApiScope, request: api.MoveRequest) -> None:
-        """Check that a token allows a move, with all that is in a folder; errors as in `require_below`."""
+        """Check that a token allows a move, for every file in a folder; errors as in `require_below`."""
         _move_grant(scope, request)
         await self.require_below(scope, request.source_path, "read", "delete")
 
-    # --- looking -------------------------------------------------------------------------------------
+    # --- reading -------------------------------------------------------------------------------------
 
     async def _exists(self, caller: Participant, request: api.PathRequest) -> api.ExistsResult:
         return api.ExistsResult(exists=await self.exists(request.path))
@@ -242,7 +242,7 @@ class StorageService(RoomFiles):
         )
         return EMPTY
 
-    # --- what a connection has open ------------------------------------------------------------------
+    # --- open files of a connection ------------------------------------------------------------------
 
     def _uploads(self, caller: Participant) -> dict[int, _Upload]:
         open_files = self._open_files.get(caller.id)
@@ -250,7 +250,7 @@ class StorageService(RoomFiles):
 
     def _open_files_below_limit(self, caller: Participant) -> _OpenFiles:
         if caller.id not in self._room.participants:
-            raise InvalidStateError("the connection is closed")  # nobody would release the file
+            raise InvalidStateError("the connection is closed")  # the file would never be released
         open_files = self._open_files.get(caller.id)
         if open_files is None:
             open_files = self._open_files[caller.id] = _OpenFiles()
@@ -288,7 +288,7 @@ def _move_grant(scope: ApiScope, request: api.MoveRequest) -> None:
 
 
 def _number(handle: str | int) -> int:
-    """A handle as it was given out; clients that keep it as text may send it as text."""
+    """A handle as a number; some clients send it as text."""
     if isinstance(handle, int):
         return handle
     return int(handle) if len(handle) < 20 and handle.isascii() and handle.isdigit() else 0

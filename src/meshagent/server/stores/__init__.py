@@ -7,5 +7,5 @@
 | `files.FileStores`, `files.FileStore` | `memory_files.MemoryFileStores` | `local_files.LocalFileStores` |
 
 The two SQLite adapters share one `commit_log.CommitLog`: one database, one writer thread, one fsync for
-everything that waits. Why it is built so: docs/decisions/0003-durability.md.
+all waiting writes. Rationale: docs/decisions/0003-durability.md.
 """

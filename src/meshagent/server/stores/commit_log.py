@@ -1,4 +1,4 @@
-"""Group commit: one thread owns the database's only writing connection, and what waits shares a transaction."""
+"""Group commit: one thread owns the only writing connection, and waiting writes share a transaction."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A handler's outcome for an item that it did not write, and why."""
+    """What a handler returns for an item that it rejects."""
 
     error: RoomException
 
 
 Handler = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Refused]]
-"""Writes a run of items inside the transaction and returns one outcome for each, in order.
+"""Writes a batch of items inside the transaction and returns one outcome for each, in order.
 
-It runs in the writer thread. If it raises, the transaction is rolled back and it is called again with fewer items,
-down to each alone, so it must not keep state that a rollback hook does not reset.
+It runs in the writer thread. If it raises, the transaction is rolled back and the handler is called again with fewer
+items, down to one, so any state that it keeps must be reset by a rollback hook.
 """
 
 
@@ -56,14 +56,14 @@ def commit_transaction(connection: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitSettings:
-    """How writes are gathered, and how many may wait.
+    """How writes are batched, and how many may wait.
 
     Attributes:
-        window_seconds: Longest wait for the writers of the last commit to come back with their next write, 0 to
-            0.02. A lone writer never waits; neither does anybody once as many writes are there as last time.
+        window_seconds: Longest wait for more writes before a commit, 0 to 0.02. It ends as soon as there are as many
+            writes as in the last commit, so a single writer never waits.
         max_batch: Writes in one transaction.
         max_pending: Writes waiting for the writer thread; more are refused with `LimitExceededError`.
-        max_pending_bytes: Their content; a single larger write is let through when nothing waits.
+        max_pending_bytes: Bytes of waiting writes; a single larger write is accepted when nothing waits.
     """
 
     window_seconds: float = 0.001
@@ -73,7 +73,7 @@ class CommitSettings:
 
 
 class _Write:
-    """One write on its way; a plain class because thousands are made each second."""
+    """One pending write; a plain class because thousands are created each second."""
 
     __slots__ = ("future", "handler", "item", "loop", "settle", "size")
 
@@ -96,10 +96,10 @@ class _Write:
 class CommitLog:
     """The writer of one SQLite database, and its readers.
 
-    Writes may be submitted from several event loops; each future is resolved on the loop that submitted it, all of
-    one commit in one go. Writes are applied in the order of submission. When the disk refuses a transaction, every
-    write in it fails with `StoreFailedError`, `health` says so, and later ones are tried anew; an error in one
-    write alone fails only that one.
+    Writes may be submitted from several event loops; each future is resolved on the loop that submitted it, all
+    futures of one commit in one callback. Writes are applied in the order of submission. When the disk fails, every
+    write of the transaction fails with `StoreFailedError`, `health` reports it, and later writes are tried normally. An
+    error in a single write fails only that write.
 
     Why one thread, and the measurements: docs/decisions/0003-durability.md.
     """
@@ -115,7 +115,7 @@ class CommitLog:
         settings: CommitSettings | None = None,
         commit: Callable[[sqlite3.Connection], None] = commit_transaction,
     ) -> None:
-        """Describe a log; nothing happens before `open`. `commit` is the seam where tests make the disk fail."""
+        """Configure the log; `open` opens it. Tests pass `commit` to make the disk fail."""
         self._path = path
         self._migrations = migrations
         self._durability: Durability = durability
@@ -137,14 +137,14 @@ class CommitLog:
         self._reads = ReadPool(path, durability=durability, health=self._health, component=component)
 
     async def open(self) -> None:
-        """Make or open the database, bring its schema up to date, and start the writer thread.
+        """Create or open the database, migrate its schema, and start the writer thread.
 
         If this fails or is cancelled, the log is closed: thread, connection and lock are released. A migration that
         has begun is finished first.
 
         Raises:
             UnavailableError: Another process has it open.
-            CorruptDataError, StoreFailedError: It cannot be read or made.
+            CorruptDataError, StoreFailedError: It cannot be read or created.
             InvalidStateError: A newer version of the server made it.
         """
         loop = asyncio.get_running_loop()
@@ -160,7 +160,7 @@ class CommitLog:
             raise
 
     def on_rollback(self, hook: Callable[[], None]) -> None:
-        """Call `hook` in the writer thread after each rolled back transaction, to drop what handlers remember."""
+        """Call `hook` in the writer thread after each rollback, to reset the state of handlers."""
         self._rollback_hooks.append(hook)
 
     def submit(
@@ -171,7 +171,7 @@ class CommitLog:
     ) -> asyncio.Future[Result]:
         """Run `operation` in the writer's transaction; the future gives its result once that is durable.
 
-        A `RoomException` of the operation is its answer and leaves the other writes alone. Errors as in
+        If the operation raises a `RoomException`, its future gets it and other writes are unaffected. Errors as in
         `submit_item`.
         """
         return self.submit_item(_run_alone, operation, size=size)
@@ -184,12 +184,12 @@ class CommitLog:
         size: int = 0,
         settle: Callable[[Result | Exception], None] | None = None,
     ) -> asyncio.Future[Result]:
-        """Hand `item` to `handler`, together with its neighbours in line that have the same handler.
+        """Pass `item` to `handler`, together with adjacent items in the queue that have the same handler.
 
         Args:
-            handler: The same object each time, or its items do not come together.
-            size: Bytes that the write keeps in memory.
-            settle: Called on this loop with the result or error, even if the future was cancelled.
+            handler: Must be the same object each time, or its items are not batched.
+            size: Bytes of memory that the write holds.
+            settle: Called on this loop with the result or error, also when the future was cancelled.
 
         Raises:
             LimitExceededError: Too many writes wait for the disk; nothing was written.
@@ -212,7 +212,7 @@ class CommitLog:
         return write.future
 
     async def read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
-        """What `read` finds in one state of the database, at least as new as every write submitted before."""
+        """Run `read` on a snapshot of the database that contains every write submitted before."""
         with self._changed:
             if not self._accepting:
                 raise UnavailableError("the store is closed")
@@ -222,15 +222,15 @@ class CommitLog:
         return await self._reads.run(read)
 
     async def probe(self) -> None:
-        """Write and commit a mark, so that health reflects the disk as it is now.
+        """Commit a test write, so that health reflects the current state of the disk.
 
         Raises:
-            StoreFailedError: The disk refuses.
+            StoreFailedError: The disk failed.
         """
         await self.submit(_write_probe)
 
     async def close(self) -> None:
-        """Commit what waits, then stop; closing twice is harmless. Writes submitted from now on are refused."""
+        """Commit pending writes, then stop; idempotent. Later writes are rejected."""
         with self._changed:
             self._closed = True
             self._accepting = False
@@ -247,7 +247,7 @@ class CommitLog:
     # --- everything below runs in the writer thread ---
 
     def _prepare(self) -> None:
-        """Make the folder and take the lock: sequence numbers are handed out in memory, so one process writes."""
+        """Create the folder and take the lock: sequence numbers are assigned in memory, so one process writes."""
         try:
             Disk.of(self._durability).make_folder(self._path.parent)
             self._lock_descriptor = lock_file(self._path.with_name(f"{self._path.name}.lock"))
@@ -281,7 +281,7 @@ class CommitLog:
             self._close_connection()
 
     def _next_batch(self, expected: int) -> list[_Write]:
-        """The writes that wait; empty when the log is closed. Waits the window for `expected` writes to gather."""
+        """The next batch; empty when the log is closed. Waits up to the window for `expected` writes."""
         settings = self._settings
         with self._changed:
             while not self._pending and self._accepting:
@@ -296,7 +296,7 @@ class CommitLog:
         return batch
 
     def _commit_batch(self, batch: Sequence[_Write]) -> list[object]:
-        """The outcome of each write: a result, or an exception. Halves the batch to find a write that is at fault."""
+        """Commit a batch, splitting it to isolate a failing write; returns a result or exception for each."""
         try:
             connection = self._open_connection()
             connection.execute("BEGIN IMMEDIATE")
@@ -340,7 +340,7 @@ class CommitLog:
                 logger.exception("%s: cannot close the connection", self._component)
 
     def _abandon_pending(self) -> None:
-        """Fail what still waits when the thread ends; after a regular close nothing does."""
+        """Fail the pending writes when the thread ends; after a regular close there are none."""
         with self._changed:
             self._accepting = False
             batch = list(self._pending)
@@ -349,7 +349,7 @@ class CommitLog:
 
 
 def _apply(connection: sqlite3.Connection, batch: Sequence[_Write]) -> list[object]:
-    """Run the batch in order, neighbours with one handler together."""
+    """Run the batch in order; adjacent writes with the same handler go together."""
     outcomes: list[object] = []
     start = 0
     while start < len(batch):
@@ -358,7 +358,7 @@ def _apply(connection: sqlite3.Connection, batch: Sequence[_Write]) -> list[obje
         while stop < len(batch) and batch[stop].handler is handler:
             stop += 1
         run = handler(connection, [write.item for write in batch[start:stop]])
-        if len(run) != stop - start:  # before the commit: nobody could be told what became of which write
+        if len(run) != stop - start:  # before the commit, since outcomes could not be matched to writes
             raise ValueError(f"a handler gave {len(run)} outcomes for {stop - start} writes")
         outcomes += run
         start = stop
@@ -368,7 +368,7 @@ def _apply(connection: sqlite3.Connection, batch: Sequence[_Write]) -> list[obje
 def _run_alone(
     connection: sqlite3.Connection, operations: Sequence[Callable[[sqlite3.Connection], Result]]
 ) -> list[Result | Refused]:
-    """Handler of `CommitLog.submit`: an operation may refuse as long as it has not written."""
+    """Handler of `CommitLog.submit`: an operation may reject its request only before it has written."""
     outcomes: list[Result | Refused] = []
     for operation in operations:
         changes = connection.total_changes
@@ -382,14 +382,14 @@ def _run_alone(
 
 
 def _resolve(batch: Sequence[_Write], outcomes: Sequence[object]) -> None:
-    """Hand the outcomes to the loops that wait, with one wake-up for each loop."""
+    """Deliver outcomes to the waiting event loops, with one wake-up per loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Write, object]]] = {}
     for write, outcome in zip(batch, outcomes, strict=True):
         by_loop.setdefault(write.loop, []).append((write, outcome))
     for loop, resolved in by_loop.items():
         try:
             loop.call_soon_threadsafe(_deliver, resolved)
-        except RuntimeError:  # the loop was closed, and with it everybody who waited
+        except RuntimeError:  # the loop was closed
             logger.warning("%d writes were committed after their event loop closed", len(resolved))
 
 
@@ -401,7 +401,7 @@ def _deliver(resolved: Sequence[tuple[_Write, object]]) -> None:
             write.future.set_exception(outcome)
         else:
             write.future.set_result(outcome)
-    for write, outcome in resolved:  # still before any waiting task runs
+    for write, outcome in resolved:  # before any waiting task runs
         if write.settle is not None:
             write.settle(outcome)
 
@@ -416,7 +416,7 @@ def _finish_open(opened: asyncio.Future[None], error: Exception | None) -> None:
 
 
 def _no_op(connection: sqlite3.Connection) -> None:
-    """A write of nothing: its future is done when everything submitted before it is."""
+    """A write without effect: it completes when all writes before it have."""
 
 
 def _write_probe(connection: sqlite3.Connection) -> None:

@@ -1,8 +1,8 @@
-"""Reaching the files below a folder without ever following a symbolic link out of it.
+"""Access to files below a folder that never follows a symbolic link out of it.
 
-Every step opens one name relative to the folder before it, with O_NOFOLLOW, so that no exchange of a folder by a
-link between check and use can lead outside. Links, devices and pipes count as nothing: they are neither listed
-nor read, and only ever replaced.
+Every step opens one name relative to its parent folder, with O_NOFOLLOW, so that replacing a folder by a link between
+check and use (a TOCTOU race) cannot lead outside. Links, devices and pipes are treated as missing: they are not listed
+or read, and a write replaces them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _CREATED = "user.openmeshagent.created"
-"""Extended attribute with the creation time in nanoseconds: a rename over the file would else make it new."""
+"""Extended attribute with the creation time in nanoseconds: without it, a rename over the file would reset it."""
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def opened_folder(root: int, parts: Sequence[str]) -> Iterator[int | None]:
 
 @contextmanager
 def made_folder(root: int, parts: Sequence[str], disk: Disk) -> Iterator[int]:
-    """A descriptor of the folder `parts` below `root`; missing ones are made, and durable before anything is in them.
+    """A descriptor of the folder `parts` below `root`; missing ones are created and synced.
 
     Raises:
         ConflictError: One of the parts is a file.
@@ -92,7 +92,7 @@ def open_file(name: str, folder: int) -> int | None:
 
 
 def list_entries(folder: int) -> list[FileInfo]:
-    """The files and folders in `folder`, by name; names that no path can spell are left out."""
+    """The files and folders in `folder`, sorted by name; names that are not valid in a path are omitted."""
     found = []
     for name in sorted(os.listdir(folder)):
         if not _is_spellable(name):
@@ -144,7 +144,7 @@ def file_info(name: str, descriptor: int) -> FileInfo:
 
 
 def mark_created(descriptor: int, replaced: int | None) -> None:
-    """Note when the path came to be: with the file `replaced`, or now. A file system without attributes keeps none."""
+    """Store the creation time: that of the file `replaced`, or now. Does nothing without extended attributes."""
     status = os.fstat(descriptor)
     created = status.st_mtime_ns if replaced is None else _created(replaced, os.fstat(replaced))
     if hasattr(os, "setxattr"):
@@ -175,7 +175,7 @@ def _make_folder(name: str, parent: int, path: str, disk: Disk) -> None:
         finally:
             os.close(descriptor)
         disk.sync(parent)
-    except BaseException:  # nobody may find it here and take it for durable
+    except BaseException:  # it must not be taken for durable
         os.rmdir(name, dir_fd=parent)
         raise
 

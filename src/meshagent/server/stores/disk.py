@@ -1,4 +1,4 @@
-"""System calls that decide whether data survives, gathered so that tests can make them fail."""
+"""System calls that durability depends on, in one place so that tests can make them fail."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Literal
 __all__ = ["Disk", "Durability", "lock_file", "sync_descriptor"]
 
 Durability = Literal["fsync", "process"]
-"""What an acknowledged write survives: "fsync" a power cut, "process" only the end of the process."""
+"""What an acknowledged write survives: "fsync" a power failure, "process" only a crash of the process."""
 
 
 def sync_descriptor(descriptor: int) -> None:
-    """Bring a file or folder to the disk itself, past its write cache where the system keeps these apart."""
+    """Sync a file or folder to the disk, including its write cache where the system distinguishes the two."""
     if sys.platform == "darwin":
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
@@ -26,11 +26,11 @@ def sync_descriptor(descriptor: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The calls a file store makes to write and to sync; a test passes its own to inject faults.
+    """The system calls of a file store; tests inject faults here.
 
     Attributes:
-        sync: Makes a descriptor durable.
-        write: Writes bytes at the end of a descriptor and returns how many it took, as `os.write`.
+        sync: Syncs a descriptor.
+        write: Writes bytes and returns how many were written, like `os.write`.
     """
 
     sync: Callable[[int], None] = sync_descriptor
@@ -38,11 +38,11 @@ class Disk:
 
     @classmethod
     def of(cls, durability: Durability) -> Disk:
-        """The real disk at this durability."""
+        """The real disk with this durability."""
         return cls() if durability == "fsync" else cls(sync=_no_sync)
 
     def sync_folder(self, folder: Path) -> None:
-        """Make the entries of `folder` durable."""
+        """Sync the entries of `folder`."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self.sync(descriptor)
@@ -57,7 +57,7 @@ class Disk:
                 done += self.write(descriptor, view[done:])
 
     def make_folder(self, folder: Path) -> None:
-        """Make `folder` with its missing parents, private to the server's user, and make them durable."""
+        """Create `folder` and its missing parents, private to the server's user, and sync them."""
         missing = [folder, *folder.parents]
         missing = missing[: next(i for i, parent in enumerate(missing) if parent.is_dir())]
         for parent in reversed(missing):
@@ -81,4 +81,4 @@ def lock_file(path: Path) -> int:
 
 
 def _no_sync(descriptor: int) -> None:
-    """What the process wrote is in the system's cache, and survives its death there."""
+    """Written data is in the page cache and survives a crash of the process."""

@@ -16,7 +16,7 @@ class DocumentInfo:
 
     Attributes:
         path: Normalised path in its room.
-        incarnation: Number of this life of the document; a document made anew at the same path has another.
+        incarnation: Identifies this document; one created later at the same path has another number.
         updated_at: Time of the newest update or snapshot, timezone-aware.
         stored_bytes: Size of the snapshot and the updates after it.
     """
@@ -31,7 +31,7 @@ class DocumentInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDocument:
-    """A whole document: applying `snapshot`, then `updates` in order, gives its state.
+    """A complete document: applying `snapshot`, then `updates` in order, gives its state.
 
     Attributes:
         snapshot: One update that holds everything up to and including `snapshot_seq`; None if never written.
@@ -57,15 +57,15 @@ class StoredDocument:
 class DocumentLogStore(Protocol):
     """Documents of all rooms, by room key and normalised path; an open document is named by its incarnation.
 
-    Writes are applied in the order of the calls, and reads see every write that was called before them.
-    `tests/server/stores/test_document_log_contract.py` says how each adapter behaves.
+    Writes are applied in the order of the calls, and reads see every earlier write.
+    `tests/server/stores/test_document_log_contract.py` specifies the behavior of every adapter.
     """
 
     async def load(self, room: str, path: str) -> StoredDocument | None:
-        """The document at `path`, whole, or None if there is none.
+        """The complete document at `path`, or None.
 
         Raises:
-            CorruptDataError: A part is missing or damaged; nothing is returned.
+            CorruptDataError: A part is missing or damaged.
             StoreFailedError: The disk could not be read.
         """
         ...
@@ -81,24 +81,24 @@ class DocumentLogStore(Protocol):
     async def create(
         self, room: str, path: str, *, schema_name: str, schema_json: str, state: bytes | None = None
     ) -> StoredDocument:
-        """Make a document, with `state` as its first update if given.
+        """Create a document, with `state` as its first update if given.
 
         Raises:
             AlreadyExistsError: There is a document at `path`.
-            StoreFailedError: It is not known to be stored.
+            StoreFailedError: It may not be stored.
         """
         ...
 
     def append(self, incarnation: int, update: bytes) -> asyncio.Future[int]:
         """Add one update; the future gives its sequence number once it is durable.
 
-        Cancelling the future does not take the update back. After a failure later updates may be stored without
+        Cancelling the future does not undo the update. After a failure later updates may be stored without
         this one: keep the document loaded, and repair the log with `write_snapshot` of the whole state.
 
         Raises:
             LimitExceededError: At once: too many writes are waiting for the disk. Nothing was stored.
             NotFoundError: From the future: this incarnation was deleted.
-            StoreFailedError: From the future: the update is not known to be stored.
+            StoreFailedError: From the future: the update may not be stored.
         """
         ...
 
@@ -111,13 +111,13 @@ class DocumentLogStore(Protocol):
 
         Raises:
             NotFoundError: This incarnation was deleted.
-            ConflictError: `upto_seq` is older than the present snapshot, or was never given out.
-            StoreFailedError: It is not known to be stored; the older history is still there.
+            ConflictError: `upto_seq` is older than the current snapshot, or was never assigned.
+            StoreFailedError: It may not be stored; the older history is still there.
         """
         ...
 
     async def move(self, room: str, source: str, destination: str) -> None:
-        """Give a document another path; it keeps its incarnation and history.
+        """Move a document; it keeps its incarnation and history.
 
         Raises:
             NotFoundError: No document at `source`.

@@ -8,16 +8,16 @@ __all__ = ["CorruptDataError", "StoreFailedError"]
 
 
 class StoreFailedError(UnavailableError):
-    """The disk refused: the write is not known to be durable.
+    """The disk failed: the write may not be durable.
 
-    It may or may not be there after a crash. Keep what it carried in memory, and write it again when the store
-    has recovered.
+    It may or may not be there after a crash. Keep its content in memory, and write it again when the store has
+    recovered.
     """
 
     code = "store_failed"
 
 
 class CorruptDataError(InternalError):
-    """What the store holds cannot be trusted, so nothing of it is returned (a partial document never is)."""
+    """Stored data are damaged. Nothing is returned, never a part of a document."""
 
     code = "corrupt_data"

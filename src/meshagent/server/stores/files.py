@@ -19,10 +19,10 @@ class FileInfo:
     Attributes:
         name: Last part of its path; "" for the room's root.
         size: Bytes of a file, None for a folder.
-        created_at: When the path first came to be, kept when the file is replaced; timezone-aware. Where the
-            file system cannot keep it, the same as `updated_at`.
+        created_at: Creation time of the path, kept when the file is replaced; timezone-aware. Equals `updated_at` where
+            the file system cannot store it.
         updated_at: When the content last changed; timezone-aware.
-        version: Differs between two contents that a path has one after the other, however quickly.
+        version: Changes with every new content of a path.
     """
 
     name: str
@@ -69,7 +69,7 @@ class FileReader(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release the file; closing twice is harmless."""
+        """Close the file; idempotent."""
         ...
 
     async def __aenter__(self) -> Self: ...
@@ -78,9 +78,9 @@ class FileReader(Protocol):
 
 
 class FileWriter(Protocol):
-    """Content on its way into a store, seen by nobody until it is published.
+    """Content being written, invisible until it is published.
 
-    End it with `FileStore.publish` or `FileStore.discard`; what a crash leaves behind is removed at the next start.
+    End it with `FileStore.publish` or `FileStore.discard`; leftovers of a crash are removed at the next start.
     """
 
     @property
@@ -94,7 +94,7 @@ class FileWriter(Protocol):
         Raises:
             LimitExceededError: The file would be longer than the writer's `max_bytes`.
             InvalidStateError: The writer was published or discarded, or an earlier write failed.
-            StoreFailedError: The disk refused, for instance because it is full; the writer is of no more use.
+            StoreFailedError: The disk failed, for example because it is full; the writer is unusable.
         """
         ...
 
@@ -102,10 +102,9 @@ class FileWriter(Protocol):
 class FileStore(Protocol):
     """Files of one room. Every path goes through `paths.normalize_path`; "" is the room's root, always a folder.
 
-    Folders come to be with the first file in them and stay until deleted. An answer to `publish`, `delete` or
-    `move` says that the change is durable. All methods raise `InvalidRequestError` for a path that is no path and
-    `StoreFailedError` when the disk refuses. `tests/server/stores/test_file_store_contract.py` says how each
-    adapter behaves.
+    Folders are created with the first file in them and stay until deleted. When `publish`, `delete` or `move` return,
+    the change is durable. All methods raise `InvalidRequestError` for an invalid path and `StoreFailedError` when the
+    disk fails. `tests/server/stores/test_file_store_contract.py` specifies the behavior of every adapter.
     """
 
     async def stat(self, path: str) -> FileInfo | None:
@@ -128,18 +127,18 @@ class FileStore(Protocol):
         """The file, open.
 
         Raises:
-            NotFoundError: There is no file at `path` (a folder is none).
+            NotFoundError: There is no file at `path`; folders cannot be read.
         """
         ...
 
     async def start_write(self, *, max_bytes: int | None = None) -> FileWriter:
-        """A place to write new content, outside what anybody sees."""
+        """Start writing new content, invisible until published."""
         ...
 
     async def publish(self, writer: FileWriter, path: str, *, overwrite: bool) -> FileInfo:
-        """Make the written content the file at `path`, in one step, with the folders it needs.
+        """Make the written content the file at `path`, atomically, creating missing folders.
 
-        The writer is finished afterwards, whether this succeeds or fails.
+        The writer cannot be used afterwards, whether this succeeds or fails.
 
         Raises:
             AlreadyExistsError: There is a file, and `overwrite` is false.
@@ -149,11 +148,11 @@ class FileStore(Protocol):
         ...
 
     async def discard(self, writer: FileWriter) -> None:
-        """Forget the written content; harmless after `publish` or `discard`."""
+        """Delete the written content; does nothing after `publish` or `discard`."""
         ...
 
     async def delete(self, path: str, *, recursive: bool = False) -> tuple[str, ...]:
-        """Remove a file or a folder and return the paths of the files that went, sorted.
+        """Delete a file or a folder and return the paths of the deleted files, sorted.
 
         Raises:
             NotFoundError: There is nothing at `path`.
@@ -163,7 +162,7 @@ class FileStore(Protocol):
         ...
 
     async def move(self, source: str, destination: str, *, overwrite: bool = False) -> FileInfo:
-        """Give a file or folder another path, in one step, making the folders that it needs.
+        """Move a file or folder, atomically, creating missing folders.
 
         `overwrite` replaces a file by a file; a folder is never replaced.
 
@@ -171,7 +170,7 @@ class FileStore(Protocol):
             NotFoundError: There is nothing at `source`.
             AlreadyExistsError: There is something at `destination`, and `overwrite` is false.
             ConflictError: A folder would be replaced or moved into itself, or a part of the path is a file.
-            InvalidRequestError: One of the paths is the root, or something in the folder would lie too deep.
+            InvalidRequestError: One of the paths is the root, or the path of something in the folder would be too long.
         """
         ...
 
@@ -180,13 +179,13 @@ class FileStores(Protocol):
     """The file stores of all rooms."""
 
     async def open(self, project: str, room: str) -> FileStore:
-        """The files of one room; it need not exist before. Opening twice gives the same store."""
+        """The files of one room, which need not exist yet. Opening twice gives the same store."""
         ...
 
     async def delete_room(self, project: str, room: str) -> None:
-        """Remove all files of a room; harmless if it has none."""
+        """Delete all files of a room, if it has any."""
         ...
 
     async def close(self) -> None:
-        """Release threads and temporary files; open readers and writers are of no more use."""
+        """Release threads and temporary files; open readers and writers become unusable."""
         ...

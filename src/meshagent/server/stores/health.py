@@ -1,4 +1,4 @@
-"""Whether the parts of a server can do their work: what `/healthz` shows."""
+"""Health of the server's components, as `/healthz` shows it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentHealth:
-    """One part as it was last seen.
+    """The last known state of one component.
 
     Attributes:
         failures: Failures since the server started.
-        failing_since: The first failure after the last success, or None while the part works.
+        failing_since: The first failure after the last success, or None while the component works.
         last_error: Text of the latest failure, for the operator; None if there was none.
     """
 
@@ -33,10 +33,10 @@ class ComponentHealth:
 
 
 class HealthMonitor:
-    """Collects failures and recoveries by the name of the part, from any thread.
+    """Collects failures and recoveries by component, from any thread.
 
-    A part is unhealthy from its first failure until its next success. `report_success` of a healthy part costs a
-    dictionary look-up, so that hot paths may call it each time.
+    A component is unhealthy from its first failure until its next success. `report_success` of a healthy component
+    costs a dictionary lookup, so hot paths can call it every time.
     """
 
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -46,16 +46,16 @@ class HealthMonitor:
 
     @property
     def healthy(self) -> bool:
-        """Whether every part that ever reported works."""
+        """Whether every component that has reported works."""
         return all(component.healthy for component in self.components().values())
 
     def components(self) -> dict[str, ComponentHealth]:
-        """A copy of the state of each part that has reported."""
+        """A copy of the state of each component that has reported."""
         with self._lock:
             return dict(self._components)
 
     def report_failure(self, component: str, error: BaseException) -> None:
-        """Record that `component` could not do its work, and raise the alarm in the log the first time."""
+        """Record a failure of `component`, and log the first one."""
         with self._lock:
             before = self._components.get(component, ComponentHealth())
             self._components[component] = ComponentHealth(
@@ -67,7 +67,7 @@ class HealthMonitor:
             logger.error("%s is failing: %s: %s", component, type(error).__name__, error)
 
     def report_success(self, component: str) -> None:
-        """Record that `component` did its work."""
+        """Record that `component` works."""
         before = self._components.get(component)
         if before is not None and before.healthy:
             return

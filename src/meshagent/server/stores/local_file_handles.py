@@ -31,7 +31,7 @@ class RunOffLoop(Protocol):
 class LocalReader(FileReader):
     """A file opened by `LocalFileStore`; reads leave the event loop.
 
-    The content of a small file comes along when it is opened, since each trip off the loop costs more than the read.
+    A small file is read when it is opened, since a thread switch costs more than the read.
     """
 
     def __init__(self, info: FileInfo, descriptor: int, run: RunOffLoop) -> None:
@@ -41,7 +41,7 @@ class LocalReader(FileReader):
         self._descriptor: int | None = descriptor
         self._run = run
         self._held = os.pread(descriptor, self._size, 0) if self._size <= _HELD_BYTES else None
-        self._lock = threading.Lock()  # so that no read meets a descriptor that was closed and given out anew
+        self._lock = threading.Lock()  # a read must not use a descriptor that was closed and reused
 
     @property
     def info(self) -> FileInfo:
@@ -69,7 +69,7 @@ class LocalReader(FileReader):
     async def close(self) -> None:
         if self._held is not None:
             self.close_now()
-        else:  # the last one who closes a deleted file frees its blocks
+        else:  # closing a deleted file frees its blocks, which takes time
             await self._run(self.close_now)
 
     def close_now(self) -> None:
@@ -99,9 +99,9 @@ class LocalReader(FileReader):
 
 
 class LocalWriter(FileWriter):
-    """Content for `LocalFileStore`, held back in memory up to 256 KiB and then in a temporary file.
+    """Content for `LocalFileStore`: buffered up to 256 KiB, then written to a temporary file.
 
-    The temporary file is made with the first bytes that leave memory, so a small file costs one trip off the loop.
+    The temporary file is created when the buffer is first written out, so a small file costs one thread switch.
     """
 
     def __init__(self, temp_folder: Path, disk: Disk, run: RunOffLoop, max_bytes: int | None) -> None:
@@ -112,8 +112,8 @@ class LocalWriter(FileWriter):
         self._size = 0
         self._buffer = bytearray()
         self._state: Literal["open", "broken", "publishing", "discarded"] = "open"
-        self._order = asyncio.Lock()  # writes that come while one is on the disk keep their order
-        # What the threads touch: a cancelled caller leaves its thread running beside the next one.
+        self._order = asyncio.Lock()  # keeps writes in order while one is being written out
+        # Used by threads: the thread of a cancelled caller may run in parallel with the next one.
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._removed = False
@@ -129,7 +129,7 @@ class LocalWriter(FileWriter):
                 raise LimitExceededError("the file is too large", limit=self._max_bytes)
             self._size += len(content)
             if not self._buffer and len(content) >= _BUFFER_BYTES:
-                await self._write_out(content)  # large enough as it is: no copy
+                await self._write_out(content)  # large enough to write without copying
                 return
             self._buffer += content
             if len(self._buffer) >= _BUFFER_BYTES:
@@ -137,7 +137,7 @@ class LocalWriter(FileWriter):
                 await self._write_out(held)
 
     def begin_publish(self) -> None:
-        """Take no more content; from here on publishing alone ends the writer.
+        """Accept no more content; `publish` takes over the writer.
 
         Raises:
             InvalidStateError: It was published or discarded, or a write failed.
@@ -146,19 +146,19 @@ class LocalWriter(FileWriter):
         self._state = "publishing"
 
     def begin_discard(self) -> bool:
-        """Take no more content; whether there is something left to `remove`."""
+        """Accept no more content; returns whether there is something to `remove`."""
         if self._state in ("publishing", "discarded"):
             return False
         self._state = "discarded"
         return True
 
     def complete(self) -> tuple[int, Path]:
-        """Write out what is held back; the descriptor and path of the temporary file. Runs off the loop."""
+        """Write out the buffer; returns descriptor and path of the temporary file. Runs in a thread."""
         descriptor = self._append(self._buffer)
         return descriptor, self._path
 
     def remove(self) -> None:
-        """Close the temporary file and remove it if it is still at its place. Runs off the loop."""
+        """Close and delete the temporary file, if it has not been published. Runs in a thread."""
         with self._lock:
             self._removed = True
             descriptor, self._descriptor = self._descriptor, None
@@ -173,7 +173,7 @@ class LocalWriter(FileWriter):
     async def _write_out(self, content: bytes | bytearray | memoryview) -> None:
         try:
             await self._run(lambda: self._append(content))
-        except BaseException:  # how much of it is written is unknown
+        except BaseException:  # unknown how much was written
             if self._state == "open":
                 self._state = "broken"
             raise

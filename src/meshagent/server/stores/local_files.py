@@ -1,8 +1,8 @@
-"""File store on a local file system: plain files, each change in one step and durable when acknowledged.
+"""File store on a local file system: plain files; changes are atomic, and durable when acknowledged.
 
 root/
   files.lock             one server at a time
-  rooms/PROJECT/ROOM/    what a room sees, and nothing else
+  rooms/PROJECT/ROOM/    the files of a room, and nothing else
   tmp/                   content being written and folders being deleted; emptied at start
 """
 
@@ -55,10 +55,10 @@ COMPONENT = "file store"
 
 
 class LocalFileStores(FileStores):
-    """File stores of all rooms below one folder, and the few threads that touch the disk for them.
+    """File stores of all rooms below one folder, with a thread pool for disk access.
 
-    Several files are made durable at the same time, one in each thread: the file system's journal then writes them
-    together. The server admits a bounded number of requests, so the line before the threads is bounded too.
+    The threads sync files in parallel, so that the journal of the file system writes them together. The number of
+    requests that the server admits bounds the queue of the pool.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LocalFileStores(FileStores):
         disk: Disk | None = None,
         threads: int = 8,
     ) -> None:
-        """Describe the stores; nothing happens before `start`. `disk` is the seam where tests make it fail."""
+        """Configure the stores; `start` opens them. Tests pass `disk` to make it fail."""
         self._root = root
         self._temp = root / "tmp"
         self._disk = disk or Disk.of(durability)
@@ -81,11 +81,11 @@ class LocalFileStores(FileStores):
         self._lock_descriptor: int | None = None
 
     async def start(self) -> None:
-        """Take the folder, making it if needed, and remove what a crash left half-written.
+        """Lock the folder, creating it if needed, and remove leftovers of a crash.
 
         Raises:
             UnavailableError: Another server uses the folder.
-            StoreFailedError: It cannot be made or cleaned.
+            StoreFailedError: It cannot be created or cleaned.
         """
         await self.run(self._prepare)
 
@@ -105,11 +105,11 @@ class LocalFileStores(FileStores):
     async def run(
         self, function: Callable[[], T], *, writes: bool = False, release: Callable[[T], None] | None = None
     ) -> T:
-        """Call `function` in one of the threads. It runs to its end even if the caller is cancelled.
+        """Call `function` in a thread of the pool. It completes even if the caller is cancelled.
 
         Args:
-            writes: Success shows that the disk takes writes (again).
-            release: What to do with a result that a cancelled caller will not get.
+            writes: Whether success shows that the disk is writable (again).
+            release: Called with the result when the caller was cancelled.
 
         Raises:
             StoreFailedError: For any error of the disk, which `health` then shows.
@@ -134,12 +134,12 @@ class LocalFileStores(FileStores):
         return result
 
     def make_room_folder(self, folder: Path) -> None:
-        """Make a room's folder and everything above it durable. Runs in a thread."""
-        with self._folder_lock:  # nobody may build on a folder that another thread has made and not synced yet
+        """Create a room's folder and its parents, and sync them. Runs in a thread."""
+        with self._folder_lock:  # another thread must not use the folder before it is synced
             self._disk.make_folder(folder)
 
     def _settle_abandoned(self, call: asyncio.Future[T], release: Callable[[T], None] | None) -> None:
-        """Take the outcome of a call whose caller was cancelled."""
+        """Handle the outcome of a call whose caller was cancelled."""
         if call.cancelled():
             return
         error = call.exception()
@@ -151,7 +151,7 @@ class LocalFileStores(FileStores):
     def _store(self, project: str, room: str) -> LocalFileStore:
         key = (project, room)
         store = self._stores.get(key)
-        if store is None:  # one for all who use the room at a time: they share its lock
+        if store is None:  # one object per room, since it holds the room's lock
             folder = self._root / "rooms" / room_folder(project, room)
             store = self._stores[key] = LocalFileStore(folder, self._temp, self._disk, self)
         return store
@@ -170,8 +170,7 @@ class LocalFileStores(FileStores):
 class LocalFileStore(FileStore):
     """Files of one room; made by `LocalFileStores`.
 
-    Names change under one lock, so that checking and renaming are one step; writing and syncing of content happen
-    outside it.
+    Paths change under one lock, so that checking and renaming are atomic; content is written and synced outside it.
     """
 
     def __init__(self, folder: Path, temp: Path, disk: Disk, owner: LocalFileStores) -> None:
@@ -180,7 +179,7 @@ class LocalFileStore(FileStore):
         self._disk = disk
         self._owner = owner
         self._rename_lock = threading.Lock()
-        self._folder_exists = False  # this process knows the folder to be there, durably
+        self._folder_exists = False  # the folder exists and is synced
 
     async def stat(self, path: str) -> FileInfo | None:
         path = normalize_path(path)
@@ -221,7 +220,7 @@ class LocalFileStore(FileStore):
     # --- everything below runs in a thread ---
 
     def delete_everything(self) -> None:
-        """Remove the whole room."""
+        """Delete all files of the room."""
         with self._rename_lock:
             if not self._folder.is_dir():
                 return

@@ -1,4 +1,4 @@
-"""Document log kept in memory: for tests, and for rooms that need not outlive the process."""
+"""Document log kept in memory: for tests and for rooms without persistence."""
 
 from __future__ import annotations
 

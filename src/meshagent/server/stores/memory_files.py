@@ -1,4 +1,4 @@
-"""File store kept in memory: for tests, and for rooms that need not outlive the process."""
+"""File store kept in memory: for tests and for rooms without persistence."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class MemoryFileStore(FileStore):
             raise ConflictError(f"cannot move {source!r} to {destination!r}: folders are not replaced")
         moves = {name: destination + name[len(source) :] for name in [source, *self._descendants(source)]}
         for new_name in moves.values():
-            normalize_path(new_name)  # refuses what would lie too deep
+            normalize_path(new_name)  # rejects paths that are too deep
         self._make_parents(destination)
         for name, new_name in moves.items():
             self._nodes[new_name] = self._nodes.pop(name)

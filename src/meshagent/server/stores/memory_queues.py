@@ -1,4 +1,4 @@
-"""Queue store kept in memory: for tests, and for rooms that need not outlive the process."""
+"""Queue store kept in memory: for tests and for rooms without persistence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room paths and the names of rooms on a disk: every path of a request goes through here."""
+"""Normalisation of room paths, which every path of a request goes through, and folder names of rooms on disk."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _KEPT_OF_LONG = 120
 
 
 def normalize_path(path: str) -> str:
-    """The one spelling of a room path: parts joined by single slashes, none before or after; "" is the root.
+    """The canonical form of a room path: parts joined by single slashes, none at the start or end; "" is the root.
 
-    Empty parts and `.` vanish, so `/a//b/./c/` is `a/b/c`. Letters stay as they are: no case folding and no
-    Unicode normalisation. Applying it twice changes nothing.
+    Empty parts and `.` are removed, so `/a//b/./c/` becomes `a/b/c`. There is no case folding and no Unicode
+    normalisation. Idempotent.
 
     Raises:
         InvalidRequestError: `..` as a part, a backslash, a control character, text that is not Unicode (a lone

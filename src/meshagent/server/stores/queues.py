@@ -26,7 +26,7 @@ class StoredQueue:
     """A queue as it was when opened.
 
     Attributes:
-        queue_id: Names this life of the queue; a queue made anew under the same name has another.
+        queue_id: Identifies this queue; one created later under the same name has another id.
         size: All messages in it.
         head: The first of them, at most the window asked for, and fewer if they are large.
     """
@@ -37,18 +37,18 @@ class StoredQueue:
 
 
 class QueueStore(Protocol):
-    """Queues of all rooms, made for a service that keeps the head of each open queue in memory.
+    """Queues of all rooms, for a service that keeps the head of each open queue in memory.
 
-    The service opens a queue once, hands messages out from memory and records it here:
+    The service opens a queue once, delivers messages from memory, and records here:
 
     * sent and stored: `append`, acknowledge the sender when the future is done;
-    * received: `remove` and hand over when the future is done (at most once: a crash in between loses the
-      message to that receiver, never gives it to two);
-    * the receiver turned out to be gone: `restore` puts the message back to its old place;
-    * handed straight to a waiting receiver: no store call, or `next_message_id` and `restore` if it failed.
+    * received: `remove`, and deliver when the future is done (at most once: a crash in between loses the message,
+      but never delivers it twice);
+    * the receiver has left: `restore` puts the message back in its old place;
+    * delivered directly to a waiting receiver: no store call, or `next_message_id` and `restore` if that failed.
 
-    Writes are applied in the order of the calls, and reads see every write that was called before them.
-    `tests/server/stores/test_queue_store_contract.py` says how each adapter behaves.
+    Writes are applied in the order of the calls, and reads see every earlier write.
+    `tests/server/stores/test_queue_store_contract.py` specifies the behavior of every adapter.
     """
 
     async def open(
@@ -67,19 +67,19 @@ class QueueStore(Protocol):
         ...
 
     def next_message_id(self) -> int:
-        """An id behind every message appended so far, in whatever queue."""
+        """An id greater than that of every message appended so far, in any queue."""
         ...
 
     def append(self, queue_id: int, body: bytes, *, limit: int) -> asyncio.Future[int]:
         """Add a message at the end; the future gives its id once it is durable.
 
-        Cancelling the future does not take the message back.
+        Cancelling the future does not undo it.
 
         Raises:
-            LimitExceededError: At once: the queue holds `limit` messages, counting those on their way to the
+            LimitExceededError: At once: the queue holds `limit` messages, counting those not yet on
                 disk, or too many writes are waiting for the disk. Nothing was stored.
             NotFoundError: At once or from the future: the queue was deleted or never opened.
-            StoreFailedError: From the future: the message is not known to be stored.
+            StoreFailedError: From the future: the message may not be stored.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Opening the server's SQLite database: settings, schema versions, errors, and a pool for reads."""
+"""Opening SQLite databases: settings, migrations, error classification, and a pool of readers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CORRUPTION = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def connect(path: Path, *, durability: Durability, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in write-ahead mode, in autocommit: transactions are begun and committed by hand."""
+    """A connection in WAL mode and autocommit: transactions begin and end explicitly."""
     connection = sqlite3.connect(
         path,
         timeout=_BUSY_TIMEOUT_SECONDS,
@@ -52,7 +52,7 @@ def connect(path: Path, *, durability: Durability, read_only: bool = False) -> s
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'fsync' else 'NORMAL'}")
-        if durability == "fsync":  # only macOS tells these from a plain fsync
+        if durability == "fsync":  # has an effect on macOS only
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
         connection.execute("PRAGMA journal_size_limit = 67108864")
@@ -65,10 +65,10 @@ def connect(path: Path, *, durability: Durability, read_only: bool = False) -> s
 
 
 def migrate(connection: sqlite3.Connection, migrations: Migrations) -> None:
-    """Bring the schema to its newest version, each step in a transaction of its own.
+    """Migrate the schema to the newest version, each step in its own transaction.
 
     Raises:
-        InvalidStateError: A newer version of the server made the database.
+        InvalidStateError: The database was created by a newer version of the server.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
@@ -90,7 +90,7 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations) -> None:
 
 
 def is_disk_failure(error: BaseException) -> bool:
-    """Whether `error` is the disk's doing, so that no other statement would fare better now."""
+    """Whether `error` comes from the disk, so that other statements would fail too."""
     if isinstance(error, sqlite3.OperationalError):
         code = getattr(error, "sqlite_errorcode", None)
         return code is None or code & 0xFF in _DISK_FAILURES
@@ -98,7 +98,7 @@ def is_disk_failure(error: BaseException) -> bool:
 
 
 def store_error(error: Exception) -> Exception:
-    """The typed error for what a connection raised; an error of the program stays what it is."""
+    """The typed error for an exception of a connection; programming errors are returned unchanged."""
     if _is_corruption(error):
         return CorruptDataError(f"the database is damaged: {error}")
     if is_disk_failure(error):
@@ -112,9 +112,9 @@ def _is_corruption(error: BaseException) -> bool:
 
 
 class ReadPool:
-    """A few threads with a read-only connection each; a read sees one state of the whole database.
+    """A few threads with one read-only connection each; a read sees a consistent snapshot of the database.
 
-    Reads beyond the number of threads wait in line, bounded by the requests that the server admits.
+    Further reads queue up; the number of requests that the server admits bounds the queue.
     """
 
     def __init__(
@@ -134,11 +134,11 @@ class ReadPool:
         self._turn = itertools.count()
 
     async def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        """What `read` returns, called in a thread of the pool inside a read transaction.
+        """Run `read` in a thread of the pool, inside a read transaction.
 
         Raises:
-            StoreFailedError: The disk could not be read.
-            CorruptDataError: The database is damaged, or `read` found what it read to be.
+            StoreFailedError: The disk failed.
+            CorruptDataError: The database is damaged, or `read` says that its data are.
             UnavailableError: The pool is closed.
         """
         if not self._readers:
@@ -168,7 +168,7 @@ class ReadPool:
             raise failure from error
 
     async def close(self) -> None:
-        """Finish the reads that were asked for; closing twice is harmless."""
+        """Finish pending reads; idempotent."""
         loop = asyncio.get_running_loop()
         readers, self._readers = self._readers, []
         for reader in readers:
@@ -177,7 +177,7 @@ class ReadPool:
 
 
 class _Reader:
-    """One thread, and the connection that only this thread touches."""
+    """One thread and its connection, which no other thread uses."""
 
     def __init__(self, name: str) -> None:
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)

@@ -33,14 +33,14 @@ _INFO = """
 class SqliteDocumentLog(DocumentLogStore):
     """`DocumentLogStore` in the database of a `CommitLog` opened with `ROOM_MIGRATIONS`.
 
-    Sequence numbers are given out in the writer thread, without gaps, so that a lost row is noticed at `load`;
-    what is stored carries a CRC-32, so that a damaged one is too.
+    Sequence numbers are assigned in the writer thread, without gaps, so that `load` detects a missing row; a CRC-32
+    detects a damaged one.
     """
 
     def __init__(self, log: CommitLog, *, now: Callable[[], float] = time.time) -> None:
         self._log = log
         self._now = now
-        self._last_seqs: dict[int, int] = {}  # touched by the writer thread only
+        self._last_seqs: dict[int, int] = {}  # used by the writer thread only
         self._insert: Handler[tuple[int, bytes], int] = self._insert_updates
         log.on_rollback(self._last_seqs.clear)
 

@@ -24,7 +24,7 @@ _WINDOW_BYTES = 4 * 1024 * 1024
 
 @dataclass(slots=True)
 class _OpenQueue:
-    """A queue in use; `size` counts messages on their way to the disk, and is touched on the room's loop only."""
+    """A queue in use; `size` includes messages not yet on disk, and is used on the room's loop only."""
 
     name: str
     size: int
@@ -98,7 +98,7 @@ class SqliteQueueStore(QueueStore):
         try:
             await asyncio.shield(self._log.submit(lambda connection: _delete_queue(connection, queue_id)))
         except Exception:
-            self._open.setdefault(queue_id, queue)  # it is still there, and can be deleted again
+            self._open.setdefault(queue_id, queue)  # still stored: the caller can try again
             raise
 
     async def delete_room(self, room: str) -> None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 ROOM_MIGRATIONS: Final = (
     (
-        # The id of a document or queue is never given out twice (AUTOINCREMENT), so it names one life of it.
+        # The id of a document or queue is never reused (AUTOINCREMENT).
         """CREATE TABLE documents (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             room TEXT NOT NULL,
@@ -53,11 +53,11 @@ ROOM_MIGRATIONS: Final = (
 """Times are milliseconds since 1970 in UTC; `crc` is the CRC-32 of the content beside it."""
 
 _CHUNKS: Final = (64, 8, 1)
-"""Rows in one statement: few sizes, so that each statement is prepared once."""
+"""Rows per statement: few different sizes, so that prepared statements are reused."""
 
 
 def in_chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The rows in order, in pieces whose sizes are all in a short list."""
+    """The rows in order, in chunks of a few fixed sizes."""
     start = 0
     while start < len(rows):
         size = next(size for size in _CHUNKS if size <= len(rows) - start)
@@ -75,8 +75,8 @@ def _row_values(rows: int, columns: int) -> str:
 def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert full rows.
 
-    Many rows go into one statement, because the interpreter lock is given up and won back for each one: with a
-    busy event loop next door that, and not the disk, would set the pace.
+    Many rows go into one statement, because each statement releases and reacquires the GIL: beside a busy event loop
+    that would be slower than the disk.
     """
     for chunk in in_chunks(rows):
         values = [value for row in chunk for value in row]

@@ -1,4 +1,4 @@
-"""Uploads of rows into tables, and searches that are read piece by piece (protocol 14.10)."""
+"""Streaming uploads into tables, and streaming searches (protocol 14.10)."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Commit = Callable[[ArrowSpool], Awaitable[None]]
 
 
 class ArrowUpload:
-    """Rows on their way into a table: nothing of them is there before `finish`, then all of them.
+    """An upload of rows: they become visible all at once, by `finish`.
 
     Args:
-        tables: The room's.
-        schema: What the rows have to fit; None lets the first rows say it.
-        commit: Takes all rows to their table.
+        tables: The tables of the room.
+        schema: Schema of the rows; None infers it from the first ones.
+        commit: Writes all rows to the table.
         fill: See `ArrowSpool`.
-        always: Whether to commit even if no row came.
+        always: Whether to commit even without rows.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class ArrowUpload:
         self.metadata: dict[str, str] = {}
 
     async def write(self, data: bytes) -> None:
-        """Take rows as an IPC stream. Errors as of `read_stream` and `ArrowSpool.add`."""
+        """Add rows from an IPC stream. Errors as in `read_stream` and `ArrowSpool.add`."""
         await self._add(lambda: read_stream(data))
 
     async def write_rows(self, rows: list[Any]) -> None:
-        """Take rows of typed JSON values."""
+        """Add rows of typed JSON values."""
 
         def read() -> tuple[pa.Schema, list[pa.RecordBatch]]:
             table = table_from_typed_rows(rows)
@@ -64,7 +64,7 @@ class ArrowUpload:
         await self._add(read)
 
     async def finish(self) -> None:
-        """Commit what came; once begun it goes on to its end, even if the caller is cancelled."""
+        """Commit the rows; once started this completes, even if the caller is cancelled."""
         if self._spool is None:
             raise InvalidRequestError("a table needs a schema, or rows to infer it from")
         if self._spool.rows or self._always:
@@ -72,7 +72,7 @@ class ArrowUpload:
             await asyncio.shield(self._committing)
 
     async def discard(self) -> None:
-        """Forget what came. Harmless after `finish`."""
+        """Discard the rows; does nothing after `finish`."""
         if self._spool is not None and self._committing is None:
             self._spool.close()
 
@@ -91,7 +91,7 @@ class ArrowUpload:
         except OSError as error:
             raise StoreFailedError(f"disk error: {error.strerror or type(error).__name__}") from error
         except asyncio.CancelledError:
-            await asyncio.wait([adding])  # the thread goes on: what it fills must not be closed meanwhile
+            await asyncio.wait([adding])  # the thread still uses the spool, which must not be closed
             raise
 
     async def _commit_and_close(self, spool: ArrowSpool) -> None:
@@ -102,7 +102,7 @@ class ArrowUpload:
 
 
 def start_create(tables: ArrowTables, start: api.CreateTableStart, schema_data: bytes) -> ArrowUpload:
-    """An upload that becomes a new table."""
+    """Start an upload that creates a table."""
     schema = read_schema(schema_data) if schema_data else None
     metadata = {item.key: item.value for item in start.metadata or ()}
     if schema is not None:
@@ -114,12 +114,12 @@ def start_create(tables: ArrowTables, start: api.CreateTableStart, schema_data: 
 
 
 async def start_insert(tables: ArrowTables, table: str) -> ArrowUpload:
-    """An upload whose rows are added to a table."""
+    """Start an upload that inserts rows."""
     return ArrowUpload(tables, await tables.schema(table), lambda spool: tables.insert(table, spool))
 
 
 async def start_merge(tables: ArrowTables, table: str, on: list[str]) -> ArrowUpload:
-    """An upload whose rows update those with the same values in `on`, or are added; columns not sent stay."""
+    """Start an upload that upserts rows by the key columns `on`; columns that are not sent keep their values."""
     schema = await tables.schema(table)
     for column in on:
         if column not in schema.names:
@@ -128,7 +128,7 @@ async def start_merge(tables: ArrowTables, table: str, on: list[str]) -> ArrowUp
 
 
 async def search_chunks(tables: ArrowTables, table: str, search: Search) -> AsyncGenerator[bytes, None]:
-    """The rows of a search as IPC streams, at least one, in pieces of moderate size."""
+    """The rows of a search as IPC streams of moderate size, at least one."""
     nothing_wanted = search.limit == 0
     async with tables.searching(table, search) as found:
         sent = False
@@ -142,7 +142,7 @@ async def search_chunks(tables: ArrowTables, table: str, search: Search) -> Asyn
 
 
 def search_from_request(request: api.SearchRequest) -> Search:
-    """What a request asks to find."""
+    """The search that a request describes."""
     return Search(
         where=request.where,
         text=request.text,

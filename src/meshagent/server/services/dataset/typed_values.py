@@ -1,6 +1,6 @@
 """Typed values of clients of the current generation (protocol 12.3).
 
-JSON's own values stand for themselves; all others are objects with one member that names their type.
+JSON scalars are plain; other values are objects with one member, named after the type.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["Expression", "to_json_value", "table_from_typed_rows", "decode_value
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """An SQL expression in place of a value."""
+    """An SQL expression instead of a value."""
 
     sql: str
 
 
 def decode_value(given: Any) -> Any:
-    """The value that `given` stands for: None, bool, int, float, str, bytes, date, datetime, list, dict, Expression.
+    """Decode a typed value: None, bool, int, float, str, bytes, date, datetime, list, dict or Expression.
 
     Raises:
-        InvalidRequestError: It is none of the forms, or does not fit its own.
+        InvalidRequestError: Unknown or invalid form.
     """
     if isinstance(given, list):
         raise InvalidRequestError("write a list as an object with the member 'list'")
@@ -53,12 +53,12 @@ def decode_value(given: Any) -> Any:
 
 
 def to_json_value(value: Any) -> Any:
-    """A value as columns take it of JSON rows: dates and times as text."""
+    """A value as in JSON rows: dates and times as text."""
     return value.isoformat() if isinstance(value, date) else value
 
 
 def table_from_typed_rows(rows: Sequence[Any]) -> pa.Table:
-    """Rows of the form `{"columns": [{"name", "value"}]}` as Arrow data, with types that fit all of them.
+    """Rows of the form `{"columns": [{"name", "value"}]}` as Arrow data with inferred types.
 
     Raises:
         InvalidRequestError: A row is not of that form, or a column mixes types.
@@ -88,7 +88,7 @@ def _row(row: Any) -> dict[str, Any]:
 
 
 def _example(value: Any) -> Any:
-    """What stands for a value when types are inferred as of JSON rows; `_field` puts the real type in."""
+    """A stand-in for type inference by `infer_schema`; `_field` sets the real type."""
     return value.isoformat() if isinstance(value, date) else value.hex() if isinstance(value, bytes) else value
 
 

@@ -1,4 +1,4 @@
-"""One open document: the CRDT, who watches it, and what of it is not on disk yet."""
+"""One open document: the CRDT, its subscribers, and what is not on disk yet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 @dataclass(slots=True)
 class _Turn:
-    """The changes of one turn of the event loop, which are stored and sent on as one."""
+    """The changes of one event loop iteration, which are stored and sent as one."""
 
     durable: asyncio.Future[None]
     changes: list[tuple[Subscriber | None, bytes]] = field(default_factory=list)
@@ -31,23 +31,23 @@ class _Turn:
 class OpenDocument:
     """A document in memory with its subscribers.
 
-    Changes of one loop turn become one record in the log and one message to each subscriber; whoever made
-    them is answered when the record is durable. When the disk refuses, those answers fail, the document
-    stays in memory, and the whole state is written again until that succeeds (protocol 7.5).
+    Changes of one event loop iteration become one record in the log and one message to each subscriber; their authors
+    are answered when the record is durable. When the disk fails, the answers fail, the document stays in memory, and
+    its complete state is written again until that succeeds (protocol 7.5).
 
     Args:
-        room_key: Names the room in the log.
+        room_key: Key of the room in the log.
         path: Normalised path.
         schema_json: The schema as its author wrote it.
         document: The CRDT.
         store: The log.
-        incarnation: Names this life of the document in the log.
-        last_seq: Number of the newest record in the log.
+        incarnation: Identifies the document in the log.
+        last_seq: Sequence number of the newest record in the log.
         unsaved_updates: Records in the log since its last snapshot.
-        size: Bytes of the history that was loaded.
-        max_bytes: Size beyond which edits are refused; deleting never makes a history smaller at once.
-        spawn: Starts a task that the room owns.
-        changed: Told after each turn with changes, with the id of the participant who made the last one.
+        size: Size of the loaded history.
+        max_bytes: Size limit; deleting content does not reduce the size of the history.
+        spawn: Starts a task owned by the room.
+        changed: Called after each event loop iteration with changes.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class OpenDocument:
         self.incarnation = incarnation
         self.subscribers: set[Subscriber] = set()
         self.pins = 0
-        """How many calls are using the document now; it is not unloaded under them."""
+        """Number of calls that use the document; it is not unloaded meanwhile."""
         self.file_is_stale = False
         self.last_author: str | None = None
         self.ended = False
@@ -93,18 +93,18 @@ class OpenDocument:
 
     @property
     def is_saved(self) -> bool:
-        """Whether the log holds everything."""
+        """Whether all changes are in the log."""
         return self._turn is None and self._awaiting_repair is None and self._in_flight == 0
 
     def apply(self, update: bytes, author: Subscriber | None, author_id: str | None) -> asyncio.Future[None] | None:
         """Merge a change into the document, in the order of the calls.
 
         Returns:
-            A future that is done when the change is durable, or None if the update changed nothing.
+            A future for when the change is durable, or None if the update changed nothing.
 
         Raises:
-            LimitExceededError: The document would become too large; it is as before.
-            MalformedUpdateError: Not a readable update; the document is as before.
+            LimitExceededError: The document would become too large; it is unchanged.
+            MalformedUpdateError: Not a valid update; the document is unchanged.
             InvalidStateError: The document was deleted.
         """
         if self.ended:
@@ -133,7 +133,7 @@ class OpenDocument:
         return durable
 
     def record_server_change(self, update: bytes, author_id: str | None) -> asyncio.Future[None]:
-        """Store and send on a change that the server made to the document itself."""
+        """Store and send a change that the server made."""
         self.last_author = author_id
         return self._record(None, update)
 
@@ -161,7 +161,7 @@ class OpenDocument:
         self._changed(self)
 
     def _send_to_subscribers(self, changes: list[tuple[Subscriber | None, bytes]], merged: bytes) -> None:
-        """Give every subscriber what others changed, never its own changes back."""
+        """Send each subscriber the changes of others, but not its own."""
         authors = {author for author, _ in changes if author is not None}
         for_all = Update(merged)
         for subscriber in list(self.subscribers):
@@ -174,7 +174,7 @@ class OpenDocument:
 
     def _append(self, update: bytes, durable: asyncio.Future[None]) -> None:
         if self._awaiting_repair is not None:
-            # The log has a gap; the next whole state that is written will hold this change too.
+            # The log has a gap; the next snapshot will contain this change too.
             self._awaiting_repair.append(durable)
             return
         try:
@@ -210,7 +210,7 @@ class OpenDocument:
         self._spawn(self._repair(), name=f"repair of {self.path}")
 
     async def _repair(self) -> None:
-        """Write the whole state until the disk takes it; each change is answered by the first try that held it."""
+        """Write snapshots until one succeeds; each change is answered by the first attempt that included it."""
         attempt = 0
         while not self.ended:
             waiting, self._awaiting_repair = self._awaiting_repair or [], []
@@ -229,7 +229,7 @@ class OpenDocument:
         self._awaiting_repair = None
 
     def _reload_soon(self) -> None:
-        """The CRDT library failed inside: take a fresh copy from the log, which has everything acknowledged."""
+        """The CRDT library failed: reload from the log, which has every acknowledged change."""
         if not self._reloading:
             self._reloading = True
             self._spawn(self._reload(), name=f"reload of {self.path}")
@@ -247,7 +247,7 @@ class OpenDocument:
             self._reloading = False
 
     async def snapshot(self) -> None:
-        """Replace the log by the present state, if there is anything to replace; failures are logged only."""
+        """Replace the log by a snapshot, if it has records; failures are only logged."""
         if self._snapshot_running or self.ended or self._unsaved_updates == 0:
             return
         self._snapshot_running = True
@@ -271,7 +271,7 @@ class OpenDocument:
         self._unsaved_bytes -= size
 
     def end(self, reason: str) -> None:
-        """The document is gone: tell subscribers, and let nothing more be stored."""
+        """End the document: notify subscribers, and store nothing more."""
         if self.ended:
             return
         self.ended = True
@@ -282,7 +282,7 @@ class OpenDocument:
 
 
 def _ignore_exception(future: asyncio.Future[None]) -> asyncio.Future[None]:
-    """A future whose failure is no error of the program when nobody waits for it any more."""
+    """Mark a future's exception as retrieved, so that asyncio does not log it if nobody awaits it."""
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
     return future
 

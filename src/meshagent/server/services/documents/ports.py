@@ -1,4 +1,4 @@
-"""What the document service needs of others, and what it tells its subscribers."""
+"""Ports of the document service: the files that it needs, and its subscribers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class DocumentFiles(Protocol):
-    """The room's files, as far as documents need them: schemas are read there, and states are shown there."""
+    """The room's files, as documents need them: schemas are read from files, and states are saved as files."""
 
     async def read_file(self, path: str) -> bytes | None:
-        """The content of a file, or None if there is none."""
+        """The content of a file, or None."""
         ...
 
     async def publish_document(self, path: str, state: bytes, *, participant_id: str | None) -> None:
@@ -28,7 +28,7 @@ class Update:
         self._encoded: dict[Hashable, bytes] = {}
 
     def encoded(self, key: Hashable, encode: Callable[[Update], bytes]) -> bytes:
-        """What `encode` makes of this update; it is called once for each key."""
+        """The result of `encode`, which is called once for each key."""
         frames = self._encoded.get(key)
         if frames is None:
             frames = self._encoded[key] = encode(self)
@@ -36,12 +36,12 @@ class Update:
 
 
 class Subscriber(Protocol):
-    """Somebody who has a document open."""
+    """A subscriber of an open document."""
 
     def push(self, update: Update) -> None:
-        """Take a change that somebody else made; must not wait and must not raise."""
+        """Receive a change that another subscriber made; must not wait or raise."""
         ...
 
     def ended(self, reason: str) -> None:
-        """The document is gone, for instance deleted; nothing follows."""
+        """The document has ended, for example because it was deleted; no more calls follow."""
         ...

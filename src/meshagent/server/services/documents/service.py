@@ -1,4 +1,4 @@
-"""The documents of one room: opened at first use, kept while somebody watches, never lost."""
+"""The documents of one room: opened at first use, and kept in memory while they are in use or not saved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SCHEMA_FOLDER = ".schemas"
 
 
 class DocumentSession:
-    """One subscriber's hold on one document."""
+    """One subscriber's session on one document."""
 
     __slots__ = ("_service", "document", "subscriber")
 
@@ -41,22 +41,22 @@ class DocumentSession:
         return self.document.apply(update, self.subscriber, author_id)
 
     def close(self) -> None:
-        """Stop watching; closing twice is harmless."""
+        """Unsubscribe; idempotent."""
         self._service.unsubscribe(self.document, self.subscriber)
 
 
 class DocumentsService:
-    """Keeps the room's documents.
+    """Manages the room's documents.
 
-    The log is the truth; the file at a document's path is a view of it, written a moment after changes and
-    when the last subscriber leaves, so that listings, downloads and copies of the folder show documents too.
+    The log is authoritative; the file at a document's path is a view of it, written shortly after changes and when the
+    last subscriber leaves, so that listings, downloads and backups of the folder include documents.
 
     Args:
-        room: Whose documents they are.
-        store: The durable log.
+        room: The room.
+        store: Stores the document logs.
         files: The room's files.
-        max_bytes: Size of a document's history in memory; an edit beyond it is refused.
-        save_delay: Seconds between a change and the file that shows it.
+        max_bytes: Maximum size of a document's history; larger edits are rejected.
+        save_delay: Seconds between a change and saving the file.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class DocumentsService:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._save_timers: dict[str, asyncio.TimerHandle] = {}
 
-    # --- opening and watching ------------------------------------------------------------------------
+    # --- opening and subscribing ------------------------------------------------------------------------
 
     @asynccontextmanager
     async def using(
@@ -90,19 +90,19 @@ class DocumentsService:
         initial_json: dict[str, Any] | None = None,
         schema: dict[str, Any] | None = None,
     ) -> AsyncIterator[OpenDocument]:
-        """The document at `path`, in memory for the length of the block.
+        """Keep the document at `path` in memory for the duration of the block.
 
         Args:
-            path: Any spelling of it.
-            create: Make it if it is missing, with the schema that its extension names.
-            initial_json: Content for a document that is made now.
-            schema: Schema for a document that is made now, where no file in `.schemas` has one.
+            path: Path; it is normalised.
+            create: Create it if it is missing, with the schema named by its extension.
+            initial_json: Content if it is created.
+            schema: Schema if it is created and `.schemas` has none.
 
         Raises:
-            NotFoundError: It is missing and `create` is false, or no schema has the extension's name.
-            InvalidRequestError: The path has no extension, the file there is no document, or `initial_json`
-                does not fit the schema.
-            CorruptDataError: The log cannot be trusted; nothing is opened.
+            NotFoundError: It is missing and `create` is false, or there is no schema for its extension.
+            InvalidRequestError: The path has no extension, the file there is not a document, or `initial_json` does
+                not match the schema.
+            CorruptDataError: The log is damaged.
         """
         normal = normalize_path(path)
         document = await self._load(normal, create=create, initial_json=initial_json, schema=schema)
@@ -114,7 +114,7 @@ class DocumentsService:
             self._release(document)
 
     def subscribe(self, document: OpenDocument, subscriber: Subscriber) -> DocumentSession:
-        """Watch a document that `using` gave: a state read in this loop turn and later pushes miss nothing."""
+        """Subscribe to a document from `using`. The state read in this loop iteration and later pushes are complete."""
         document.subscribers.add(subscriber)
         return DocumentSession(self, document, subscriber)
 
@@ -123,7 +123,7 @@ class DocumentsService:
         self._release(document)
 
     async def create(self, path: str, initial_json: dict[str, Any] | None) -> None:
-        """Make a document, with `initial_json` as its content if given.
+        """Create a document, with `initial_json` as its content if given.
 
         Raises:
             AlreadyExistsError: There is something at the path.
@@ -139,15 +139,15 @@ class DocumentsService:
             pass
 
     async def describe(self, path: str, *, include_ids: bool = False) -> dict[str, Any]:
-        """The document as JSON, root tag first; it is not made if it is missing."""
+        """The document as JSON, root tag first; a missing document is not created."""
         async with self.using(path) as document:
             return document.document.to_json(include_ids=include_ids)
 
     async def replace_json(self, path: str, content: dict[str, Any], author_id: str | None) -> dict[str, Any]:
-        """Turn the document into `content` with as few edits as possible; returns it as it is then.
+        """Change the document to `content` with minimal edits; returns the result.
 
         Raises:
-            InvalidRequestError: `content` does not fit the schema; nothing changed.
+            InvalidRequestError: `content` does not match the schema; nothing changed.
         """
         async with self.using(path) as document:
             update = document.document.patch_json(content)
@@ -155,15 +155,15 @@ class DocumentsService:
                 await document.record_server_change(update, author_id)
             return document.document.to_json()
 
-    # --- what the file service tells -----------------------------------------------------------------
+    # --- file observer -----------------------------------------------------------------
 
     async def before_read(self, path: str) -> None:
-        """Somebody looks at the file at `path`: let it show the present state."""
+        """The file at `path` is about to be read: save the current state."""
         for document in self._at_or_below(path):
             await self._save_file(document)
 
     async def before_delete(self, path: str) -> None:
-        """The file or folder at `path` goes: the documents in it go first, with their history."""
+        """The file or folder at `path` is about to be deleted: delete its documents with their history first."""
         for stored in await self._stored_at_or_below(path):
             async with self._lock(stored):
                 self._forget(stored, "the document was deleted")
@@ -171,11 +171,11 @@ class DocumentsService:
                 (await self._paths()).discard(stored)
 
     async def replaced(self, path: str) -> None:
-        """Somebody wrote another file over the document at `path`; it is read anew at its next use."""
+        """The file of the document at `path` was replaced: the document is reloaded from it at its next use."""
         await self.before_delete(path)
 
     async def before_move(self, source: str, destination: str) -> None:
-        """The file or folder at `source` gets another path, and the documents in it with it."""
+        """The file or folder at `source` is about to be moved: move its documents."""
         for stored in await self._stored_at_or_below(source):
             target = destination + stored[len(source) :]
             async with self._lock(stored):
@@ -188,13 +188,13 @@ class DocumentsService:
                     document.path = target
                     self._open[target] = document
 
-    # --- the room's side -----------------------------------------------------------------------------
+    # --- room lifecycle -----------------------------------------------------------------------------
 
     def left(self, participant: Participant) -> None:
-        """Nothing here belongs to participants; sessions are closed by whoever made them."""
+        """Nothing to release for a participant: dialects close their sessions."""
 
     async def close(self) -> None:
-        """Write everything down and close all documents."""
+        """Save and close all documents."""
         for timer in self._save_timers.values():
             timer.cancel()
         self._save_timers.clear()
@@ -269,7 +269,7 @@ class DocumentsService:
         )
 
     async def _schema_of(self, path: str, stored: dict[str, Any] | None) -> dict[str, Any]:
-        """The schema that the extension names: a file in `.schemas`, else the stored one, else a built-in one."""
+        """The schema for the extension: a file in `.schemas`, else the stored one, else a built-in one."""
         name = _schema_name(path)
         text = await self._files.read_file(f"{_SCHEMA_FOLDER}/{name}.json")
         if text is not None:
@@ -319,7 +319,7 @@ class DocumentsService:
             self._room.spawn(self._unload(document), name=f"unload {document.path}")
 
     async def _unload(self, document: OpenDocument) -> None:
-        """Unload a document that nobody uses, once everything of it is on disk."""
+        """Unload an unused document once all of it is on disk."""
         await document.snapshot()
         await self._save_file(document)
         async with self._lock(document.path):
@@ -394,7 +394,7 @@ def _new_content(
 
 
 def _import(path: str, content: ServerDocument, existing: bytes) -> None:
-    """Take over a file that somebody put at the path: a document's state, or a document as JSON."""
+    """Load an existing file: a document's state, or a document as JSON."""
     try:
         if existing.lstrip().startswith(b"{"):
             content.from_json(json.loads(existing))

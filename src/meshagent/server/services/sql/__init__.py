@@ -1,9 +1,9 @@
 """SQL over the tables of a room (docs/decisions/0008-sql-queries.md).
 
-    engine       DuckDB, locked down, in threads of its own
-    source       a table as DuckDB reads it: columns on demand, batch by batch
-    statements   what an SQL text is: a query, or an insert, update or delete
-    queries      the queries that are open
+    engine       DuckDB, sandboxed, in its own threads
+    source       a table as a streaming Arrow dataset for DuckDB
+    statements   parses an SQL text: a query, or an insert, update or delete
+    queries      open queries
 
-Everything here is imported at the first query.
+These modules are imported at the first query.
 """

@@ -1,4 +1,4 @@
-"""DuckDB for the queries of one room: no files, no network, no extensions, bounded memory, threads of its own."""
+"""DuckDB for the queries of one room: no files, network or extensions, bounded memory, its own threads."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["Cursor", "SqlEngine"]
 T = TypeVar("T")
 
 Cursor = Any
-"""A connection to the room's DuckDB with tables of its own."""
+"""A connection to the room's DuckDB with its own set of tables."""
 
 _THREADS = 4
-"""Steps of queries of one room that run at a time; others wait."""
+"""Steps of queries of one room that run in parallel; others wait."""
 
 _SETTINGS = {
     "enable_external_access": "false",
@@ -46,7 +46,7 @@ _LABEL = re.compile(r"^(?:Invalid Input|Parser|Binder|Catalog|Conversion|Permiss
 
 
 class SqlEngine:
-    """The DuckDB of one room; it holds no data, only queries over tables that are registered with a cursor.
+    """The DuckDB of one room. It stores no data: queries read tables that are registered with a cursor.
 
     Args:
         memory_bytes: For all queries together.
@@ -69,12 +69,12 @@ class SqlEngine:
         return self._database.cursor()
 
     async def run(self, cursor: Cursor, step: Callable[[], T]) -> T:
-        """Run a step of a query in a thread; it is interrupted when it takes too long, or when nobody waits for it.
+        """Run a step of a query in a thread; it is interrupted after the timeout, or when the caller is cancelled.
 
         Raises:
-            InvalidRequestError: The query is wrong, in the engine's words.
+            InvalidRequestError: The query is invalid; with the engine's message.
             RequestTimeoutError: It took too long.
-            LimitExceededError: It needs too much memory.
+            LimitExceededError: It exceeds the memory limit.
         """
         loop = asyncio.get_running_loop()
         timed_out = False
@@ -90,7 +90,7 @@ class SqlEngine:
             loop.call_soon_threadsafe(start_timer)
             return step()
 
-        def start_timer() -> None:  # when the step begins: waiting for a thread does not count
+        def start_timer() -> None:  # starts with the step: time spent waiting for a thread does not count
             nonlocal timer
             if not future.done():
                 timer = loop.call_later(self._timeout, interrupt)
@@ -101,7 +101,7 @@ class SqlEngine:
                 return await asyncio.shield(future)
         except asyncio.CancelledError:
             cursor.interrupt()
-            await asyncio.gather(future, return_exceptions=True)  # what it raises concerns nobody any more
+            await asyncio.gather(future, return_exceptions=True)  # its outcome is not needed
             raise
         except InvalidRequestError:
             if timed_out:
@@ -141,5 +141,5 @@ class SqlEngine:
 
 
 def _engine_message(error: Exception) -> str:
-    """What the engine said, without the excerpt of the query and without paths of this machine."""
+    """The engine's message without the query excerpt and paths of this machine."""
     return readable(_LABEL.sub("", _POSITION.sub("", str(error)))).partition("\n")[0] or "the query failed"

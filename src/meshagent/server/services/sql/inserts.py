@@ -1,4 +1,4 @@
-"""`INSERT INTO … SELECT`: the rows of a query, into a table of the room."""
+"""`INSERT INTO … SELECT`: inserts the rows of a query into a table."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ async def insert_rows(
     resolve: Resolve,
     parameters: Mapping[str, Any],
 ) -> int:
-    """Insert the rows of the statement's query, all or none; how many these were.
+    """Insert the rows of the statement's query, atomically; returns their number.
 
     Raises:
-        InvalidRequestError: The query gives more or fewer columns than were named, or values that do not fit.
+        InvalidRequestError: The number of columns differs, or values do not match the schema.
     """
     schema = await tables.schema(statement.table)
     columns = statement.columns or schema.names
@@ -54,7 +54,7 @@ async def insert_rows(
 
 
 def _named(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """A batch with the columns' names, by their position."""
+    """Rename the columns of a batch by position."""
     if batch.num_columns != len(columns):
         raise InvalidRequestError(f"INSERT has {len(columns)} columns, the query returns {batch.num_columns}")
     if len(set(columns)) != len(columns):

@@ -1,4 +1,4 @@
-"""The SQL queries that are open in one room."""
+"""The open SQL queries of one room."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["OpenQuery", "SqlQueries", "decode_parameters"]
 _ROWS_PER_STEP = 4096
 
 Resolve = Callable[[str], str]
-"""The table of the room that a name in a query stands for; raises if the caller may not read it."""
+"""Resolves a name in a query to a table; raises if the caller may not read it."""
 
 
 class OpenQuery:
-    """A query whose rows are fetched step by step.
+    """A query whose rows are fetched in batches.
 
     Attributes:
-        query_id: Names it.
+        query_id: Id of the query.
         owner: The id of the participant who opened it.
         schema: The columns of its rows.
-        idle_timer: Closes it when nobody reads.
+        idle_timer: Closes the query after a time without reads.
     """
 
     def __init__(self, query_id: str, owner: str, engine: SqlEngine) -> None:
@@ -49,7 +49,7 @@ class OpenQuery:
         self._closed = False
 
     async def begin(self, tables: ArrowTables, resolve: Resolve, query: Query, parameters: Mapping[str, Any]) -> None:
-        """Bring the tables to the query, and run it to its first rows."""
+        """Register the tables and start the query."""
         if missing := query.parameters - parameters.keys():
             raise InvalidRequestError(f"missing query parameter {min(missing)!r}")
         used = {name: parameters[name] for name in query.parameters}
@@ -77,7 +77,7 @@ class OpenQuery:
             raise NotFoundError(f"the query {self.query_id!r} was closed")
 
     async def batches(self) -> AsyncIterator[pa.RecordBatch]:
-        """The rows that have not been fetched yet."""
+        """The remaining rows."""
         while True:
             async with self._step:
                 self._check_open()
@@ -95,7 +95,7 @@ class OpenQuery:
             return None
 
     async def close(self) -> None:
-        """Stop it, and let go of its tables. Harmless twice."""
+        """Stop the query and release its tables; idempotent."""
         self._closed = True
         if self.idle_timer is not None:
             self.idle_timer.cancel()
@@ -108,17 +108,17 @@ class OpenQuery:
 
 
 class _ClosedCursor:
-    """In place of a cursor that is closed."""
+    """Stands in for a closed cursor."""
 
     def interrupt(self) -> None:
-        """Nothing runs."""
+        """Do nothing: no query is running."""
 
     def close(self) -> None:
-        """It is."""
+        """Do nothing."""
 
 
 class SqlQueries:
-    """Opens queries, and closes those that nobody reads. For one event loop."""
+    """Opens queries, and closes idle ones. For one event loop."""
 
     def __init__(self, tables: ArrowTables, limits: DatabaseLimits) -> None:
         self._tables = tables
@@ -128,7 +128,7 @@ class SqlQueries:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def parse(self, text: str, parameters: Mapping[str, Any]) -> Statement:
-        """What a text is; see `statements.parse`."""
+        """Parse a statement; see `statements.parse`."""
         cursor = self._engine.cursor()
         try:
             return await self._engine.run(cursor, lambda: parse(cursor, text, parameters))
@@ -136,10 +136,10 @@ class SqlQueries:
             await self._engine.release(cursor)
 
     async def open(self, owner: str, query: Query, resolve: Resolve, parameters: Mapping[str, Any]) -> OpenQuery:
-        """Begin a query; it is there for `read` until it is closed, left alone too long, or its owner leaves.
+        """Start a query; `read` it until it is closed, idle for too long, or its owner leaves.
 
         Raises:
-            LimitExceededError: The owner has as many open as may be.
+            LimitExceededError: The owner has the maximum number of open queries.
         """
         limit = self._limits.max_open_reads
         if sum(opened.owner == owner for opened in self._open.values()) >= limit:
@@ -158,7 +158,7 @@ class SqlQueries:
         """An open query of that participant.
 
         Raises:
-            NotFoundError: There is none, or not of theirs.
+            NotFoundError: There is none, or it belongs to another participant.
         """
         opened = self._open.get(query_id)
         if opened is None or opened.owner != owner:
@@ -171,7 +171,7 @@ class SqlQueries:
         return opened is not None and opened.owner == owner
 
     async def read(self, owner: str, query_id: str) -> AsyncGenerator[bytes, None]:
-        """The rows of a query as IPC streams, at least one; the query is closed at their end."""
+        """The rows of a query as IPC streams, at least one; then the query is closed."""
         opened = self.find(owner, query_id)
         yielded = False
         async for batch in opened.batches():

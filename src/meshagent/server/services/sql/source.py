@@ -1,4 +1,4 @@
-"""A table of the room as DuckDB reads it: only the columns that a query needs, batch by batch, nothing kept."""
+"""A table as an Arrow dataset for DuckDB: streams only the columns that a query needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 class TableSource(ds.Dataset):  # type: ignore[misc]  # Arrow has no annotations
     """One table for the length of one query.
 
-    DuckDB asks a dataset of Arrow for a scanner, in a thread of its own; the rows come from the room's event loop.
+    DuckDB asks the dataset for a scanner, in a DuckDB thread; rows are read on the room's event loop.
 
     Args:
         table: Open for reading while the query is.
@@ -39,10 +39,10 @@ class TableSource(ds.Dataset):  # type: ignore[misc]  # Arrow has no annotations
     def scanner(
         self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **_options: Any
     ) -> ds.Scanner:
-        """The rows for which `filter` holds, with `columns`, or all of them; called by DuckDB, never on the loop."""
+        """The rows that match `filter`, with `columns` or all columns; called by DuckDB, never on the loop."""
         wanted = self._columns.names if columns is None else list(columns)
         read = wanted if filter is None else [*wanted, *self._named_in(str(filter), wanted)]
-        read = read or self._columns.names[:1]  # a query may need no column at all, but it needs the rows
+        read = read or self._columns.names[:1]  # a query such as count(*) needs rows but no columns
 
         async def begin() -> Any:
             return await self._table.query().select(read).to_batches()
@@ -53,7 +53,7 @@ class TableSource(ds.Dataset):  # type: ignore[misc]  # Arrow has no annotations
         )
 
     def _named_in(self, expression: str, already: Sequence[str]) -> list[str]:
-        """The columns that a filter reads, and perhaps more: those whose name is somewhere in its text."""
+        """A superset of the columns that a filter reads: those whose name occurs in its text."""
         return [
             name
             for name in self._columns.names

@@ -1,8 +1,7 @@
-"""What an SQL text is: one query, or one insert, update or delete that maps onto an operation of the room.
+"""Parses an SQL text: one query, or one insert, update or delete that maps to an operation of the room.
 
-A query is DuckDB's own matter. Changes are not: rows are changed only in the table's line of writes, durably. So
-the text of a change is taken apart here, its filter and expressions go to the table engine, and only the query of
-an `INSERT` is run by DuckDB.
+DuckDB parses and runs queries. Rows are changed only through the table's write queue, durably. So changes are parsed
+here, their filters and expressions go to the table engine, and DuckDB runs only the query of an `INSERT`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _FORBIDDEN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query: its text, the tables that it names, the parameters that it has."""
+    """A query: its text, its tables and its parameters."""
 
     text: str
     tables: frozenset[str]
@@ -39,7 +38,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Rows of a query for a table; `columns` empty means all columns in the table's order."""
+    """Insert the rows of a query; empty `columns` means all columns in the order of the table."""
 
     table: str
     columns: Sequence[str]
@@ -48,7 +47,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Expressions for columns, where a filter holds; parameters are filled in."""
+    """Assign expressions to columns where a filter matches; parameters are substituted."""
 
     table: str
     assigned: Mapping[str, str]
@@ -57,7 +56,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The rows where a filter holds; parameters are filled in."""
+    """Delete the rows that a filter matches; parameters are substituted."""
 
     table: str
     where: str
@@ -67,15 +66,15 @@ Statement = Query | Insert | Update | Delete
 
 
 def parse(cursor: Any, text: str, parameters: Mapping[str, Any]) -> Statement:
-    """The one statement that `text` is. Blocks; call it in a thread.
+    """Parse `text`, which must be one statement. Blocks; call it in a thread.
 
     Args:
-        cursor: DuckDB, which splits the text and knows its kind.
+        cursor: A DuckDB cursor, which determines the kind of statement.
         parameters: Values by name, or by position counted from 1.
 
     Raises:
-        InvalidRequestError: It is not one statement, or calls a function that looks outside the tables.
-        UnavailableError: A statement that this server does not run.
+        InvalidRequestError: It is not exactly one statement, or calls a function that is not allowed.
+        UnavailableError: A kind of statement that is not supported.
     """
     if len(text) > MAX_LENGTH:
         raise LimitExceededError(f"the SQL text is longer than {MAX_LENGTH} characters", limit=MAX_LENGTH)
@@ -104,7 +103,7 @@ def _query(cursor: Any, text: str, statement: Any) -> Query:
 
 
 def _without_parameters(text: str) -> str:
-    """A query with `NULL` for each parameter: DuckDB finds the tables only of queries that have none."""
+    """The query with `NULL` for each parameter: DuckDB cannot list the tables of a query with parameters."""
     parts: list[str] = []
     tokens = tokens_of(text)
     for token in tokens:
@@ -115,7 +114,7 @@ def _without_parameters(text: str) -> str:
 
 
 def _check_spelling(tokens: Sequence[Token]) -> None:
-    """Refuse quotes and comments that DuckDB and `tokens_of` would read differently."""
+    """Reject quotes and comments that DuckDB and `tokens_of` parse differently."""
     for token, following in pairwise(tokens):
         if token.text == "$" and following.text == "$":
             raise InvalidRequestError("use single-quoted strings, not dollar quoting")
@@ -137,7 +136,7 @@ def _check_functions(tokens: Sequence[Token]) -> None:
 
 
 class _ChangeParser:
-    """Reads a change from its tokens, which DuckDB has found to be in order."""
+    """Parses an insert, update or delete from tokens, after DuckDB has accepted its syntax."""
 
     def __init__(self, tokens: Sequence[Token], parameters: Mapping[str, Any]) -> None:
         self._all = tokens
@@ -199,7 +198,7 @@ class _ChangeParser:
         return where
 
     def _expression(self, *ends: str) -> str:
-        """The text up to one of `ends` outside of brackets, with its parameters as literals."""
+        """The text up to one of `ends` outside brackets, with parameters as literals."""
         text, depth = "", 0
         while self._position < len(self._places) and not (depth == 0 and self._is(*ends)):
             if text and self._all[self._places[self._position] - 1].kind == "space":
@@ -216,7 +215,7 @@ class _ChangeParser:
         return text
 
     def _text(self, start: int, end: int) -> str:
-        """The text from one significant token to another."""
+        """The text between two significant tokens."""
         if start >= end:
             return ""
         return "".join(token.text for token in self._all[self._places[start] : self._places[end - 1] + 1])

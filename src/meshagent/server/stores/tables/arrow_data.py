@@ -1,4 +1,4 @@
-"""Arrow data as it comes from clients and goes to them: IPC streams, checked before anything touches them."""
+"""Arrow IPC streams from and to clients; incoming data is validated first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from meshagent.server.stores.tables.columns import MAX_COLUMNS, check_column_nam
 __all__ = ["check_schema", "fit_batch", "ipc_stream", "batch_slices", "read_schema", "read_stream"]
 
 SLICE_BYTES = 256 * 1024
-"""Rows that are sent together take about so much."""
+"""Approximate size of the slices in which rows are sent."""
 
 _MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 
@@ -23,7 +23,7 @@ def read_schema(data: bytes) -> pa.Schema:
     """The schema at the start of an IPC stream.
 
     Raises:
-        InvalidRequestError: The data is no Arrow IPC stream.
+        InvalidRequestError: The data is not an Arrow IPC stream.
     """
     try:
         with pa.ipc.open_stream(data) as stream:
@@ -33,11 +33,11 @@ def read_schema(data: bytes) -> pa.Schema:
 
 
 def read_stream(data: bytes) -> tuple[pa.Schema, list[pa.RecordBatch]]:
-    """A whole IPC stream. Offsets and texts within it are checked: the data comes from strangers.
+    """Read a complete IPC stream. Offsets and strings are validated, since the data is untrusted.
 
     Raises:
-        InvalidRequestError: The data is no Arrow IPC stream, ends early, or contradicts itself.
-        LimitExceededError: Unpacked it would be very large.
+        InvalidRequestError: The data is not an Arrow IPC stream, is truncated, or is inconsistent.
+        LimitExceededError: It is too large when decompressed.
     """
     try:
         if unpacked_bytes(data) > _MAX_UNPACKED_BYTES:
@@ -53,7 +53,7 @@ def read_stream(data: bytes) -> tuple[pa.Schema, list[pa.RecordBatch]]:
 
 
 def _with_readable_names(schema: pa.Schema) -> pa.Schema:
-    """`schema`, if its names are text, and different; Arrow itself finds out when somebody asks for one."""
+    """Check that the column names are valid UTF-8 and unique; Arrow fails only when a name is read."""
     for field in schema:
         _read_names(field)
     if len(set(schema.names)) != len(schema):
@@ -62,7 +62,7 @@ def _with_readable_names(schema: pa.Schema) -> pa.Schema:
 
 
 def _read_names(field: pa.Field) -> None:
-    """Raise UnicodeDecodeError if the name of a field, or of one within it, is no text."""
+    """Raise UnicodeDecodeError if the name of a field or of a nested field is not valid UTF-8."""
     assert isinstance(field.name, str)
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     for number in range(kind.num_fields):
@@ -98,13 +98,13 @@ def check_schema(schema: pa.Schema) -> None:
 
 
 def fit_batch(batch: pa.RecordBatch, schema: pa.Schema, *, fill: bool = True) -> pa.RecordBatch:
-    """`batch` with the columns of `schema`: in its order, of its types.
+    """Convert `batch` to `schema`: its order of columns and its types.
 
     Args:
-        fill: Whether columns that the batch lacks become null; else they are left out.
+        fill: Whether missing columns become null; otherwise they are omitted.
 
     Raises:
-        InvalidRequestError: A column that the schema lacks, or values that do not fit their column.
+        InvalidRequestError: An unknown column, or values that cannot be converted.
     """
     if batch.schema.equals(schema):
         return batch

@@ -1,8 +1,8 @@
-"""How much memory an Arrow IPC stream will take, before it takes any.
+"""The decompressed size of an Arrow IPC stream, without decompressing it.
 
-Buffers of a stream may be compressed, and each says how long it is unpacked (Arrow Columnar Format, "Compression"). A
-few kilobytes can say gigabytes, and Arrow has no limit, so their lengths are added up first. The messages' heads are
-FlatBuffers, which Arrow has verified when it hands them out.
+Buffers of a stream may be compressed; each states its decompressed length (Arrow Columnar Format, "Compression"). A few
+kilobytes can state gigabytes, and Arrow has no limit, so the lengths are added up first. Message headers are
+FlatBuffers, which Arrow has verified at this point.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _BATCH_BUFFERS, _BATCH_COMPRESSION = 2, 3
 
 
 def unpacked_bytes(data: bytes) -> int:
-    """What the buffers of an IPC stream take, unpacked.
+    """Bytes that the buffers of an IPC stream take when decompressed.
 
     Raises:
-        pa.ArrowException, OSError: It is no IPC stream.
+        pa.ArrowException, OSError: It is not an IPC stream.
     """
     size = 0
     messages = pa.ipc.MessageReader.open_stream(data)
@@ -52,11 +52,11 @@ def _lengths(head: bytes, is_dictionary: bool, body: memoryview) -> Iterator[int
         start, length = _BUFFER.unpack_from(head, buffers + _UINT32.size + number * _BUFFER.size)
         if length >= _INT64.size and 0 <= start <= len(body) - _INT64.size:
             (unpacked,) = _INT64.unpack_from(body, start)
-            yield max(unpacked, length)  # -1 says that this one is not compressed
+            yield max(unpacked, length)  # -1: not compressed
 
 
 def _field(head: bytes, table: int, number: int) -> int:
-    """Where field `number` of a table is; 0 if it is left out."""
+    """Offset of field `number` of a table; 0 if it is absent."""
     fields = table - _INT32.unpack_from(head, table)[0]
     (size,) = _UINT16.unpack_from(head, fields)
     place = 4 + 2 * number
@@ -65,7 +65,7 @@ def _field(head: bytes, table: int, number: int) -> int:
 
 
 def _reference(head: bytes, table: int, number: int) -> int:
-    """What field `number` of a table refers to."""
+    """Offset that field `number` of a table refers to."""
     place = _field(head, table, number)
     target: int = place + _UINT32.unpack_from(head, place)[0]
     return target

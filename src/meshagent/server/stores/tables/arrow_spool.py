@@ -1,4 +1,4 @@
-"""Rows that a client uploads, kept aside until all of them have come."""
+"""Temporary storage for uploaded rows until the upload is complete."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _IN_MEMORY_BYTES = 1024 * 1024
 
 
 class ArrowSpool:
-    """Batches of one schema: in memory while they are few, then in a file that no crash leaves behind.
+    """Batches of one schema, in memory while they are small, then in a temporary file that the system removes.
 
-    Its methods touch the disk. Not for several threads at once.
+    Methods block on the disk. Not thread-safe.
 
     Args:
-        schema: What the rows are made to fit.
-        max_bytes: What they may take in all.
-        fill: Whether columns that the rows lack become null; else the first rows say which columns there are.
+        schema: Schema that rows are converted to.
+        max_bytes: Maximum size of all rows.
+        fill: Whether missing columns become null; otherwise the first batch determines the columns.
     """
 
     def __init__(self, schema: pa.Schema, *, max_bytes: int, fill: bool = True) -> None:
@@ -36,11 +36,11 @@ class ArrowSpool:
         self._writer: pa.RecordBatchStreamWriter | None = None
 
     def add(self, batches: Iterable[pa.RecordBatch]) -> None:
-        """Keep more rows.
+        """Add rows.
 
         Raises:
-            InvalidRequestError: They do not fit.
-            LimitExceededError: There are too many.
+            InvalidRequestError: They do not match the schema.
+            LimitExceededError: The upload is too large.
             OSError: The disk is full.
         """
         for batch in batches:
@@ -57,7 +57,7 @@ class ArrowSpool:
             self.rows += fitted.num_rows
 
     def reader(self) -> pa.RecordBatchReader:
-        """All rows, once; nothing may be added any more."""
+        """All rows. Call it once; nothing can be added afterwards."""
         if self._writer is None:
             return pa.RecordBatchReader.from_batches(self._schema, [])
         self._writer.close()
@@ -65,5 +65,5 @@ class ArrowSpool:
         return pa.ipc.open_stream(self._file)
 
     def close(self) -> None:
-        """Forget the rows. Harmless twice."""
+        """Delete the rows; idempotent."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""The tables of one room with Arrow data in and out (protocol 12)."""
+"""The tables of one room, with Arrow data as input and output (protocol 12)."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ __all__ = ["ArrowTables"]
 
 
 class ArrowTables:
-    """What `RoomTables` does with rows of JSON, with Arrow data. Errors as there."""
+    """`RoomTables` for Arrow data instead of JSON rows; same errors."""
 
     def __init__(self, tables: RoomTables) -> None:
         self.tables = tables
 
     async def schema(self, name: str) -> pa.Schema:
-        """The columns of a table, with the metadata that it was made with."""
+        """The columns of a table, with the schema metadata given at its creation."""
         with self.tables.using(name) as table:
             columns = (await table.reader()).schema
             async with table.reading() as handle:
                 return columns.with_metadata((await handle.schema()).metadata)
 
     def spool(self, schema: pa.Schema, *, fill: bool = True) -> ArrowSpool:
-        """Where the rows of an upload are kept until all of them have come."""
+        """Temporary storage for the rows of an upload."""
         return ArrowSpool(schema, max_bytes=self.tables.limits.max_upload_bytes, fill=fill)
 
     async def create(self, name: str, spool: ArrowSpool, mode: CreateMode) -> None:
-        """Make a table of what was uploaded."""
+        """Create a table from an upload."""
         reader = await asyncio.to_thread(spool.reader)
         with self.tables.using(name) as table:
             await table.create(reader, mode)
 
     async def insert(self, name: str, spool: ArrowSpool) -> None:
-        """Add what was uploaded, all or nothing."""
+        """Insert an upload, atomically."""
 
         async def add(table: AsyncTable) -> None:
             await table.add(await asyncio.to_thread(spool.reader))
@@ -56,9 +56,9 @@ class ArrowTables:
         await self.tables.change(name, add)
 
     async def merge(self, name: str, on: Sequence[str], spool: ArrowSpool) -> None:
-        """Update the rows that have the same values in columns `on`, insert the others, all or nothing.
+        """Upsert an upload by the key columns `on`, atomically.
 
-        Of several uploaded rows with the same values the last one counts.
+        If several uploaded rows have the same key, the last one wins.
         """
         rows = await asyncio.to_thread(lambda: _last_of_each(spool.reader().read_all(), on))
 
@@ -83,14 +83,14 @@ class ArrowTables:
 
     @asynccontextmanager
     async def searching(self, name: str, search: Search) -> AsyncIterator[SearchStream]:
-        """The rows of a search, as they are found; the version they are of stays until the block ends."""
+        """Stream the rows of a search; the table version that they belong to is kept until the block ends."""
         with self.tables.using(name) as table:
             schema = (await table.reader()).schema
             async with table.reading() as handle:
                 yield await open_search(handle, schema, _translated(search, schema))
 
     async def count(self, name: str, search: Search) -> int:
-        """How many rows there are, or match; of ranked searches at most `MAX_RANKED_LIMIT` are counted."""
+        """The number of matching rows; a ranked search counts at most `MAX_RANKED_LIMIT`."""
         if not search.ranked:
             with self.tables.using(name) as table:
                 schema = (await table.reader()).schema
@@ -116,7 +116,7 @@ class ArrowTables:
         await self.tables.change(name, drop)
 
     async def list_indexes(self, name: str) -> list[IndexDescription]:
-        """The indexes of a table, with what is known of them."""
+        """The indexes of a table, with their statistics."""
         with self.tables.using(name) as table:
             async with table.reading() as handle:
                 return await described_indexes(handle)
@@ -127,10 +127,10 @@ def _translated(search: Search, schema: pa.Schema) -> Search:
 
 
 def _last_of_each(rows: pa.Table, on: Sequence[str]) -> pa.Table:
-    """`rows` with the last one of each value of the key columns.
+    """The last of `rows` for each value of the key columns.
 
     Raises:
-        InvalidRequestError: The rows lack a key column, have null there, or values that cannot be compared.
+        InvalidRequestError: The rows lack a key column, have null there, or its type cannot be compared.
     """
     for column in on:
         if column not in rows.column_names:

@@ -1,6 +1,6 @@
-"""Types of columns: from a schema, from the rows themselves, and what each takes of JSON (protocol 11.3).
+"""Column types: from a schema, inferred from rows, and conversion of JSON values (protocol 11.3).
 
-Importing this imports Arrow; `engine.load_engine` sees to it that this happens at the first use of a table.
+Importing this module imports Arrow, so it happens at the first use of a table (see `table_engine`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_COLUMNS = 1_000
 MAX_NAME_LENGTH = 255
 
 SCRATCH_PREFIX = "_updating_"
-"""Begins the names of columns that exist only during an update."""
+"""Prefix of temporary columns that exist only during an update."""
 
 _RESERVED = frozenset({"_distance", "_score", "_relevance_score", "_rowid", "_rowaddr", "_rowoffset"})
 _INT64 = range(-(2**63), 2**63)
@@ -47,14 +47,14 @@ _PLAIN: Mapping[type[DataType], pa.DataType] = {
 }
 
 Reader = Callable[[Any], Any]
-"""Makes of a JSON value, not null, what Arrow takes for the column; raises ValueError with what it wants."""
+"""Converts a non-null JSON value to what Arrow takes for the column; raises ValueError with the expected form."""
 
 
 def schema_from_types(types: Mapping[str, Mapping[str, Any]]) -> pa.Schema:
     """The Arrow schema for a request's `schema`; all columns may hold null.
 
     Raises:
-        InvalidRequestError: A type that does not exist, a name that a column cannot have, no column.
+        InvalidRequestError: An unknown type, an invalid column name, or no column.
         LimitExceededError: Too many columns.
     """
     _check_names(types)
@@ -68,8 +68,8 @@ def infer_schema(rows: Sequence[Row]) -> pa.Schema:
         whole numbers                   int64
         numbers                         float64
         texts, or only nulls            text (dates in texts stay text)
-        lists of numbers of one length  vector of float32, if they have a fraction or the name speaks of a vector
-        other lists, objects            Arrow's list and struct types
+        lists of numbers of one length  vector of float32, if one has a fraction or the name contains vector or
+        embedding other lists, objects            Arrow's list and struct types
 
     Raises:
         InvalidRequestError: A column mixes types, or has a name that a column cannot have; no rows.
@@ -86,7 +86,7 @@ def infer_schema(rows: Sequence[Row]) -> pa.Schema:
 
 
 def temporal_columns(schema: pa.Schema) -> dict[str, Temporal]:
-    """The columns that are compared with dates or times."""
+    """The date and timestamp columns."""
     found: dict[str, Temporal] = {}
     for field in schema:
         if pa.types.is_date(field.type):
@@ -97,7 +97,7 @@ def temporal_columns(schema: pa.Schema) -> dict[str, Temporal]:
 
 
 def vector_columns(schema: pa.Schema) -> dict[str, int]:
-    """The columns that can be searched for nearness, with their sizes."""
+    """The columns that support vector search, with their dimensions."""
     return {
         field.name: field.type.list_size
         for field in schema
@@ -106,7 +106,7 @@ def vector_columns(schema: pa.Schema) -> dict[str, int]:
 
 
 def column_reader(column_type: pa.DataType) -> Reader:
-    """What turns JSON values into values of a column of that type."""
+    """The converter from JSON values to values of that type."""
     if pa.types.is_fixed_size_list(column_type):
         return _vector_reader(column_type)
     for is_kind, reader in _READERS:
@@ -145,7 +145,7 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def check_column_name(name: str) -> None:
-    """Raise InvalidRequestError for a name that a column cannot have, or that a filter could not name."""
+    """Raise InvalidRequestError for an invalid column name, or one that a filter could not refer to."""
     if not 0 < len(name) <= MAX_NAME_LENGTH:
         raise InvalidRequestError(f"a column name must have 1 to {MAX_NAME_LENGTH} characters")
     if "." in name or "`" in name or not name.isprintable():
@@ -197,7 +197,7 @@ def _vector_size(name: str, lists: Sequence[list[Any]]) -> int | None:
 
 
 def _without_nulls(found: pa.DataType) -> pa.DataType:
-    """`found` with text where only nulls were seen: the engine stores no column of nothing."""
+    """`found` with string in place of null, a type that the engine cannot store."""
     if pa.types.is_null(found):
         return pa.string()
     if pa.types.is_list(found):

@@ -1,8 +1,7 @@
-"""Makes what the engine wrote durable: it never syncs its files itself (measured: Lance 13, LanceDB 0.40).
+"""Syncs the files of the table engine, which never does so itself (measured: Lance 13, LanceDB 0.40).
 
-The files of a table never change once they are written, so each needs one sync, and each folder one when it
-has got a new entry. Left out are `_transactions`, which only concurrent writers read, and the hint at the latest
-version, whose absence or garbage the engine survives.
+Files of a table are immutable, so each is synced once, and a folder is synced when it has a new entry. Not synced are
+`_transactions`, which only concurrent writers read, and the latest-version hint, which the engine can do without.
 """
 
 from __future__ import annotations
@@ -44,23 +43,23 @@ class DurableFiles:
         self._durable: set[str] = set()
 
     def exists(self) -> bool:
-        """Whether there is a table, and not only what a creation left that never ended."""
+        """Whether the table exists; leftovers of an interrupted creation do not count."""
         return self.count_versions() > 0
 
     def count_versions(self) -> int:
-        """How many versions of the table are kept; each write makes one."""
+        """The number of stored versions; each write creates one."""
         try:
             return sum(name.endswith(".manifest") for name in os.listdir(self._folder / _VERSIONS))
         except FileNotFoundError:
             return 0
 
     def sync(self) -> None:
-        """Bring all files of the table that are new since the last call to the disk.
+        """Sync all files that are new since the last call.
 
-        The first call takes all: a process that was killed may have left some for which nobody waited any more.
+        The first call syncs all files, since a killed process may have left unsynced ones.
 
         Raises:
-            OSError: The disk refused; the files are taken again next time.
+            OSError: The disk failed; the next call tries again.
         """
         if self._disk is None:
             return
@@ -76,7 +75,7 @@ class DurableFiles:
         self._durable = found
 
     def forget(self) -> None:
-        """The table was dropped: another of its name shares no file with it."""
+        """Reset after the table was dropped: a new table of that name shares no file with it."""
         self._durable = set()
 
     def _sync_file(self, path: str) -> None:

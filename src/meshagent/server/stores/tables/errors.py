@@ -1,4 +1,4 @@
-"""Failures of the engine in our own words: its texts hold paths of its build and of this server."""
+"""Errors of the table engine as errors of the room API, without paths of its build and of this server."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def engine_errors(table: str) -> Iterator[None]:
     """Turns what the engine raises into errors of the room API.
 
     Raises:
-        InvalidRequestError: It did not understand the request.
+        InvalidRequestError: The engine rejected the request.
         NotFoundError, AlreadyExistsError, InvalidStateError: As they say.
-        StoreFailedError: The disk refused.
-        InternalError: Anything else, which goes to the log.
+        StoreFailedError: The disk failed.
+        InternalError: Anything else; details go to the log.
     """
     try:
         yield
     except (ValueError, RuntimeError, OSError, TypeError) as error:
         raise _translated(error, table) from error
     except BaseException as error:
-        # A Rust panic comes as a BaseException of a class that cannot be imported.
+        # A Rust panic is a BaseException of a class that cannot be imported.
         if type(error).__name__ != "PanicException":
             raise
         log.exception("the table engine panicked on table %r", table)
@@ -62,7 +62,7 @@ def engine_errors(table: str) -> Iterator[None]:
 
 
 def readable(text: str) -> str:
-    """What of an engine's text is for the caller: without labels, code positions and paths of this machine."""
+    """An engine's error text without labels, source positions and paths of this machine."""
     text = _STATEMENT.sub(r"\1: \2", text)
     text = _PATH.sub("…", _SOURCE.sub("", text))
     return _LABEL.sub("", text).strip()[:_MAX_TEXT]

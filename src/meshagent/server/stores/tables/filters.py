@@ -1,4 +1,4 @@
-"""SQL text of clients made fit for the engine (protocol 11.5).
+"""Rewrites SQL of clients for the engine (protocol 11.5).
 
 The 0.5 generation writes strings also in double quotes, as JSON: `name = "Ann\\u00e9"`. Today's engine takes
 double quotes for identifiers. It does not compare dates with text, and it has no bound on the size of an expression
@@ -70,7 +70,7 @@ _COMPARISONS = _EQUAL | _UNEQUAL | {"<", "<=", ">", ">="}
 
 
 class Token(NamedTuple):
-    """A piece of SQL text; `kind` is a name of a group of `_TOKEN`."""
+    """A token of SQL text; `kind` is the name of a group of `_TOKEN`."""
 
     kind: str
     text: str
@@ -90,11 +90,11 @@ def translate_filter(
     Args:
         text: As the client sent it.
         temporal: The table's date and timestamp columns.
-        quoted_names: Whether double quotes are around names, as in standard SQL, and not around texts.
+        quoted_names: Whether double quotes enclose names, as in standard SQL, and not strings.
 
     Raises:
         InvalidRequestError: A quote is not closed.
-        LimitExceededError: It is too long or too deep.
+        LimitExceededError: It is too long or too deeply nested.
     """
     if text is None or not text.strip():
         return None
@@ -104,7 +104,7 @@ def translate_filter(
 def translate_expression(
     text: str, temporal: Mapping[str, Temporal] | None = None, *, quoted_names: bool = False
 ) -> str:
-    """As `translate_filter`, for an expression that has to be there."""
+    """Like `translate_filter`, for an expression that must not be blank."""
     if len(text) > MAX_LENGTH:
         raise LimitExceededError(f"the SQL text is longer than {MAX_LENGTH} characters", limit=MAX_LENGTH)
     tokens = list(tokens_of(text))
@@ -156,7 +156,7 @@ def tokens_of(text: str) -> Iterator[Token]:
 
 
 def _replacements(tokens: Sequence[Token], temporal: Mapping[str, Temporal]) -> dict[int, str]:
-    """What to write in place of which tokens. Spaces must not be among `tokens`."""
+    """Replacement texts by index of the token. `tokens` must not include spaces."""
     texts = {index: _text(token) for index, token in enumerate(tokens) if token.kind in ("string", "quoted")}
     found = {index: quote_text(text) for index, text in texts.items() if tokens[index].kind == "quoted"}
     for index, token in enumerate(tokens):
@@ -191,7 +191,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _temporal_kind(tokens: Sequence[Token], index: int, temporal: Mapping[str, Temporal]) -> Temporal | None:
-    """Which temporal column the token at `index` is, if it is one by itself and not a part of a path or a call."""
+    """The kind of the temporal column at `index`; None for other tokens, and for parts of a path or a call."""
     token = tokens[index]
     if token.kind == "word":
         name = token.text
@@ -205,7 +205,7 @@ def _temporal_kind(tokens: Sequence[Token], index: int, temporal: Mapping[str, T
 
 
 def _compared(tokens: Sequence[Token], column: int) -> Iterator[int]:
-    """Where the strings are that the column at `column` is compared with."""
+    """Indexes of the strings that the column at `column` is compared with."""
     if _at(tokens, column - 1).text in _COMPARISONS and _is_string(tokens, column - 2):
         yield column - 2
     following = column + 1
@@ -232,12 +232,12 @@ def _at(tokens: Sequence[Token], index: int) -> Token:
 
 
 def _is_string(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a string is there that is not part of a typed literal, such as `date '2025-01-02'`."""
+    """Whether the token is a string, and not part of a typed literal such as `date '2025-01-02'`."""
     return _at(tokens, index).kind in ("string", "quoted") and _at(tokens, index - 1).text.lower() not in _TYPED_BY
 
 
 def _temporal_literal(text: str, kind: Temporal) -> str | None:
-    """A typed literal, or None if `text` is no date or time: the engine will say so."""
+    """A typed literal; None if `text` is not a date or time, which the engine then reports."""
     try:
         if kind == "date":
             return f"date '{parse_date(text).isoformat()}'"
@@ -254,9 +254,9 @@ class _Level:
     """One level of brackets.
 
     Attributes:
-        current: Depth of the operand that is being read.
+        current: Depth of the current operand.
         deepest: The deepest operand before it.
-        betweens: Words `BETWEEN` whose `AND` has not come.
+        betweens: `BETWEEN`s whose `AND` has not been read yet.
     """
 
     current: int = 0
@@ -270,7 +270,7 @@ class _Level:
 
 @dataclass(slots=True)
 class _Depth:
-    """How deep an expression can nest, from above, without parsing it: operators chain, brackets add up."""
+    """An upper bound of an expression's depth, without parsing it: operators chain, brackets nest."""
 
     levels: list[_Level] = field(default_factory=lambda: [_Level()])
     junctions: int = 0

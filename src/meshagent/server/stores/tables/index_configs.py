@@ -36,13 +36,13 @@ _NOT_FOR_CLIENTS = frozenset({"accelerator", "memory_limit", "num_workers", "doc
 
 
 def index_by_config(config: Mapping[str, Any]) -> Callable[[AsyncTable], Awaitable[None]]:
-    """What makes the index that `config` describes, for `RoomTables.change`.
+    """A function for `RoomTables.change` that creates the index that `config` describes.
 
-    Tuning that the engine does not know for an index of that type is left to its habits.
+    Parameters that the engine does not have for that index type are ignored.
 
     Raises:
-        InvalidRequestError: No column or type is named, or a value does not fit.
-        UnavailableError: The engine makes no indexes of that type.
+        InvalidRequestError: The column or type is missing, or a value is invalid.
+        UnavailableError: The engine does not support that index type.
     """
     column, kind = config.get("column"), config.get("index_type")
     if not isinstance(column, str) or not isinstance(kind, str):

@@ -19,16 +19,16 @@ __all__ = ["IndexKind", "index_creation", "list_indexes"]
 IndexKind = Literal["vector", "scalar", "text"]
 
 MIN_VECTORS = 256
-"""Fewer cannot train a compressed index; programs of the time expect the error and try again later."""
+"""Fewer cannot train a compressed index; clients expect the error and try again later."""
 
 _VECTORS_PER_SUBVECTOR = 8
 
 
 def index_creation(kind: IndexKind, column: str, *, replace: bool | None) -> Callable[[AsyncTable], Awaitable[None]]:
-    """What makes the index of a column, for `Table.change`.
+    """A function for `Table.change` that creates the index of a column.
 
     Raises (when called):
-        InvalidRequestError: There is no such column, or it is of another kind.
+        InvalidRequestError: There is no such column, or it has another type.
         InvalidStateError: A vector index on fewer than `MIN_VECTORS` vectors.
         AlreadyExistsError: There is such an index, and `replace` is false.
     """
@@ -68,7 +68,7 @@ async def _config(table: AsyncTable, kind: IndexKind, column: str, schema: pa.Sc
     if vectors < MIN_VECTORS:
         raise InvalidStateError(f"a vector index needs at least {MIN_VECTORS} vectors, column {column!r} has {vectors}")
     if size % _VECTORS_PER_SUBVECTOR:
-        return IvfFlat()  # compressing would make one code of the whole vector, and find anything
+        return IvfFlat()  # product quantization would encode the whole vector as one code, with useless results
     return IvfPq()
 
 

@@ -1,4 +1,4 @@
-"""SQL literals of column values, for updates: nothing in a value can become SQL."""
+"""SQL literals for values, safe against SQL injection."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["sql_literal"]
 
 
 def sql_literal(value: Any) -> str:
-    """The SQL expression for a value as `RowReader.read_value` gives it.
+    """The SQL expression for a value from `RowReader.read_value`.
 
     Raises:
-        InvalidRequestError: An object without members, which the engine's SQL cannot say.
+        InvalidRequestError: An empty object, which the engine's SQL cannot express.
     """
     match value:
         case None:
@@ -43,6 +43,6 @@ def sql_literal(value: Any) -> str:
 
 
 def _with_one_number_type(items: list[Any]) -> list[Any]:
-    """Numbers of one kind: the engine's arrays do not mix whole numbers with others."""
+    """Numbers of one type: the engine's arrays cannot mix integers and floats."""
     kinds = set(map(type, items))
     return [float(item) for item in items] if kinds == {int, float} else items

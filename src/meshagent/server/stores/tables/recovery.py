@@ -1,9 +1,9 @@
-"""Takes back what a power cut left half-written of the newest versions of a table.
+"""Removes the newest versions of a table if a power failure left them incomplete.
 
-The engine commits a version by its manifest, and only then are the files synced (`durable_files`). A power cut in
-between may keep the manifest and lose what it refers to, and the engine then fails on the whole table. No such
-version was acknowledged, so it is removed, and the newest whole one counts again. Files of this engine end in a
-magic word; what has lost its end is torn.
+The engine commits a version by its manifest, and only then are the files synced (`durable_files`). A power failure in
+between may keep the manifest and lose files that it refers to, and the engine then fails on the whole table. Such a
+version was never acknowledged, so it is removed, and the newest complete one becomes current. Files of this engine end
+in a magic number; a file without it is torn.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _DATA_FILE = re.compile(rb"[0-9a-f]{50}\.lance")
 
 
 def recover(folder: Path, disk: Disk | None) -> int:
-    """Remove incomplete versions of the table in `folder`, which nobody may have open; returns how many are left.
+    """Remove incomplete versions of the table in `folder`, which must not be open; returns how many versions are left.
 
     Raises:
-        CorruptDataError: No version is whole; nothing was removed.
-        OSError: The disk refused.
+        CorruptDataError: Every version is damaged; nothing was removed.
+        OSError: The disk failed.
     """
     versions = folder / "_versions"
     manifests = _newest_first(versions)
@@ -54,7 +54,7 @@ def recover(folder: Path, disk: Disk | None) -> int:
 
 
 def _newest_first(versions: Path) -> list[Path]:
-    """The manifests; the engine names them by numbers that fall, of twenty digits."""
+    """The manifests; the engine names them by descending numbers of twenty digits."""
     try:
         names = [name for name in os.listdir(versions) if name.endswith(".manifest")]
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def _torn_files(folder: Path) -> Iterator[Path]:
 
 
 def _ends_with(path: Path, ending: bytes) -> bool:
-    """Whether the file is not empty and ends so."""
+    """Whether the file is not empty and ends with `ending`."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - max(len(ending), 1)))
@@ -80,7 +80,7 @@ def _ends_with(path: Path, ending: bytes) -> bool:
 
 
 def _reference_bytes(path: Path) -> bytes | None:
-    """The bytes by which a manifest refers to a file; None if that cannot be told."""
+    """The bytes by which a manifest refers to a file; None if unknown."""
     match path.parent.name:
         case "data" | "_versions":
             return path.name.encode()
@@ -108,6 +108,6 @@ def _is_broken(manifest: Path, torn: dict[Path, bytes | None], data: Path) -> bo
     content = manifest.read_bytes()
     if any(reference is not None and reference in content for reference in torn.values()):
         return True
-    # Before the list of files there may be the transaction, which names files that it has replaced.
+    # The transaction, which may precede the list of files, names replaced files.
     (start,) = _LIST_POSITION.unpack_from(content, len(content) - _FOOTER_BYTES)
     return any(not (data / name.decode()).exists() for name in set(_DATA_FILE.findall(content, start)))

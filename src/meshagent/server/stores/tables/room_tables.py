@@ -1,7 +1,7 @@
-"""The tables of one room on LanceDB, with the whole contract of protocol 11.
+"""The tables of one room on LanceDB: protocol 11.
 
-Importing this imports LanceDB and Arrow, which takes a second or more: `engine.TableEngine` does it in a thread
-at the first use of a table.
+Importing this module imports LanceDB and Arrow, which takes a second or more: `TableEngine` does it in a thread at the
+first use of a table.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _MANY_ROWS = 200
 
 
 class RoomTables:
-    """The tables below one folder, which exists. Names must have been checked. For one event loop.
+    """The tables below one existing folder. Callers validate names. For one event loop.
 
-    Errors of all methods: `NotFoundError` for a table that does not exist, `InvalidRequestError` for what does not
-    fit it or is not understood, `StoreFailedError` when the disk refuses: the write is not known to be durable.
+    Errors of all methods: `NotFoundError` for a missing table, `InvalidRequestError` for invalid values, columns or
+    SQL, `StoreFailedError` when the disk fails: the write may not be durable.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RoomTables:
 
     @staticmethod
     def make_session(*, index_cache_bytes: int, metadata_cache_bytes: int) -> Session:
-        """The caches that all rooms of a server share."""
+        """The caches shared by all rooms of a server."""
         return Session(index_cache_bytes, metadata_cache_bytes)
 
     @classmethod
@@ -87,7 +87,7 @@ class RoomTables:
         maintenance: MaintenanceSettings,
         limits: DatabaseLimits,
     ) -> RoomTables:
-        """Connect to the tables below `root`."""
+        """Open the tables below `root`."""
         with engine_errors(""):
             connection = await lancedb.connect_async(str(root), session=session)
         return cls(root, connection, disk=disk, health=health, maintenance=maintenance, limits=limits)
@@ -102,10 +102,10 @@ class RoomTables:
         types: Mapping[str, Mapping[str, Any]] | None,
         mode: CreateMode,
     ) -> None:
-        """Make a table; `mode` says what if there is one. With an `overwrite` all or nothing happens.
+        """Create a table; `mode` says what happens if it exists. `overwrite` is atomic.
 
         Raises:
-            AlreadyExistsError: There is one, and the mode is `create`.
+            AlreadyExistsError: It exists, and the mode is `create`.
         """
         if types is None and not rows:
             raise InvalidRequestError("a table needs a schema, or rows to infer it from")
@@ -119,23 +119,23 @@ class RoomTables:
             await table.create(first, mode)
 
     async def drop(self, name: str) -> bool:
-        """Remove a table; whether there was one."""
+        """Drop a table; returns whether it existed."""
         with self.using(name) as table:
             return await table.drop()
 
     async def rename(self, name: str, new_name: str) -> None:
-        """Give a table another name, in one step that lasts.
+        """Rename a table, atomically and durably.
 
         Raises:
             NotFoundError: There is no table `name`.
-            AlreadyExistsError: There is one called `new_name`.
+            AlreadyExistsError: There is a table `new_name`.
         """
-        async with self._renaming:  # two at a time, from a to b and from b to a, would wait for each other
+        async with self._renaming:  # renaming a to b and b to a in parallel would deadlock
             with self.using(name) as table, self.using(new_name) as target:
                 await table.rename(target)
 
     async def add_columns(self, name: str, expressions: Mapping[str, str], *, quoted_names: bool = False) -> None:
-        """Add columns, their values computed for each row; all may hold null later, literals too."""
+        """Add columns computed by an expression for each row; all are nullable, those of literals too."""
         if not expressions:
             raise InvalidRequestError("name at least one column to add")
         for column in expressions:
@@ -154,7 +154,7 @@ class RoomTables:
         await self.change(name, add)
 
     async def drop_columns(self, name: str, columns: Sequence[str]) -> None:
-        """Remove columns, all or none."""
+        """Drop columns, atomically."""
         if not columns:
             raise InvalidRequestError("name at least one column to drop")
 
@@ -172,7 +172,7 @@ class RoomTables:
     # --- rows ------------------------------------------------------------------------------------------
 
     async def insert(self, name: str, rows: Sequence[Row]) -> None:
-        """Add rows, all or none; what a row lacks is null."""
+        """Insert rows, atomically; missing values are null."""
         with self.using(name) as table:
             await table.insert(rows)
 
@@ -185,7 +185,7 @@ class RoomTables:
         expressions: Mapping[str, str],
         quoted_names: bool = False,
     ) -> int:
-        """Assign values, and expressions over the old row, to the rows that `where` selects; how many these were."""
+        """Assign values and expressions to the rows that `where` selects; returns their number."""
         if not values and not expressions:
             raise InvalidRequestError("an update needs values or values_sql")
         if twice := values.keys() & expressions.keys():
@@ -203,7 +203,7 @@ class RoomTables:
         return await self.change(name, update)
 
     async def delete(self, name: str, where: str, *, quoted_names: bool = False) -> int:
-        """Delete the rows that `where` selects; how many these were."""
+        """Delete the rows that `where` selects; returns their number."""
 
         async def delete(table: AsyncTable) -> int:
             temporal = temporal_columns(await table.schema())
@@ -213,10 +213,10 @@ class RoomTables:
         return await self.change(name, delete)
 
     async def merge(self, name: str, on: str, rows: Sequence[Row]) -> None:
-        """Update the rows that have the same value in column `on`, insert the others.
+        """Upsert rows by the key column `on`.
 
-        A row changes only the columns it has. Several rows for one value are applied in their order. Rows that have
-        different columns are stored group by group; if the disk fails in between, some groups are stored.
+        A row changes only the columns that it has. Several rows of one key are applied in order. Rows with different
+        sets of columns are stored in separate groups; if the disk fails in between, some groups are stored.
         """
 
         async def merge(table: AsyncTable) -> None:
@@ -243,7 +243,7 @@ class RoomTables:
         offset: int | None = None,
         select: list[str] | None = None,
     ) -> list[Row]:
-        """Rows by filter, text, nearness, or text and nearness; see `search.run_search`."""
+        """Search by filter, text, vector, or text and vector; see `search.run_search`."""
         with self.using(name) as table:
             schema = (await table.reader()).schema
             search = Search(
@@ -263,7 +263,7 @@ class RoomTables:
     # --- maintenance -----------------------------------------------------------------------------------
 
     async def optimize(self, name: str) -> OptimizeStats:
-        """Put small files together, bring indexes up to date, remove old versions."""
+        """Merge small files, update indexes, remove old versions."""
         with self.using(name) as table:
             return await table.optimize()
 
@@ -277,7 +277,7 @@ class RoomTables:
                 return await list_indexes(handle)
 
     async def close(self) -> None:
-        """Finish the writes that were taken in, and take no more."""
+        """Finish accepted writes, and accept no more."""
         self._closed = True
         tables = list(self._tables.values())
         await asyncio.gather(*(table.close() for table in tables))
@@ -285,13 +285,13 @@ class RoomTables:
         self._connection.close()  # type: ignore[no-untyped-call]  # the engine does not annotate it
 
     async def change(self, name: str, work: Callable[[AsyncTable], Awaitable[T]]) -> T:
-        """Run a write of any kind in the table's line."""
+        """Run any write in the table's queue."""
         with self.using(name) as table:
             return await table.change(work)
 
     @contextmanager
     def using(self, name: str) -> Iterator[Table]:
-        """The table of that name, kept while it is open or somebody is at it."""
+        """The table of that name, kept while it is open or in use."""
         if self._closed:
             raise InvalidStateError("the room has ended")
         table = self._tables.get(name)
@@ -317,7 +317,7 @@ class RoomTables:
 
 
 def required_filter(where: str, temporal: Mapping[str, Temporal], quoted_names: bool = False) -> str:
-    """A filter that has to be there: forgetting one must not change every row."""
+    """A filter that must not be blank: forgetting it must not change every row."""
     translated = translate_filter(where, temporal, quoted_names=quoted_names)
     if translated is None:
         raise InvalidRequestError("a filter is required; use 'true' to select all rows")
@@ -325,7 +325,7 @@ def required_filter(where: str, temporal: Mapping[str, Temporal], quoted_names: 
 
 
 async def _adapt_new_columns(table: AsyncTable, names: set[str]) -> None:
-    """Make columns just added such that rows without them and values from JSON fit."""
+    """Make new columns nullable, and their timestamps microseconds, as values from JSON need it."""
     fields = [field for field in await table.schema() if field.name in names]
     empty = [field.name for field in fields if pa.types.is_null(field.type)]
     if empty:

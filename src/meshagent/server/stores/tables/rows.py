@@ -16,22 +16,22 @@ __all__ = ["RowReader", "fold_by_key", "rows_from_table", "table_from_rows"]
 
 
 class RowReader:
-    """Reads JSON rows as rows of one table; made anew when its schema changes."""
+    """Converts JSON rows to rows of one table; create a new one when the schema changes."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self._readers = {field.name: column_reader(field.type) for field in schema}
 
     def read(self, rows: Sequence[Row]) -> list[Row]:
-        """`rows` with values that Arrow takes; keys that are missing stay missing.
+        """Convert values for Arrow; missing keys stay missing.
 
         Raises:
-            InvalidRequestError: A column that the table lacks, or a value that its column does not take.
+            InvalidRequestError: An unknown column, or a value that does not match its column's type.
         """
         return [{name: self._value(number, name, row[name]) for name in row} for number, row in enumerate(rows)]
 
     def read_value(self, name: str, value: Any) -> Any:
-        """One value of column `name`, as `read` does."""
+        """Convert one value of column `name`, like `read`."""
         return self._value(0, name, value)
 
     def _value(self, number: int, name: str, value: Any) -> Any:
@@ -49,13 +49,13 @@ class RowReader:
 
 
 def table_from_rows(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    """Rows that a `RowReader` has read as Arrow data; what a row lacks is null."""
+    """Rows from a `RowReader` as Arrow data; missing values are null."""
     arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def fold_by_key(rows: Iterable[Row], key: str) -> list[Row]:
-    """Rows as `RowReader` reads them, one for each value of column `key`; a later row overrides an earlier one.
+    """Merge rows from a `RowReader` that have the same value in column `key`; later rows override earlier ones.
 
     Raises:
         InvalidRequestError: A row has no key, or one that cannot be compared.
@@ -87,7 +87,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _writer(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """What makes JSON of a value that is not null; None if it is JSON already."""
+    """The converter from a non-null value to JSON; None if none is needed."""
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_time(kind):
         return _write_iso
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
@@ -114,7 +114,7 @@ def _write_base64(value: bytes) -> str:
 
 
 def _write_nested(value: Any) -> Any:
-    """Values inside of lists and structs, by what they are: only columns made by SQL expressions have such."""
+    """Nested values by their Python type; only columns created by SQL expressions contain them."""
     if isinstance(value, Mapping):
         return {key: _write_nested(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Searches: by filter, by nearness, by text, or by both (protocol 11.7)."""
+"""Searches: by filter, by vector, by text, or by vector and text (protocol 11.7)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["MAX_RANKED_LIMIT", "SearchStream", "Search", "open_search", "run_sea
 DEFAULT_RANKED_LIMIT = 10
 MAX_RANKED_LIMIT = 10_000
 REFINE_FACTOR = 10
-"""Of ten times as many candidates of a compressed index, the nearest by the vectors themselves are taken."""
+"""Rerank ten times as many candidates of a compressed index by their full vectors."""
 
 _RANK_COLUMNS = ("_distance", "_score", "_relevance_score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What to find; `where` is in the engine's spelling."""
+    """A search; `where` is in the engine's dialect."""
 
     where: str | None
     text: str | None
@@ -40,7 +40,7 @@ class Search:
 
 
 class SearchStream:
-    """The rows of a search as they are found: columns in the table's order, in ranked searches followed by the rank."""
+    """A stream of found rows: columns in the order of the table, then the rank in ranked searches."""
 
     def __init__(self, batches: Any, columns: list[str]) -> None:
         self._batches = batches
@@ -53,13 +53,13 @@ class SearchStream:
 
 
 async def open_search(table: AsyncTable, schema: pa.Schema, search: Search) -> SearchStream:
-    """Begin a search.
+    """Start a search.
 
     A filter applies before the ranking. Vectors are compared by L2 distance; text and vector together are ranked
     by reciprocal-rank fusion.
 
     Raises:
-        InvalidRequestError: A limit, a column or a vector that does not fit.
+        InvalidRequestError: An invalid limit, column or vector.
         InvalidStateError: A search for text in a table without a full-text index.
     """
     _check(search, schema)
@@ -77,7 +77,7 @@ async def run_search(table: AsyncTable, schema: pa.Schema, search: Search, *, ma
     """All rows of a search; errors as `open_search`.
 
     Raises:
-        LimitExceededError: The rows take more than `max_bytes`.
+        LimitExceededError: The rows are larger than `max_bytes`.
     """
     if search.limit == 0:
         _check(search, schema)
@@ -99,7 +99,7 @@ def _check(search: Search, schema: pa.Schema) -> None:
 
 
 def _narrowed(query: Any, search: Search) -> Any:
-    """Filter, columns and range; a ranked search always selects its rank, else the engine warns of each."""
+    """Apply filter, columns and range; a ranked search always selects its rank, or the engine logs a warning."""
     if search.where is not None:
         query = query.where(search.where)
     limit = search.limit if search.limit is not None or not search.ranked else DEFAULT_RANKED_LIMIT
@@ -118,7 +118,7 @@ def _narrowed(query: Any, search: Search) -> Any:
 
 
 def _vector_column(schema: pa.Schema, vector: list[float]) -> str:
-    """The first vector column of that size."""
+    """The first vector column of that dimension."""
     columns = vector_columns(schema)
     for name, size in columns.items():
         if size == len(vector):

@@ -1,4 +1,4 @@
-"""Bounds and habits of the room database."""
+"""Limits and maintenance settings of the room database."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["DROPPED_PREFIX", "TABLE_SUFFIX", "DatabaseLimits", "MaintenanceSetti
 MIB = 1024 * 1024
 
 TABLE_SUFFIX = ".lance"
-"""A table is a folder; this ends its name."""
+"""Suffix of a table's folder."""
 
 DROPPED_PREFIX = ".dropped-"
-"""Folders of tables that are being removed."""
+"""Prefix of folders that are being removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +21,11 @@ class DatabaseLimits:
 
     Attributes:
         max_tables: Tables of one room.
-        max_result_bytes: What the rows of one search may take, as Arrow data.
-        max_upload_bytes: What the rows of one upload may take, as Arrow data; they wait on the disk.
+        max_result_bytes: Size of the rows of one search, as Arrow data.
+        max_upload_bytes: Size of one upload, as Arrow data; stored in a temporary file.
         max_open_reads: Searches and queries of one participant that are being read at a time.
         sql_memory_bytes: Memory for all SQL queries of a room together.
-        sql_timeout: Seconds that one step of a query may take: opening it, or finding the next rows.
+        sql_timeout: Seconds that one step of a query may take: opening it, or fetching the next rows.
         sql_idle_timeout: Seconds after which an open query that nobody reads is closed.
         index_cache_bytes: Memory for parts of indexes, for all rooms together.
         metadata_cache_bytes: Memory for descriptions of files, for all rooms together.
@@ -44,14 +44,15 @@ class DatabaseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceSettings:
-    """When a table's small files are put together and its old versions removed.
+    """When small files of a table are merged and old versions removed.
 
     Attributes:
-        after_writes: Writes after which it is done: right away if nothing waits, else as `max_time_share` allows.
-        at_latest_after_writes: Writes after which it is done in any case.
-        max_time_share: Largest share of the time of a busy table that goes into it.
-        reader_timeout: Seconds that it waits for readers of old versions; if they take longer, these stay until
-            the next time.
+        after_writes: Writes after which maintenance runs: at once if the table is idle, otherwise limited by
+            `max_time_share`.
+        at_latest_after_writes: Writes after which it runs in any case.
+        max_time_share: Largest share of a busy table's time.
+        reader_timeout: Seconds to wait for readers of old versions; if they take longer, the versions are kept until
+            the next run.
     """
 
     after_writes: int = 100

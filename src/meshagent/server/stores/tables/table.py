@@ -42,7 +42,7 @@ COMPONENT = "tables"
 
 _MANY_VALUES = 2_000
 _KEEP_ALL = timedelta(days=365 * 100)
-_KEEP_LATEST = timedelta(milliseconds=1)  # the engine warns of zero
+_KEEP_LATEST = timedelta(milliseconds=1)  # zero would log a warning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +58,8 @@ class OptimizeStats:
 class Table:
     """The table `name` of one room, whether it exists or not. For one event loop.
 
-    Writes run in order of arrival. Readers see the newest version at the time they start, and are never held up.
-    Acknowledged writes are durable as `disk` makes them.
+    Writes run in order of arrival. Readers see the newest version at their start, and never wait for writes.
+    Acknowledged writes are synced by `disk`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Table:
         self._handle: AsyncTable | None = None
         self._row_reader: RowReader | None = None
         self._changes = 0
-        """How often the schema may have changed."""
+        """Counts possible changes of the schema."""
         self._readers: set[asyncio.Future[None]] = set()
         self._writes = 0
         """Versions since the last maintenance."""
@@ -94,14 +94,14 @@ class Table:
 
     @property
     def in_use(self) -> bool:
-        """Whether it is open or something waits for it."""
+        """Whether it is open or has pending writes."""
         return self._handle is not None or not self._writes_in_order.idle
 
     # --- reading ---------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncTable]:
-        """The table for queries; the version they see stays on the disk until the block ends.
+        """The table for queries; the version that they see is kept on disk until the block ends.
 
         Raises:
             NotFoundError: There is no such table.
@@ -122,7 +122,7 @@ class Table:
             ended.set_result(None)
 
     async def reader(self) -> RowReader:
-        """What reads JSON rows as rows of the table as it is now."""
+        """The converter from JSON rows for the current schema."""
         if self._row_reader is not None:
             return self._row_reader
         handle = await self._opened()
@@ -130,18 +130,18 @@ class Table:
         with engine_errors(self.name):
             fields = [field for field in await handle.schema() if not field.name.startswith(SCRATCH_PREFIX)]
         reader = RowReader(pa.schema(fields))
-        if changes == self._changes:  # else it may be of a schema that is gone: good for one answer only
+        if changes == self._changes:  # otherwise the schema may have changed meanwhile: do not cache it
             self._row_reader = reader
         return reader
 
     # --- writing ---------------------------------------------------------------------------------------
 
     async def create(self, content: pa.Table | pa.RecordBatchReader, mode: CreateMode) -> None:
-        """Make the table with its first rows. With mode `overwrite` readers go on with the old one until they end.
+        """Create the table with its first rows. With mode `overwrite`, running readers continue on the old version.
 
         Raises:
             AlreadyExistsError: There is one, and the mode is `create`.
-            LimitExceededError: The room has as many tables as it may have.
+            LimitExceededError: The room has the maximum number of tables.
         """
 
         async def create() -> None:
@@ -163,7 +163,7 @@ class Table:
         await self._writes_in_order.run(create)
 
     async def drop(self) -> bool:
-        """Remove the table, in one step that lasts; whether there was one."""
+        """Drop the table, atomically and durably; returns whether it existed."""
 
         async def drop() -> bool:
             async with self._opening:
@@ -174,17 +174,17 @@ class Table:
         return await self._writes_in_order.run(drop)
 
     async def insert(self, rows: Sequence[Row]) -> None:
-        """Add rows, all or none, together with those of other requests that wait.
+        """Insert rows, atomically, together with those of other waiting requests.
 
         Raises:
             NotFoundError: There is no such table.
-            InvalidRequestError: A row does not fit.
-            StoreFailedError: The rows are not known to be stored.
+            InvalidRequestError: A row does not match the schema.
+            StoreFailedError: The rows may not be stored.
         """
         await self._writes_in_order.insert(rows)
 
     async def change(self, work: Callable[[AsyncTable], Awaitable[T]]) -> T:
-        """Write in any other way: `work` is called when all writes before are done. Errors as `insert`."""
+        """Any other write: `work` is called when all earlier writes are done. Errors as in `insert`."""
 
         async def change() -> T:
             handle = await self._opened()
@@ -200,7 +200,7 @@ class Table:
         return await self._writes_in_order.run(change)
 
     async def rename(self, target: Table) -> None:
-        """Become `target`, a table that does not exist; readers of this one are cut short."""
+        """Rename to `target`, which must not exist; running readers of this table fail."""
 
         async def rename() -> None:
             async with self._opening:
@@ -212,16 +212,16 @@ class Table:
         await target._writes_in_order.run(lambda: self._writes_in_order.run(rename))
 
     async def optimize(self) -> OptimizeStats:
-        """Put small files together, bring indexes up to date, remove old versions."""
+        """Merge small files, update indexes, remove old versions."""
         await self._opened()
         return await self._writes_in_order.run(self._optimize)
 
     async def close(self) -> None:
-        """Finish what was taken in."""
+        """Finish pending writes."""
         await self._writes_in_order.close()
         self._adopt(None)
 
-    # --- inside the line -------------------------------------------------------------------------------
+    # --- inside the queue ------------------------------------------------------------------------------
 
     async def _insert_group(self, requests: Sequence[Sequence[Row]]) -> Sequence[RoomException | None]:
         handle, reader = await self._opened(), await self.reader()
@@ -255,14 +255,14 @@ class Table:
         self._writes += 1
 
     async def _maintain_if_due(self, idle: bool) -> None:
-        """MaintenanceSettings, when it is time for it."""
+        """Run maintenance if it is due."""
         now = asyncio.get_running_loop().time()
         due = self._writes >= self._maintenance.after_writes and (idle or now >= self._next_maintenance)
         if self._handle is not None and (due or self._writes >= self._maintenance.at_latest_after_writes):
             await self._optimize()
 
     async def _optimize(self) -> OptimizeStats:
-        """In two steps, because the old files may go only when the new ones are durable and no reader needs them."""
+        """In two steps: old files may be removed only when the new ones are synced and no reader needs the old ones."""
         handle = await self._opened()
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -285,7 +285,7 @@ class Table:
             self._next_maintenance = clock() + (clock() - started) * (1 / self._maintenance.max_time_share - 1)
 
     async def _readers_of_old_versions_end(self) -> bool:
-        """Wait for the readers of this moment; those that come later read the newest version, which stays."""
+        """Wait for current readers; later ones read the newest version, which is kept."""
         if not self._readers:
             return True
         _, reading = await asyncio.wait(self._readers, timeout=self._maintenance.reader_timeout)
@@ -305,7 +305,7 @@ class Table:
             return self._handle
 
     def _adopt(self, handle: AsyncTable | None) -> None:
-        """Go on with another handle, or with none; the old one goes when its last reader does."""
+        """Replace the handle, or remove it; the old one is released with its last reader."""
         self._handle = handle
         self._forget_schema()
 
@@ -334,14 +334,14 @@ class Table:
             raise no_such_table(self.name)
         if target._files.exists():
             raise table_exists(target.name)
-        with contextlib.suppress(FileNotFoundError):  # what is left of a table that was never finished
+        with contextlib.suppress(FileNotFoundError):  # leftovers of an interrupted creation
             shutil.rmtree(target._folder)
         os.rename(self._folder, target._folder)
         if self._disk is not None:
             self._disk.sync_folder(self._folder.parent)
 
     def _remove_folder(self) -> bool:
-        """Rename, make that durable, then remove: a crash leaves the table or nothing, and no half of it."""
+        """Rename, sync, then delete: a crash leaves the complete table or nothing."""
         existed = self._files.exists()
         aside = self._folder.with_name(DROPPED_PREFIX + secrets.token_hex(8))
         try:
@@ -350,13 +350,13 @@ class Table:
             return False
         if self._disk is not None:
             self._disk.sync_folder(self._folder.parent)
-        with contextlib.suppress(OSError):  # what stays is removed at the next start
+        with contextlib.suppress(OSError):  # leftovers are removed at the next start
             shutil.rmtree(aside)
         return existed
 
 
 async def _off_loop_if_many(convert: Callable[[Sequence[Row]], T], rows: Sequence[Row]) -> T:
-    """Convert many rows in a thread, so that the loop takes turns with it; few are done sooner than handed over."""
+    """Convert many rows in a thread, to keep the loop responsive; for few rows a thread switch would cost more."""
     if len(rows) * len(rows[0] if rows else ()) < _MANY_VALUES:
         return convert(rows)
     return await asyncio.to_thread(convert, rows)

@@ -1,6 +1,6 @@
-"""The table engine that all rooms of a server share, loaded at the first use of a table.
+"""The table engine shared by all rooms of a server, loaded at the first use of a table.
 
-Importing LanceDB and Arrow takes one to three seconds and 150 MB; a server whose rooms use no tables never pays.
+Importing LanceDB and Arrow takes one to three seconds and 150 MB, so a server without tables never imports them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class TableEngine:
     """Opens the tables of rooms.
 
     Args:
-        root: The folder of all rooms' tables, `PROJECT/ROOM/TABLE.lance` below it; made when needed.
-        durability: What an acknowledged write survives.
-        health: Where failures of the disk are shown.
-        limits: Bounds.
-        maintenance: When tables are stats up.
-        disk: The seam where tests make the disk fail.
+        root: The folder of all rooms' tables, `PROJECT/ROOM/TABLE.lance` below it; created when needed.
+        durability: What acknowledged writes survive.
+        health: Receives failures of the disk.
+        limits: Limits.
+        maintenance: When tables are optimized.
+        disk: Tests pass one that fails.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class TableEngine:
         self._loading = asyncio.Lock()
 
     def folder(self, project_id: str, room_name: str) -> Path:
-        """Where the tables of a room are."""
+        """The folder of a room's tables."""
         return self._root / room_folder(project_id, room_name)
 
     async def open(self, folder: Path) -> RoomTables:
-        """The tables in `folder`, which is made if there is none; close them when the room ends.
+        """The tables in `folder`, which is created if missing; close them when the room ends.
 
         Raises:
-            StoreFailedError: The folder cannot be made.
+            StoreFailedError: The folder cannot be created.
         """
         async with self._loading:
             room_tables = await asyncio.to_thread(_import_engine)
@@ -90,10 +90,10 @@ class TableEngine:
         )
 
     async def delete_room(self, project_id: str, room_name: str) -> None:
-        """Remove all tables of a room that does not run, in one step that lasts; harmless if it has none.
+        """Delete all tables of a room that is not running, atomically and durably, if it has any.
 
         Raises:
-            StoreFailedError: The disk refused.
+            StoreFailedError: The disk failed.
         """
         try:
             await asyncio.to_thread(self._remove, self.folder(project_id, room_name))
@@ -101,7 +101,7 @@ class TableEngine:
             raise StoreFailedError(f"disk error: {error.strerror or type(error).__name__}") from error
 
     def _prepare(self, folder: Path) -> None:
-        """Make the folder, and finish removing what a crash left of tables and rooms."""
+        """Create the folder, and remove leftovers of dropped tables and rooms."""
         self._disk.make_folder(folder)
         for place in (folder, folder.parent):
             for entry in place.glob(DROPPED_PREFIX + "*"):
@@ -118,7 +118,7 @@ class TableEngine:
 
 
 def _import_engine() -> type[RoomTables]:
-    """Import LanceDB, quiet unless the operator has chosen otherwise: it reads the level once, as it is imported."""
+    """Import LanceDB with log level `error`, unless the operator has set one: it reads the level at import only."""
     chosen = _LOG_LEVEL in os.environ
     os.environ.setdefault(_LOG_LEVEL, "error")
     try:

@@ -1,4 +1,4 @@
-"""Dates and times as text, in and out (protocol 11.3).
+"""Parsing of dates and times (protocol 11.3).
 
 Programs write ISO 8601 with `T` or a space, with or without an offset; `str()` of Python's own values is among
 these forms (protocol 2.3). What is read back is ISO 8601 with `T`.
@@ -12,7 +12,7 @@ __all__ = ["parse_date", "parse_timestamp"]
 
 
 def parse_date(text: str) -> date:
-    """The day that `text` names; of a date with a time, its date as written.
+    """The date in `text`; a time is ignored.
 
     Raises:
         ValueError: It is neither.
@@ -21,10 +21,10 @@ def parse_date(text: str) -> date:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """The naive point in time that `text` names, in UTC if it has an offset; a date is its midnight.
+    """The naive time in `text`, converted to UTC if it has an offset; a date means midnight.
 
     Raises:
-        ValueError: It is neither, or its year in UTC is not in 1 to 9999.
+        ValueError: It is neither, or its year in UTC is outside 1 to 9999.
     """
     moment = datetime.fromisoformat(text.strip())
     if moment.tzinfo is None:

@@ -1,8 +1,8 @@
-"""Updates whose expressions see each row as it was.
+"""Updates whose expressions see the old values of each row.
 
-The engine computes the columns of an update one by one, in no fixed order, each from a row that has the new values
-of those before it (measured with LanceDB 0.40): `{"previous": "status", "status": "'done'"}` may lose the status.
-Expressions that read what the same update assigns are therefore computed into scratch columns first.
+The engine (LanceDB 0.40) computes the columns of an update one by one, in no fixed order, and each expression sees the
+new values of earlier ones: `{"previous": "status", "status": "'done'"}` may lose the status. Expressions that read a
+column that the same update assigns are therefore computed into temporary columns first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["apply_update", "remove_scratch_columns"]
 
 
 async def apply_update(table: AsyncTable, where: str, assigned: Mapping[str, str]) -> int:
-    """Assign to columns expressions over the old row, in how many rows. They change in one step, or not at all."""
+    """Assign expressions over the old values, atomically; returns the number of rows."""
     interdependent = _interdependent(assigned)
     if not interdependent:
         return (await table.update(where=where, updates_sql=dict(assigned))).rows_updated
@@ -32,7 +32,7 @@ async def apply_update(table: AsyncTable, where: str, assigned: Mapping[str, str
 
 
 async def remove_scratch_columns(table: AsyncTable) -> None:
-    """Drop what an update left that a crash interrupted."""
+    """Drop temporary columns of an interrupted update."""
     left = [name for name in (await table.schema()).names if name.startswith(SCRATCH_PREFIX)]
     if left:
         await table.drop_columns(left)

@@ -1,4 +1,4 @@
-"""The writes of one table, one after the other, with inserts that wait together made one (group commit)."""
+"""The writes of one table, one at a time; waiting inserts are combined (group commit)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 InsertGroup = Callable[[Sequence[Sequence[Row]]], Awaitable[Sequence[RoomException | None]]]
-"""Stores the rows of several requests and says of each why it failed, or None."""
+"""Stores the rows of several requests and returns an error or None for each."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,16 +35,16 @@ class _Work:
 
 
 class WriteQueue:
-    """Runs writes in order of arrival, never two at a time, in one task that lasts while there is something to do.
+    """Runs writes in order of arrival, one at a time, in a task that exists while there are writes.
 
-    A write that has been taken in runs to its end even if nobody waits for it any more.
+    An accepted write completes even if its caller is cancelled.
 
     Args:
-        insert: Stores groups of inserts.
-        after: Called after each step, when its requests are answered; told whether nothing waits. Its failures
-            are logged.
-        max_waiting: Writes that may wait; one more is refused.
-        max_group_rows: Rows of inserts that are stored together; a single request may have more.
+        insert: Stores a group of inserts.
+        after: Called after each write, when its requests are answered, with whether the queue is empty. Its errors are
+            logged.
+        max_waiting: Maximum number of waiting writes.
+        max_group_rows: Maximum number of rows that are combined; a single request may have more.
     """
 
     def __init__(
@@ -68,24 +68,24 @@ class WriteQueue:
         return self._task is None
 
     def insert(self, rows: Sequence[Row]) -> asyncio.Future[None]:
-        """Store rows, together with those of other requests that wait.
+        """Store rows, together with those of other waiting requests.
 
         Raises:
-            LimitExceededError: Too many writes wait; nothing happens.
-            InvalidStateError: The line is closed.
+            LimitExceededError: Too many writes are waiting.
+            InvalidStateError: The queue is closed.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._append(_Insert(rows, done))
         return done
 
     def run(self, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
-        """Call `work` when all writes before it are done; the future gets its result. Errors as `insert`."""
+        """Call `work` when all earlier writes are done; the future gets its result. Errors as in `insert`."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._append(_Work(work, done))
         return done
 
     async def close(self) -> None:
-        """Take no more, and wait until what was taken is done."""
+        """Accept no more writes, and finish the accepted ones."""
         self._closed = True
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -110,7 +110,7 @@ class WriteQueue:
                 await self._settle([], self._after(not self._waiting))
         finally:
             self._task = None
-            while self._waiting:  # only when this task was cancelled from outside
+            while self._waiting:  # only if this task was cancelled
                 self._waiting.popleft().done.cancel()
 
     def _group_of(self, first: _Insert) -> list[_Insert]:
@@ -143,7 +143,7 @@ class WriteQueue:
             work.done.set_result(result)
 
     async def _settle(self, jobs: Sequence[_Insert | _Work], step: Awaitable[None]) -> None:
-        """Await `step`; whatever it raises becomes the answer to `jobs` and does not stop the line."""
+        """Await `step`; its errors fail `jobs` and do not stop the queue."""
         try:
             await step
         except RoomException as error:
