@@ -146,7 +146,9 @@ async def test_an_update_that_breaks_the_schema_is_repaired_for_everybody(server
 
 async def test_errors_of_opening_are_clear(server: TestServer) -> None:
     async with join(server) as alice:
-        assert "no document" in await alice.error("room.connect", {"path": "none.document", "create": False})
+        assert "document 'none.document' not found" in await alice.error(
+            "room.connect", {"path": "none.document", "create": False}
+        )
         assert "extension" in await alice.error("room.connect", {"path": "plain", "create": True})
         assert "schema" in await alice.error("room.connect", {"path": "a.unheardof", "create": True})
         assert await alice.error("room.connect", {"path": "../a.document", "create": True})

@@ -62,7 +62,7 @@ async def test_a_room_that_starts_again_has_another_session(server: TestServer) 
         ("wrong secret", "not signed"),
         ("other room", "has no grant for room"),
         ("no room", "no room grant"),
-        ("unknown key", "no key"),
+        ("unknown key", "unknown key"),
     ],
 )
 async def test_a_bad_token_gets_403_and_a_reason(server: TestServer, describe: str, reason: str) -> None:

@@ -86,6 +86,6 @@ async def test_messages_of_one_sender_arrive_in_order(server: TestServer) -> Non
 async def test_nobody_can_forge_presence_or_reach_the_absent(server: TestServer) -> None:
     async with join(server, "alice") as alice:
         header = {"to_participant_id": alice.participant_id, "type": "participant.disabled", "message": {"id": "x"}}
-        assert "server only" in await alice.error("messaging.send", header)
+        assert "reserved for the server" in await alice.error("messaging.send", header)
         absent = {"to_participant_id": "nobody", "type": "x", "message": {}}
         assert await alice.error("messaging.send", absent) == "the participant was not found"

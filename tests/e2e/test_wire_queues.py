@@ -69,7 +69,9 @@ async def test_a_receiver_that_leaves_takes_nothing_with_it(server: TestServer) 
 
 async def test_missing_queues_drain_and_close(server: TestServer) -> None:
     async with join(server) as alice:
-        assert "no queue 'jobs'" in await alice.error("queues.send", {"name": "jobs", "create": False, "message": 1})
+        assert "queue 'jobs' not found" in await alice.error(
+            "queues.send", {"name": "jobs", "create": False, "message": 1}
+        )
         assert "no queue" in await alice.error("queues.receive", {"name": "jobs", "create": False, "wait": True})
         assert "no queue" in await alice.error("queues.drain", {"name": "jobs"})
         await alice.ok("queues.open", {"name": "jobs"})

@@ -50,7 +50,7 @@ async def test_handles_belong_to_their_connection_and_end_with_close(server: Tes
         await alice.ok("storage.write", {"handle": handle}, b"mine")
         await alice.ok("storage.close", {"handle": handle})
         assert await alice.error("storage.close", {"handle": handle})
-        assert "there is a file" in await alice.error("storage.open", {"path": "a.txt", "overwrite": False})
+        assert "already exists" in await alice.error("storage.open", {"path": "a.txt", "overwrite": False})
         assert await content(bob, "a.txt") == b"mine"
 
 

@@ -134,7 +134,7 @@ class DocumentsService:
             await self._store.stat(self._room_key, normal) is not None
             or await self._files.read_file(normal) is not None
         ):
-            raise AlreadyExistsError(f"{normal} already exists")
+            raise AlreadyExistsError(f"{normal!r} already exists")
         async with self.using(normal, create=True, initial_json=initial_json):
             pass
 
@@ -231,7 +231,7 @@ class DocumentsService:
             return self._restore(stored, schema_json)
         existing = await self._files.read_file(path)
         if existing is None and not create:
-            raise NotFoundError(f"document {path} not found")
+            raise NotFoundError(f"document {path!r} not found")
         schema_json = await self._schema_of(path, schema)
         content = _new_content(path, _schema(schema_json), existing, initial_json)
         state = content.encode_state()
