@@ -78,7 +78,7 @@ async def test_queues(cli: CommandLine) -> None:
     await cli("room", "queue", "drain", "jobs")
     assert (await cli("queue", "list")).rows == [["jobs", "0"]]
     await cli("queue", "close", "jobs")
-    assert "no queue" in (await cli.fails("queue", "send", "jobs", "x", "--no-create", code=3)).lower()
+    assert "not found" in (await cli.fails("queue", "send", "jobs", "x", "--no-create", code=3)).lower()
 
 
 async def test_documents_are_shown_and_changed_as_json(cli: CommandLine, server: TestServer) -> None:

@@ -72,8 +72,8 @@ async def test_missing_queues_drain_and_close(server: TestServer) -> None:
         assert "queue 'jobs' not found" in await alice.error(
             "queues.send", {"name": "jobs", "create": False, "message": 1}
         )
-        assert "no queue" in await alice.error("queues.receive", {"name": "jobs", "create": False, "wait": True})
-        assert "no queue" in await alice.error("queues.drain", {"name": "jobs"})
+        assert "not found" in await alice.error("queues.receive", {"name": "jobs", "create": False, "wait": True})
+        assert "not found" in await alice.error("queues.drain", {"name": "jobs"})
         await alice.ok("queues.open", {"name": "jobs"})
         await alice.ok("queues.open", {"name": "jobs"})
         for number in range(3):
