@@ -13,10 +13,12 @@ from meshagent.api import jsontext
 from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Operation
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
+from meshagent.server.engines.local import LocalTableStore
 from meshagent.server.kernel.participant import Outbox, Participant
 from meshagent.server.services.database import DatabaseService
 from meshagent.server.stores.disk import Disk
 from meshagent.server.stores.health import HealthMonitor
+from meshagent.server.stores.paths import room_folder
 from meshagent.server.stores.tables.settings import MaintenanceSettings
 from meshagent.server.stores.tables.table_engine import TableEngine
 
@@ -29,16 +31,24 @@ CALLER = Participant(
 
 
 class RoomDatabase:
-    """A `DatabaseService` and two ways to call it."""
+    """A `DatabaseService` and two ways to call it.
 
-    def __init__(self, service: DatabaseService) -> None:
-        self.service = service
+    Attributes:
+        tables: The port that the service calls.
+        engine: What is behind the port.
+    """
+
+    def __init__(self, store: LocalTableStore, project_id: str = "project", room_name: str = "room") -> None:
+        self.tables = store.room(project_id, room_name)
+        self.engine = store.host.room(str(room_folder(project_id, room_name)))
+        self.service = service = DatabaseService(self.tables)
         self._served = {entry.operation.name: entry for entry in service.operations()}
 
     async def ask(self, operation: Operation[Any, Any], **fields: Any) -> Any:
         """Call with the request as a client writes it, and return the result as a client reads it."""
-        request = jsontext.decode(jsontext.dumps(fields), operation.request)
-        result = await self._served[operation.name].handler(CALLER, request, b"")
+        served = self._served[operation.name]
+        request = jsontext.decode(jsontext.dumps(fields), served.operation.request)
+        result = await served.handler(CALLER, request, b"")
         return jsontext.loads(jsontext.dumps(result))
 
     async def call(
@@ -71,8 +81,8 @@ async def open_database(
     engine = TableEngine(
         folder, durability="process", disk=disk, health=health, maintenance=maintenance, limits=DatabaseLimits(**limits)
     )
-    service = DatabaseService(engine, engine.folder("project", "room"))
+    database = RoomDatabase(LocalTableStore(engine, health))
     try:
-        yield RoomDatabase(service)
+        yield database
     finally:
-        await service.close()
+        await database.service.close()

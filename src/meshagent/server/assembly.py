@@ -18,6 +18,7 @@ from meshagent.server.accounts.room_data import StoredRoomData
 from meshagent.server.accounts.running_rooms import FoundRooms
 from meshagent.server.addresses import Addresses
 from meshagent.server.config import LimitSettings, ServerConfig
+from meshagent.server.engines.local import LocalTableStore
 from meshagent.server.gateway.accounts.rest_api import account_routes
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.builtin_target_routes import BuiltInTargetRoutes
@@ -112,7 +113,8 @@ async def open_stores(config: ServerConfig, health: HealthMonitor) -> AsyncItera
         await files.start()
         try:
             queues = await SqliteQueueStore.open_store(commit_log)
-            tables = TableEngine(config.data_dir / "tables", durability=config.durability, health=health)
+            engine = TableEngine(config.data_dir / "tables", durability=config.durability, health=health)
+            tables = LocalTableStore(engine, health)
             yield RoomStores(documents=SqliteDocumentLog(commit_log), queues=queues, files=files, tables=tables)
         finally:
             await files.close()

@@ -48,7 +48,7 @@ from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.documents import DocumentLogStore
 from meshagent.server.stores.files import FileStores
 from meshagent.server.stores.queues import QueueStore
-from meshagent.server.stores.tables.table_engine import TableEngine
+from meshagent.server.stores.tables.table_store import TableStore
 from meshagent.server.webhooks.ports import ExternalServiceSource
 
 
@@ -59,7 +59,7 @@ class RoomStores:
     documents: DocumentLogStore
     queues: QueueStore
     files: FileStores
-    tables: TableEngine
+    tables: TableStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,20 +170,19 @@ class RoomFactory:
         self, state: RoomState, room_log: RoomLog, storage: StorageService, part: RoomIntegrations
     ) -> RoomServices:
         stores, limits = self._stores, self._limits
-        database = DatabaseService(stores.tables, stores.tables.folder(state.project_id, state.storage_name))
-        dataset = DatasetService(database)
+        tables = stores.tables.room(state.project_id, state.storage_name)
         calls = ToolCalls(state)
         return RoomServices(
             agents=AgentsService(state, calls, part.call_router, part.toolkits, FlatHostLink(state)),
-            database=database,
-            dataset=dataset,
+            database=DatabaseService(tables),
+            dataset=DatasetService(tables),
             developer=DeveloperService(state, room_log),
             documents=DocumentsService(state, stores.documents, storage, max_bytes=limits.max_document_bytes),
             external=ExternalServicesService(state, self._services),
             livekit=LivekitService(state, self._livekit),
             messaging=MessagingService(state),
             queues=QueuesService(state, stores.queues, max_messages=limits.max_queue_messages),
-            sql=SqlService(dataset),
+            sql=SqlService(tables),
             storage=storage,
             tool_calls=calls,
         )

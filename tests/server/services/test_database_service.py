@@ -20,7 +20,7 @@ from meshagent.api.errors import (
     LimitExceededError,
     NotFoundError,
 )
-from meshagent.server.services.database import DatabaseService
+from meshagent.server.engines.local import LocalTableStore
 from meshagent.server.stores.tables.filters import MAX_DEPTH
 from meshagent.server.stores.tables.table_engine import TableEngine
 from tests.support.database import RoomDatabase, open_database
@@ -553,9 +553,9 @@ async def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
 
 
 async def test_rooms_are_apart(tmp_path: Path) -> None:
-    engine = TableEngine(tmp_path, durability="process")
-    one = RoomDatabase(DatabaseService(engine, engine.folder("p", "one")))
-    other = RoomDatabase(DatabaseService(engine, engine.folder("p", "../one")))
+    store = LocalTableStore(TableEngine(tmp_path, durability="process"))
+    one = RoomDatabase(store, "p", "one")
+    other = RoomDatabase(store, "p", "../one")
     await one.ask(api.CREATE_TABLE, name="t", data=[{"x": 1}])
     await other.ask(api.CREATE_TABLE, name="t", data=[{"x": 2}])
     assert await one.rows("t") == [{"x": 1}]
@@ -565,13 +565,13 @@ async def test_rooms_are_apart(tmp_path: Path) -> None:
 
 
 async def test_deleting_a_room(tmp_path: Path) -> None:
-    engine = TableEngine(tmp_path)
-    await engine.delete_room("p", "r")
+    store = LocalTableStore(TableEngine(tmp_path))
+    await store.delete_room("p", "r")
     for name in ("r", "other"):
-        room = RoomDatabase(DatabaseService(engine, engine.folder("p", name)))
+        room = RoomDatabase(store, "p", name)
         await room.ask(api.CREATE_TABLE, name="t", data=[{"x": 1}])
         await room.service.close()
-    await engine.delete_room("p", "r")
+    await store.delete_room("p", "r")
     assert os.listdir(tmp_path / "p") == ["other"]
 
 

@@ -19,7 +19,6 @@ from meshagent.api.errors import (
     RequestTimeoutError,
     UnavailableError,
 )
-from meshagent.server.services.dataset.service import DatasetService
 from meshagent.server.services.sql.service import SqlService
 from meshagent.server.services.sql.statements import Delete, Insert, Query, Statement, Update, parse
 from tests.support.database import CALLER, open_database
@@ -98,7 +97,7 @@ def test_wrong_changes_are_refused(cursor: Any, text: str) -> None:
 @asynccontextmanager
 async def sql(folder: Path, **limits: Any) -> AsyncIterator[SqlService]:
     async with open_database(folder, **limits) as database:
-        service = SqlService(DatasetService(database.service))
+        service = SqlService(database.tables)
         try:
             yield service
         finally:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from meshagent.server.stores.documents import DocumentLogStore
 from meshagent.server.stores.files import FileStores
 from meshagent.server.stores.queues import QueueStore
-from meshagent.server.stores.tables.table_engine import TableEngine
+from meshagent.server.stores.tables.table_store import TableStore
 
 
 class StoredRoomData:
     """Implements `RoomData`: documents, queues, files and tables of rooms."""
 
-    def __init__(self, documents: DocumentLogStore, queues: QueueStore, files: FileStores, tables: TableEngine) -> None:
+    def __init__(self, documents: DocumentLogStore, queues: QueueStore, files: FileStores, tables: TableStore) -> None:
         self._documents = documents
         self._queues = queues
         self._files = files

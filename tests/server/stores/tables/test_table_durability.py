@@ -132,7 +132,7 @@ async def test_an_interrupted_drop_is_finished_at_the_next_start(tmp_path: Path)
 async def test_columns_that_an_interrupted_update_left_go_away(tmp_path: Path) -> None:
     async with open_database(tmp_path) as database:
         await make_table(database)
-        tables = database.service._tables
+        tables = database.engine._tables
         assert tables is not None
         with tables.using("t") as table, engine_errors("t"):
             await (await table._opened()).add_columns({"_updating_12": "1"})
@@ -168,7 +168,7 @@ async def test_readers_keep_the_files_of_their_version(tmp_path: Path) -> None:
     async with open_database(tmp_path, maintenance=MaintenanceSettings(reader_timeout=0.02)) as database:
         await make_table(database, rows=3)
         await database.ask(api.INSERT, table="t", records={"id": 3})
-        tables = database.service._tables
+        tables = database.engine._tables
         assert tables is not None
         with tables.using("t") as table:
             async with table.reading():
@@ -316,7 +316,7 @@ def test_cancelling_passes_through() -> None:
 async def test_a_schema_read_during_a_change_is_not_kept(tmp_path: Path) -> None:
     async with open_database(tmp_path) as database:
         await make_table(database)
-        tables = database.service._tables
+        tables = database.engine._tables
         assert tables is not None
         with tables.using("t") as table:
             handle = await table._opened()

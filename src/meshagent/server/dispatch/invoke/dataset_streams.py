@@ -1,14 +1,10 @@
-"""Streams of the toolkit `dataset`: uploads of Arrow data, searches, rows of queries (protocol 14.10).
-
-Engines and Arrow are imported when a stream begins, never with this module.
-"""
+"""Streams of the toolkit `dataset`: uploads of Arrow data, searches, rows of queries (protocol 14.10)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,11 +16,8 @@ from meshagent.server.dispatch.invoke.stream_tasks import PULL, Inbox, Item, sen
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.database import check_name
-from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, check_columns
+from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, TableUpload
 from meshagent.server.services.sql.service import SqlService
-
-if TYPE_CHECKING:
-    from meshagent.server.services.dataset.streams import ArrowUpload
 
 _DATA_HEADERS = {"kind": "data", "content_type": ARROW_STREAM}
 
@@ -35,7 +28,7 @@ class _TableStart(api.TableRef, frozen=True, kw_only=True):
 
 class _JsonRows(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
-    rows: list[Any]
+    rows: msgspec.Raw
 
 
 class CreateHandler:
@@ -48,11 +41,7 @@ class CreateHandler:
         start, schema_data = await inbox.start(api.CreateTableStart)
         stream.participant.scope.require_table(start.name, "alter")
         check_name(start.name)
-        tables = await self._dataset.tables(start)
-
-        from meshagent.server.services.dataset.streams import start_create
-
-        await _receive(stream, inbox, start_create(tables, start, schema_data))
+        await _receive(stream, inbox, await self._dataset.start_create(start, schema_data))
 
 
 class InsertHandler:
@@ -64,11 +53,7 @@ class InsertHandler:
     async def serve(self, stream: Stream, inbox: Inbox) -> None:
         start, first = await inbox.start(_TableStart)
         stream.participant.scope.require_table(start.table, "write")
-        tables = await self._dataset.tables_with(start, start.table)
-
-        from meshagent.server.services.dataset.streams import start_insert
-
-        await _receive(stream, inbox, await start_insert(tables, start.table), first)
+        await _receive(stream, inbox, await self._dataset.start_insert(start), first)
 
 
 class MergeHandler:
@@ -80,12 +65,7 @@ class MergeHandler:
     async def serve(self, stream: Stream, inbox: Inbox) -> None:
         start, first = await inbox.start(api.MergeStart)
         stream.participant.scope.require_table(start.table, "write")
-        columns = check_columns(start.on)
-        tables = await self._dataset.tables_with(start, start.table)
-
-        from meshagent.server.services.dataset.streams import start_merge
-
-        await _receive(stream, inbox, await start_merge(tables, start.table, columns), first)
+        await _receive(stream, inbox, await self._dataset.start_merge(start), first)
 
 
 class SearchHandler:
@@ -98,12 +78,8 @@ class SearchHandler:
     async def serve(self, stream: Stream, inbox: Inbox) -> None:
         start, _ = await inbox.start(api.SearchRequest)
         stream.participant.scope.require_table(start.table, "read")
-        tables = await self._dataset.tables_with(start, start.table)
-
-        from meshagent.server.services.dataset.streams import search_chunks, search_from_request
-
-        with self._counted(stream.participant, tables.tables.limits.max_open_reads):
-            await _send(stream, inbox, search_chunks(tables, start.table, search_from_request(start)))
+        with self._counted(stream.participant, self._dataset.max_open_reads):
+            await _send(stream, inbox, self._dataset.search(start))
 
     @contextmanager
     def _counted(self, caller: Participant, limit: int) -> Iterator[None]:
@@ -130,7 +106,7 @@ class QueryHandler:
         await _send(stream, inbox, self._sql.read(stream.participant, start.query_id))
 
 
-async def _receive(stream: Stream, inbox: Inbox, upload: ArrowUpload, first: bytes = b"") -> None:
+async def _receive(stream: Stream, inbox: Inbox, upload: TableUpload, first: bytes = b"") -> None:
     """Pull an upload piece by piece and commit it at the client's close.
 
     A close with any other status than 1000 says that the client's source failed.
@@ -154,11 +130,11 @@ async def _receive(stream: Stream, inbox: Inbox, upload: ArrowUpload, first: byt
         await upload.discard()
 
 
-async def _take(item: Item, upload: ArrowUpload) -> None:
+async def _take(item: Item, upload: TableUpload) -> None:
     if item.content.type == "binary":
         await upload.write(item.payload)
     elif item.content.type == "json":
-        await upload.write_rows(item.read_as(_JsonRows).rows)
+        await upload.write_rows(bytes(item.read_as(_JsonRows).rows))
     else:
         raise InvalidRequestError(f"rows come in binary or JSON contents, not in {item.content.type!r}")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import dataset as api
@@ -14,13 +13,11 @@ from meshagent.api.errors import InvalidRequestError, UnavailableError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.operations import ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.services.database import DatabaseService, check_name
+from meshagent.server.services.database import check_name
 from meshagent.server.stores.tables.errors import no_such_table
+from meshagent.server.stores.tables.table_store import RoomTableStore, TableSearch, UploadStart
 
-if TYPE_CHECKING:
-    from meshagent.server.stores.tables.arrow_tables import ArrowTables
-
-__all__ = ["ARROW_STREAM", "DatasetService", "check_columns", "check_dataset_ref"]
+__all__ = ["ARROW_STREAM", "DatasetService", "TableUpload", "check_columns", "check_dataset_ref", "read_pieces"]
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
@@ -32,8 +29,9 @@ class DatasetService:
     that name others raise `UnavailableError`.
     """
 
-    def __init__(self, database: DatabaseService) -> None:
-        self._database = database
+    def __init__(self, tables: RoomTableStore) -> None:
+        self.tables = tables
+        self.max_open_reads = tables.limits.max_open_reads
 
     def operations(self) -> list[ServedOperation]:
         return [
@@ -63,150 +61,171 @@ class DatasetService:
     async def list_tables(self, caller: Participant, request: api.DatasetRef) -> ListTablesResult:
         """The names of the room's tables."""
         check_dataset_ref(request)
-        return await self._database.list_tables(caller, EMPTY)
+        return ListTablesResult(tables=await self.tables.table_names())
 
     async def inspect(self, caller: Participant, request: api.TableRef) -> BinaryBody:
         """The columns of a table, as an Arrow stream without rows."""
-        tables = await self.tables_with(request, request.table)
-
-        from meshagent.server.stores.tables.arrow_data import ipc_stream
-
-        schema = await tables.schema(request.table)
-        return BinaryBody(headers={"kind": "schema", "content_type": ARROW_STREAM}, data=ipc_stream(schema))
+        self._check(request)
+        schema = await self.tables.schema(request.table)
+        return BinaryBody(headers={"kind": "schema", "content_type": ARROW_STREAM}, data=schema)
 
     async def drop_table(self, caller: Participant, request: api.DropTableRequest) -> Empty:
         """Remove a table with its rows."""
         check_dataset_ref(request)
         check_name(request.name)
-        tables = await self._database.opened(make=False)
-        existed = tables is not None and await tables.drop(request.name)
-        if not existed and not request.ignore_missing:
+        if not await self.tables.drop_table(request.name) and not request.ignore_missing:
             raise no_such_table(request.name)
         return EMPTY
 
     async def rename_table(self, caller: Participant, request: api.RenameTableRequest) -> Empty:
         """Give a table another name, which must be free; searches that read it at that time may fail."""
         check_name(request.new_name)
-        tables = await self.tables_with(request, request.name)
-        await tables.tables.rename(request.name, request.new_name)
+        check_dataset_ref(request)
+        check_name(request.name)
+        await self.tables.rename_table(request.name, request.new_name)
         return EMPTY
 
     async def add_columns(self, caller: Participant, request: api.AddColumnsRequest, data: bytes) -> Empty:
         """Add columns by SQL expressions, or empty ones by an Arrow schema."""
-        tables = await self.tables_with(request, request.table)
-
-        from meshagent.server.stores.tables.arrow_data import read_schema
-
+        self._check(request)
         if data:
-            await tables.add_fields(request.table, read_schema(data))
+            await self.tables.add_empty_columns(request.table, data)
         else:
             expressions = {column.name: column.value_sql for column in request.columns}
-            await tables.tables.add_columns(request.table, expressions, quoted_names=True)
+            await self.tables.add_columns(request.table, expressions, True)
         return EMPTY
 
     async def drop_columns(self, caller: Participant, request: api.DropColumnsRequest) -> Empty:
         """Remove columns, all or none."""
-        tables = await self.tables_with(request, request.table)
-        await tables.tables.drop_columns(request.table, request.columns)
+        self._check(request)
+        await self.tables.drop_columns(request.table, request.columns)
         return EMPTY
 
     # --- rows ------------------------------------------------------------------------------------------
 
     async def update(self, caller: Participant, request: api.UpdateRequest) -> Empty:
         """Assign typed values and expressions to the rows that a filter selects."""
-        tables = await self.tables_with(request, request.table)
-
-        from meshagent.server.services.dataset.typed_values import Expression, decode_value, to_json_value
-
-        values, expressions = {}, {}
-        for assignment in request.values:
-            value = decode_value(jsontext.loads(assignment.value_json))
-            if isinstance(value, Expression):
-                expressions[assignment.column] = value.sql
-            else:
-                values[assignment.column] = to_json_value(value)
-        await tables.tables.update(
-            request.table, request.where, values=values, expressions=expressions, quoted_names=True
-        )
+        self._check(request)
+        assignments = [(assignment.column, assignment.value_json) for assignment in request.values]
+        await self.tables.update_typed(request.table, request.where, assignments)
         return EMPTY
 
     async def delete(self, caller: Participant, request: api.DeleteRequest) -> Empty:
         """Delete the rows that a filter selects."""
-        tables = await self.tables_with(request, request.table)
-        await tables.tables.delete(request.table, request.where, quoted_names=True)
+        self._check(request)
+        await self.tables.delete(request.table, request.where, True)
         return EMPTY
 
     async def count(self, caller: Participant, request: api.SearchRequest) -> api.CountResult:
         """How many rows a search would find, paging aside."""
-        tables = await self.tables_with(request, request.table)
-
-        from meshagent.server.services.dataset.streams import search_from_request
-
-        return api.CountResult(count=await tables.count(request.table, search_from_request(request)))
+        self._check(request)
+        return api.CountResult(count=await self.tables.count(request.table, _search(request)))
 
     # --- indexes ---------------------------------------------------------------------------------------
 
     async def create_index(self, caller: Participant, request: api.CreateIndexRequest) -> Empty:
         """Index a column in one of the engine's ways."""
-        tables = await self.tables_with(request, request.table)
-
-        from meshagent.server.stores.tables.index_configs import index_by_config
-
-        await tables.tables.change(request.table, index_by_config(request.config))
+        self._check(request)
+        await self.tables.create_configured_index(request.table, jsontext.dumps(request.config))
         return EMPTY
 
     async def drop_index(self, caller: Participant, request: api.DropIndexRequest) -> Empty:
         """Remove an index by its name."""
-        tables = await self.tables_with(request, request.table)
-        await tables.drop_index(request.table, request.name)
+        self._check(request)
+        await self.tables.drop_index(request.table, request.name)
         return EMPTY
 
     async def list_indexes(self, caller: Participant, request: api.TableRef) -> api.ListIndexesResult:
         """The indexes of a table, with what the engine knows of them."""
-        tables = await self.tables_with(request, request.table)
-        return api.ListIndexesResult(indexes=await tables.list_indexes(request.table))
+        self._check(request)
+        return api.ListIndexesResult(indexes=await self.tables.describe_indexes(request.table))
 
     async def optimize(self, caller: Participant, request: api.OptimizeRequest) -> api.OptimizeResult:
         """Put small files together, bring indexes up to date, remove old versions."""
-        tables = await self.tables_with(request, request.table)
-        stats = await tables.tables.optimize(request.table)
-        indexes = await tables.list_indexes(request.table)
+        self._check(request)
+        stats = await self.tables.optimize(request.table)
+        indexes = await self.tables.describe_indexes(request.table)
         return api.OptimizeResult(
             compaction={"fragments_removed": stats.fragments_removed, "fragments_added": stats.fragments_added},
             optimized_indices=[index.name for index in indexes],
             cleanup={"bytes_removed": stats.bytes_removed, "old_versions": stats.versions_removed},
         )
 
-    # --- opening ---------------------------------------------------------------------------------------
+    # --- piece by piece --------------------------------------------------------------------------------
 
-    async def tables_with(self, place: api.DatasetRef, table: str) -> ArrowTables:
-        """The tables of the room, for an operation on one of them.
+    async def search(self, request: api.SearchRequest) -> AsyncGenerator[bytes, None]:
+        """The rows of a search as Arrow streams, at least one, in pieces of moderate size."""
+        self._check(request)
+        stream = await self.tables.open_search(request.table, _search(request))
+        async for piece in read_pieces(self.tables, stream):
+            yield piece
 
-        Raises:
-            NotFoundError: The room never had a table.
-            UnavailableError: `place` is not where tables of rooms are.
-        """
-        check_dataset_ref(place)
-        tables = await self._database.tables_with(table)
-        return (await _arrow_tables())(tables)
+    async def start_create(self, start: api.CreateTableStart, schema: bytes) -> TableUpload:
+        """An upload that becomes a new table; `schema` may be empty, then the first rows tell it."""
+        check_dataset_ref(start)
+        metadata = [(item.key, item.value) for item in start.metadata or ()]
+        upload = UploadStart(kind="create", table=start.name, schema=schema, mode=start.mode, metadata=metadata)
+        return TableUpload(self.tables, await self.tables.open_upload(upload))
 
-    async def tables(self, place: api.DatasetRef) -> ArrowTables:
-        """The tables of the room, made if need be."""
-        check_dataset_ref(place)
-        tables = await self._database.opened(make=True)
-        assert tables is not None
-        return (await _arrow_tables())(tables)
+    async def start_insert(self, start: api.TableRef) -> TableUpload:
+        """An upload whose rows are added to a table."""
+        self._check(start)
+        return TableUpload(self.tables, await self.tables.open_upload(UploadStart(kind="insert", table=start.table)))
+
+    async def start_merge(self, start: api.MergeStart) -> TableUpload:
+        """An upload whose rows update those with the same values in some columns, or are added."""
+        self._check(start)
+        upload = UploadStart(kind="merge", table=start.table, on=check_columns(start.on))
+        return TableUpload(self.tables, await self.tables.open_upload(upload))
+
+    def _check(self, request: api.TableRef) -> None:
+        check_dataset_ref(request)
+        check_name(request.table)
 
 
-async def _arrow_tables() -> type[ArrowTables]:
-    """Imported in a thread: the engine itself is loaded by now, but Arrow's parts take their time too."""
+class TableUpload:
+    """Rows on their way into a table: nothing of them is there before `finish`, then all of them."""
 
-    def load() -> type[ArrowTables]:
-        from meshagent.server.stores.tables.arrow_tables import ArrowTables
+    def __init__(self, tables: RoomTableStore, number: int) -> None:
+        self._tables = tables
+        self._number = number
 
-        return ArrowTables
+    async def write(self, data: bytes) -> None:
+        """Take rows as an Arrow stream."""
+        await self._tables.upload(self._number, data)
 
-    return await asyncio.to_thread(load)
+    async def write_rows(self, rows: bytes) -> None:
+        """Take rows as a JSON array of typed values."""
+        await self._tables.upload_rows(self._number, rows)
+
+    async def finish(self) -> None:
+        """Commit what came; once begun it goes on to its end, even if the caller is cancelled."""
+        await self._tables.finish_upload(self._number)
+
+    async def discard(self) -> None:
+        """Forget what came. Harmless after `finish`."""
+        await self._tables.discard_upload(self._number)
+
+
+async def read_pieces(tables: RoomTableStore, stream: int) -> AsyncGenerator[bytes, None]:
+    """The pieces of a stream of rows, which is closed at the end, or when nobody reads on."""
+    try:
+        while (piece := await tables.next_piece(stream)) is not None:
+            yield piece
+    finally:
+        await tables.close_stream(stream)
+
+
+def _search(request: api.SearchRequest) -> TableSearch:
+    return TableSearch(
+        where=request.where,
+        text=request.text,
+        vector=request.vector,
+        limit=request.limit,
+        offset=request.offset,
+        select=request.select,
+        text_columns=request.text_columns,
+    )
 
 
 def check_dataset_ref(place: api.DatasetRef) -> None:

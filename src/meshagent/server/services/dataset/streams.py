@@ -23,7 +23,7 @@ from meshagent.server.stores.tables.arrow_spool import ArrowSpool
 from meshagent.server.stores.tables.arrow_tables import ArrowTables
 from meshagent.server.stores.tables.search import Search
 
-__all__ = ["ArrowUpload", "start_create", "search_chunks", "start_insert", "start_merge", "search_from_request"]
+__all__ = ["ArrowUpload", "start_create", "search_chunks", "start_insert", "start_merge"]
 
 Commit = Callable[[ArrowSpool], Awaitable[None]]
 
@@ -139,16 +139,3 @@ async def search_chunks(tables: ArrowTables, table: str, search: Search) -> Asyn
                     sent = True
         if not sent:
             yield ipc_stream(found.schema, pa.RecordBatch.from_pylist([], found.schema))
-
-
-def search_from_request(request: api.SearchRequest) -> Search:
-    """The search that a request describes."""
-    return Search(
-        where=request.where,
-        text=request.text,
-        vector=request.vector or None,
-        limit=request.limit,
-        offset=request.offset,
-        select=request.select or None,
-        text_columns=request.text_columns or None,
-    )

@@ -127,6 +127,11 @@ class SqlQueries:
         self._open: dict[str, OpenQuery] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
+    @property
+    def has_open(self) -> bool:
+        """Whether any query is open."""
+        return bool(self._open)
+
     async def parse(self, text: str, parameters: Mapping[str, Any]) -> Statement:
         """Parse a statement; see `statements.parse`."""
         cursor = self._engine.cursor()

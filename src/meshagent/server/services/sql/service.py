@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from meshagent.api.contracts import dataset as api
 from meshagent.api.contracts.content import BinaryBody
 from meshagent.api.contracts.operation import EMPTY, Empty
-from meshagent.api.errors import InvalidRequestError, InvalidStateError
+from meshagent.api.errors import InvalidRequestError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.operations import ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.database import check_name
-from meshagent.server.services.dataset.service import ARROW_STREAM, DatasetService, check_dataset_ref
-
-if TYPE_CHECKING:
-    from meshagent.server.services.sql.queries import SqlQueries
-    from meshagent.server.services.sql.statements import Delete, Insert, Update
-    from meshagent.server.stores.tables.arrow_tables import ArrowTables
+from meshagent.server.services.dataset.service import ARROW_STREAM, check_dataset_ref, read_pieces
+from meshagent.server.stores.tables.table_store import RoomTableStore
 
 __all__ = ["SqlService"]
 
-Loaded = tuple["ArrowTables", "SqlQueries"]
-
 
 class SqlService:
-    """Runs SQL. The engine is loaded at the first query of a room."""
+    """Runs SQL over the tables of one room.
 
-    def __init__(self, dataset: DatasetService) -> None:
-        self._dataset = dataset
-        self._queries: SqlQueries | None = None
-        self._loading = asyncio.Lock()
-        self._closed = False
+    Args:
+        tables: The room's.
+    """
+
+    def __init__(self, tables: RoomTableStore) -> None:
+        self._tables = tables
 
     def operations(self) -> list[ServedOperation]:
         return [
@@ -48,16 +41,10 @@ class SqlService:
 
     def left(self, participant: Participant) -> None:
         """Close what a participant left open."""
-        if self._queries is not None:
-            self._queries.left(participant.id)
+        self._tables.owner_left(participant.id)
 
     async def close(self) -> None:
-        """Close all queries."""
-        self._closed = True
-        async with self._loading:
-            if self._queries is not None:
-                await self._queries.close()
-                self._queries = None
+        """Nothing to finish: open queries end with the tables, which are the `DatabaseService`'s."""
 
     # --- operations ------------------------------------------------------------------------------------
 
@@ -93,90 +80,46 @@ class SqlService:
 
     async def close_sql_query(self, caller: Participant, request: api.QueryRequest) -> Empty:
         """Close a query of the caller's; harmless if there is none."""
-        if self._queries is not None:
-            await self._queries.close_query(caller.id, request.query_id)
+        await self._tables.close_query(caller.id, request.query_id)
         return EMPTY
 
     async def cancel_sql_query(self, caller: Participant, request: api.QueryRequest) -> api.CancelResult:
         """Stop a query of the caller's, if it is open."""
-        if self._queries is None or not self._queries.is_open(caller.id, request.query_id):
-            return api.CancelResult(status="not_cancellable")
-        await self._queries.close_query(caller.id, request.query_id)
-        return api.CancelResult(status="cancelled")
+        was_open = await self._tables.close_query(caller.id, request.query_id)
+        return api.CancelResult(status="cancelled" if was_open else "not_cancellable")
 
     async def read(self, caller: Participant, query_id: str) -> AsyncGenerator[bytes, None]:
         """The rows of an open query as IPC streams, at least one."""
-        if self._queries is None:
-            raise InvalidRequestError(f"open query {query_id!r} not found")
-        async for piece in self._queries.read(caller.id, query_id):
+        stream = await self._tables.open_query_rows(caller.id, query_id)
+        async for piece in read_pieces(self._tables, stream):
             yield piece
 
     # --- inside ----------------------------------------------------------------------------------------
 
     async def _run(self, caller: Participant, request: api.SqlRequest, data: bytes, only: str | None = None) -> Any:
         check_dataset_ref(request)
-        tables, queries = await self._loaded(request)
-
-        from meshagent.server.services.sql.queries import decode_parameters
-        from meshagent.server.services.sql.statements import Query
-        from meshagent.server.stores.tables.arrow_data import ipc_stream
-
-        parameters = decode_parameters(data)
         names = _names(request)
-        statement = await queries.parse(request.query, parameters)
-        if isinstance(statement, Query):
+        parsed = await self._tables.parse_sql(request.query, data)
+        if parsed.is_query:
             if only == "statement":
                 raise InvalidRequestError("this is a query: open it with open_sql_query or execute_sql")
-            opened = await queries.open(caller.id, statement, _readable_by(caller, names), parameters)
-            headers = {"kind": "query", "query_id": opened.query_id, "content_type": ARROW_STREAM}
-            return BinaryBody(headers=headers, data=ipc_stream(opened.schema))
-        if only == "query":
+        elif only == "query":
             raise InvalidRequestError("this is not a query: run it with execute_sql or execute_sql_statement")
-        table = names.get(statement.table, statement.table)
-        check_name(table)
-        caller.scope.require_table(table, "write")
-        changed = await self._change(caller, tables, queries, replace(statement, table=table), names, parameters)
-        return api.ExecutedStatement(rows_affected=changed)
-
-    async def _change(
-        self,
-        caller: Participant,
-        tables: ArrowTables,
-        queries: SqlQueries,
-        statement: Insert | Update | Delete,
-        names: Mapping[str, str],
-        parameters: Mapping[str, Any],
-    ) -> int:
-        from meshagent.server.services.sql.inserts import insert_rows
-        from meshagent.server.services.sql.statements import Delete, Update
-
-        if isinstance(statement, Delete):
-            return await tables.tables.delete(statement.table, statement.where, quoted_names=True)
-        if isinstance(statement, Update):
-            return await tables.tables.update(
-                statement.table, statement.where, values={}, expressions=statement.assigned, quoted_names=True
-            )
-        return await insert_rows(tables, queries, statement, caller.id, _readable_by(caller, names), parameters)
-
-    async def _loaded(self, request: api.SqlRequest) -> Loaded:
-        tables = await self._dataset.tables(request)
-        async with self._loading:
-            if self._closed:
-                raise InvalidStateError("the room has ended")
-            if self._queries is None:
-                self._queries = await asyncio.to_thread(_load, tables)
-        return tables, self._queries
+        resolve = _readable_by(caller, names)
+        tables = {name: resolve(name) for name in parsed.reads}
+        if parsed.changes is not None:
+            changed = tables[parsed.changes] = names.get(parsed.changes, parsed.changes)
+            check_name(changed)
+            caller.scope.require_table(changed, "write")
+            rows = await self._tables.run_statement(caller.id, request.query, data, tables)
+            return api.ExecutedStatement(rows_affected=rows)
+        opened = await self._tables.open_query(caller.id, request.query, data, tables)
+        headers = {"kind": "query", "query_id": opened.query_id, "content_type": ARROW_STREAM}
+        return BinaryBody(headers=headers, data=opened.schema)
 
 
 def _use(scope: ApiScope, request: Any) -> None:
     scope.require_section("dataset")
-
-
-def _load(tables: ArrowTables) -> SqlQueries:
-    """Import the engine and make the room's own: a tenth of a second, so not on the loop."""
-    from meshagent.server.services.sql.queries import SqlQueries
-
-    return SqlQueries(tables, tables.tables.limits)
 
 
 def _names(request: api.SqlRequest) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 import pyarrow as pa
 from lancedb import AsyncTable
@@ -13,10 +12,9 @@ from lancedb.index import FTS, BTree, IvfFlat, IvfPq
 from meshagent.api.contracts.database import IndexResult
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, InvalidStateError
 from meshagent.server.stores.tables.columns import vector_columns
+from meshagent.server.stores.tables.table_store import IndexKind
 
-__all__ = ["IndexKind", "index_creation", "list_indexes"]
-
-IndexKind = Literal["vector", "scalar", "text"]
+__all__ = ["index_creation", "list_indexes"]
 
 MIN_VECTORS = 256
 """Fewer cannot train a compressed index; clients expect the error and try again later."""

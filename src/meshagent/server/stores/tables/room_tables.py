@@ -28,12 +28,13 @@ from meshagent.server.stores.tables.columns import (
 )
 from meshagent.server.stores.tables.errors import engine_errors
 from meshagent.server.stores.tables.filters import Temporal, translate_expression, translate_filter
-from meshagent.server.stores.tables.indexes import IndexKind, index_creation, list_indexes
+from meshagent.server.stores.tables.indexes import index_creation, list_indexes
 from meshagent.server.stores.tables.literals import sql_literal
 from meshagent.server.stores.tables.rows import RowReader, fold_by_key, rows_from_table, table_from_rows
 from meshagent.server.stores.tables.search import Search, run_search
 from meshagent.server.stores.tables.settings import DatabaseLimits, MaintenanceSettings
-from meshagent.server.stores.tables.table import OptimizeStats, Table
+from meshagent.server.stores.tables.table import Table
+from meshagent.server.stores.tables.table_store import IndexKind, OptimizeStats
 from meshagent.server.stores.tables.updates import apply_update
 
 __all__ = ["RoomTables"]

@@ -10,7 +10,6 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -29,10 +28,11 @@ from meshagent.server.stores.tables.errors import engine_errors, no_such_table, 
 from meshagent.server.stores.tables.recovery import recover
 from meshagent.server.stores.tables.rows import RowReader, table_from_rows
 from meshagent.server.stores.tables.settings import DROPPED_PREFIX, TABLE_SUFFIX, MaintenanceSettings
+from meshagent.server.stores.tables.table_store import OptimizeStats
 from meshagent.server.stores.tables.updates import remove_scratch_columns
 from meshagent.server.stores.tables.write_queue import WriteQueue
 
-__all__ = ["Table", "OptimizeStats"]
+__all__ = ["Table"]
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +43,6 @@ COMPONENT = "tables"
 _MANY_VALUES = 2_000
 _KEEP_ALL = timedelta(days=365 * 100)
 _KEEP_LATEST = timedelta(milliseconds=1)  # zero would log a warning
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizeStats:
-    """What an optimization did: data files merged, old versions and their bytes removed."""
-
-    fragments_removed: int
-    fragments_added: int
-    bytes_removed: int
-    versions_removed: int
 
 
 class Table:

@@ -1,7 +1,4 @@
-"""The table engine shared by all rooms of a server, loaded at the first use of a table.
-
-Importing LanceDB and Arrow takes one to three seconds and 150 MB, so a server without tables never imports them.
-"""
+"""The table engine that the rooms of a process share, loaded at the first use of a table."""
 
 from __future__ import annotations
 
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
     from meshagent.server.stores.tables.room_tables import RoomTables
 
 __all__ = ["TableEngine"]
-
-_LOG_LEVEL = "LANCEDB_LOG"
 
 
 class TableEngine:
@@ -50,18 +45,18 @@ class TableEngine:
         maintenance: MaintenanceSettings | None = None,
         disk: Disk | None = None,
     ) -> None:
-        self._root = root
+        self.root = root
         self._disk = disk if disk is not None else Disk.of(durability)
         self._syncs = disk is not None or durability == "fsync"
         self._health = health if health is not None else HealthMonitor()
-        self._limits = limits if limits is not None else DatabaseLimits()
+        self.limits = limits if limits is not None else DatabaseLimits()
         self._maintenance = maintenance if maintenance is not None else MaintenanceSettings()
         self._session: Session | None = None
         self._loading = asyncio.Lock()
 
     def folder(self, project_id: str, room_name: str) -> Path:
         """The folder of a room's tables."""
-        return self._root / room_folder(project_id, room_name)
+        return self.root / room_folder(project_id, room_name)
 
     async def open(self, folder: Path) -> RoomTables:
         """The tables in `folder`, which is created if missing; close them when the room ends.
@@ -70,23 +65,24 @@ class TableEngine:
             StoreFailedError: The folder cannot be created.
         """
         async with self._loading:
-            room_tables = await asyncio.to_thread(_import_engine)
+            from meshagent.server.stores.tables.room_tables import RoomTables
+
             if self._session is None:
-                self._session = room_tables.make_session(
-                    index_cache_bytes=self._limits.index_cache_bytes,
-                    metadata_cache_bytes=self._limits.metadata_cache_bytes,
+                self._session = RoomTables.make_session(
+                    index_cache_bytes=self.limits.index_cache_bytes,
+                    metadata_cache_bytes=self.limits.metadata_cache_bytes,
                 )
         try:
             await asyncio.to_thread(self._prepare, folder)
         except OSError as error:
             raise StoreFailedError(f"disk error: {error.strerror or type(error).__name__}") from error
-        return await room_tables.open(
+        return await RoomTables.open(
             folder,
             self._session,
             disk=self._disk if self._syncs else None,
             health=self._health,
             maintenance=self._maintenance,
-            limits=self._limits,
+            limits=self.limits,
         )
 
     async def delete_room(self, project_id: str, room_name: str) -> None:
@@ -115,15 +111,3 @@ class TableEngine:
             return
         self._disk.sync_folder(folder.parent)
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _import_engine() -> type[RoomTables]:
-    """Import LanceDB with log level `error`, unless the operator has set one: it reads the level at import only."""
-    chosen = _LOG_LEVEL in os.environ
-    os.environ.setdefault(_LOG_LEVEL, "error")
-    try:
-        from meshagent.server.stores.tables.room_tables import RoomTables
-    finally:
-        if not chosen:
-            del os.environ[_LOG_LEVEL]
-    return RoomTables
