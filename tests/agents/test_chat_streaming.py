@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from meshagent.agents.chat.streaming import StreamedAnswer
-from meshagent.agents.llm.events import TextDelta, TextFinished, TextStarted
 from meshagent.api.documents.nodes import Element
+from meshagent.llm.events import TextDelta, TextFinished, TextStarted
 
 
 class Message:
