@@ -18,6 +18,7 @@ from meshagent.api.wire.packets import Message
 from meshagent.server.addresses import Addresses
 from meshagent.server.assembly import ServerBase, assembled, open_stores
 from meshagent.server.identity import load_identity
+from meshagent.server.kernel.loop_watch import LoopWatch
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.rooms.room import Room
@@ -82,6 +83,7 @@ async def assembled_server(data_dir: Path) -> AsyncIterator[AssembledServer]:
             stores=stores,
             health=health,
             addresses=Addresses(config, config.port),
+            loop_watch=LoopWatch(),
         )
         async with assembled(base) as parts, parts.rooms.locator.open(RoomKey(PROJECT_ID, "room")):
             [room] = parts.rooms.directory.rooms

@@ -22,6 +22,7 @@ from meshagent.server.addresses import Addresses
 from meshagent.server.assembly import Assembly, Rooms, ServerBase, assembled, open_stores
 from meshagent.server.config import ServerConfig
 from meshagent.server.identity import ServerIdentity, load_identity
+from meshagent.server.kernel.loop_watch import LoopWatch
 from meshagent.server.logs import configure_logging
 from meshagent.server.stores.disk import lock_file
 from meshagent.server.stores.health import HealthMonitor
@@ -49,6 +50,7 @@ class StartedServer:
         rooms: Its rooms.
         accounts: Its projects, keys and records.
         local_url: Where programs on this machine reach it.
+        loop_watch: Measures the turns of its event loop.
     """
 
     url: str
@@ -58,6 +60,7 @@ class StartedServer:
     rooms: Rooms
     accounts: Accounts
     local_url: str
+    loop_watch: LoopWatch
 
 
 @asynccontextmanager
@@ -75,9 +78,14 @@ async def running_server(config: ServerConfig) -> AsyncIterator[StartedServer]:
             stack.callback(bound.close)
         port = int(sockets[0].getsockname()[1])
         health = HealthMonitor()
+        watch = LoopWatch()
+        watch.start()
+        stack.callback(watch.close)
         stores = await stack.enter_async_context(open_stores(config, health))
         addresses = Addresses(config, port)
-        base = ServerBase(config=config, identity=identity, stores=stores, health=health, addresses=addresses)
+        base = ServerBase(
+            config=config, identity=identity, stores=stores, health=health, addresses=addresses, loop_watch=watch
+        )
         assembly = await stack.enter_async_context(assembled(base))
         await _listen(assembly, config, sockets, stack)
         yield StartedServer(
@@ -88,6 +96,7 @@ async def running_server(config: ServerConfig) -> AsyncIterator[StartedServer]:
             rooms=assembly.rooms,
             accounts=assembly.accounts,
             local_url=addresses.local,
+            loop_watch=watch,
         )
 
 

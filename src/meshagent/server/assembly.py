@@ -30,9 +30,10 @@ from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
 from meshagent.server.gateway.llm_usage import LlmUsageLog, LlmUsageTotals
 from meshagent.server.gateway.mcp_routes import McpRoutes
 from meshagent.server.gateway.room_gateway import RoomGateway
-from meshagent.server.gateway.status_routes import ServerFigures, StatusRoutes
+from meshagent.server.gateway.status_routes import LoopFigures, ServerFigures, StatusRoutes
 from meshagent.server.identity import ServerIdentity
 from meshagent.server.integrations import Integrations, open_integrations
+from meshagent.server.kernel.loop_watch import LoopWatch
 from meshagent.server.kernel.url_signing import UrlSigner
 from meshagent.server.room_factory import RoomFactory, RoomLimits, RoomStores
 from meshagent.server.rooms.connection import ConnectionLimits
@@ -63,6 +64,7 @@ class ServerBase:
         stores: Where rooms keep what outlives them.
         health: What the stores report.
         addresses: Where the server is reached.
+        loop_watch: Measures the turns of the event loop.
     """
 
     config: ServerConfig
@@ -70,6 +72,7 @@ class ServerBase:
     stores: RoomStores
     health: HealthMonitor
     addresses: Addresses
+    loop_watch: LoopWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +203,7 @@ async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: U
     )
     gateway = RoomGateway(authenticator, rooms.locator, shell, join_timeout=config.limits.join_timeout)
     usage = LlmUsageTotals()
-    figures = (ServerFigures(rooms.finder, shell, base.health), usage)
+    figures = (ServerFigures(rooms.finder, shell, base.health), LoopFigures(base.loop_watch), usage)
     http_limits = HttpLimits(head_timeout=config.limits.http_head_timeout)
     guard = ConnectionGuard(http_limits)
     application = web.Application(middlewares=[guard.middleware, error_middleware])

@@ -26,6 +26,7 @@ from meshagent.llm.scripted_http import ScriptedEndpoint
 try:
     from meshagent.server.app import StartedServer, running_server
     from meshagent.server.config import LlmSettings, ServerConfig
+    from meshagent.server.kernel.loop_watch import Turn
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("meshagent"):
         raise
@@ -109,6 +110,22 @@ class RoomServer:
             "MESHAGENT_KEY_ID": self.key_id,
             "MESHAGENT_SECRET": self.secret,
         }
+
+    async def longest_turn(self, *, reset: bool = False) -> Turn:
+        """The turn of the event loop with the most CPU time so far, and the operation that caused it.
+
+        Nobody else in the process is served during a turn. The server shares its loop with the test, whose own work
+        counts too. CPU time and not the clock decides: on a busy machine the clock measures other programs.
+
+        Args:
+            reset: Forget the turns so far, so that the next call tells of what comes from now on.
+        """
+        watch = self.started.loop_watch
+        await watch.settle()
+        longest = watch.longest_by_cpu
+        if reset:
+            watch.reset()
+        return longest
 
     def room_url(self, room: str = "room") -> str:
         """The WebSocket URL of a room."""

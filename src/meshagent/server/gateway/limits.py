@@ -63,6 +63,14 @@ class HttpLogger(logging.LoggerAdapter[logging.Logger]):
             super().exception(msg, *args, exc_info=exc_info, **kwargs)
 
 
+def _name_task(request: web.Request) -> None:
+    """Name the task that serves a request after its route, for the loop watch and for debugging."""
+    task = asyncio.current_task()
+    resource = request.match_info.route.resource
+    if task is not None:
+        task.set_name(f"{request.method} {resource.canonical if resource is not None else 'unknown'}")
+
+
 class ConnectionGuard:
     """Closes connections that dawdle over their first request head, or that are too many.
 
@@ -84,6 +92,7 @@ class ConnectionGuard:
         @web.middleware
         async def note_first_head(request: web.Request, handler: Handler) -> web.StreamResponse:
             self._deadlines[request.protocol] = math.inf
+            _name_task(request)
             return await handler(request)
 
         return note_first_head

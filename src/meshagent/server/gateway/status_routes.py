@@ -9,11 +9,12 @@ from typing import Protocol
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from meshagent.api import jsontext
 from meshagent.api.version import __version__
+from meshagent.server.kernel.loop_watch import LoopWatch
 from meshagent.server.rooms.handle import RoomFinder
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.websocket.shell import WebSocketShell
@@ -58,6 +59,30 @@ class ServerFigures:
             healthy.add_metric([name], int(component.healthy))
             failures.add_metric([name], component.failures)
         return [healthy, failures]
+
+
+class LoopFigures:
+    """How long the event loop was held, and by what."""
+
+    def __init__(self, watch: LoopWatch) -> None:
+        self._watch = watch
+
+    async def families(self) -> list[Metric]:
+        watch = self._watch
+        buckets = [("+Inf" if bound == float("inf") else str(bound), count) for bound, count in watch.histogram]
+        turns = HistogramMetricFamily(
+            "meshagent_loop_turn_seconds", "Turns of the event loop.", buckets=buckets, sum_value=watch.total_seconds
+        )
+        longest = GaugeMetricFamily(
+            "meshagent_loop_longest_turn_seconds", "Longest turn within a minute.", labels=["operation"]
+        )
+        longest.add_metric([watch.recent_longest.operation], watch.recent_longest.seconds)
+        lost = CounterMetricFamily(
+            "meshagent_loop_lost_seconds", "Seconds in turns of 20 ms and more.", labels=["operation"]
+        )
+        for operation, seconds in watch.lost_seconds.items():
+            lost.add_metric([operation], seconds)
+        return [turns, longest, lost]
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -18,6 +18,7 @@ from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
 from meshagent.server.kernel.operations import ServedOperation
 from meshagent.server.kernel.participant import Participant
+from meshagent.server.kernel.running_operation import RUNNING
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class OperationTable:
         Raises:
             RoomException: The request is wrong or refused; the caller of this method answers it.
         """
+        RUNNING.name = entry.operation.name
         request = jsontext.decode(text, entry.operation.request)
         participant = caller.participant
         if entry.grant is not None and participant.scope is not FULL_ROOM_SCOPE:
@@ -126,6 +128,7 @@ class Dispatcher:
         if one_way_handler is None:
             caller.fail(message.id, InvalidRequestError(f"unknown request {message.type[:100]!r}"))
             return
+        RUNNING.name = message.type
         try:
             one_way_handler(caller.participant, message)
         except RoomException as error:
@@ -134,6 +137,7 @@ class Dispatcher:
             self.unexpected(caller.participant, message.type, error)
 
     def _dispatch_request(self, caller: Caller, message: Message, handler: RequestHandler) -> None:
+        RUNNING.name = message.type
         try:
             handler(caller, message)
         except RoomException as error:

@@ -22,6 +22,7 @@ from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.dispatcher import Dispatcher
 from meshagent.server.kernel.operations import AnswerWithFollowUp, StreamedFile
 from meshagent.server.kernel.participant import Participant
+from meshagent.server.kernel.running_operation import RUNNING
 from meshagent.server.websocket.encoding import data_frame, encode_answer, encode_failure, header_frame
 from meshagent.server.websocket.handler import ClientSocket, WebSocketHandler
 
@@ -219,7 +220,11 @@ class Connection(WebSocketHandler):
             if asyncio.iscoroutine(result):
                 result.close()
             raise LimitExceededError(f"over {limit} requests of this connection are waiting", limit=limit)
-        future = asyncio.ensure_future(result)
+        future: asyncio.Future[Any]
+        if asyncio.iscoroutine(result):  # naming a task costs less than the number that it would get
+            future = asyncio.get_running_loop().create_task(result, name=RUNNING.name)
+        else:
+            future = asyncio.ensure_future(result)
         tasks.add(future)
         self._pending_bytes += size
         if self._pending_bytes > self._limits.max_pending_bytes and not self._paused and self.socket is not None:

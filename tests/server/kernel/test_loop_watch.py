@@ -1,0 +1,82 @@
+"""The loop watch finds long turns, and says what caused them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from meshagent.server.kernel.loop_watch import NO_TURN, LoopWatch
+
+HELD = 0.15
+
+
+@pytest.fixture
+async def watch() -> AsyncIterator[LoopWatch]:
+    watch = LoopWatch(log_above=0.1)
+    watch.start()
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+async def hold(seconds: float) -> None:
+    await asyncio.sleep(0)
+    time.sleep(seconds)  # noqa: ASYNC251 - what the watch is to find
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+async def test_a_long_turn_is_measured_and_named_after_its_task(
+    watch: LoopWatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "meshagent.server.kernel.loop_watch"):
+        await asyncio.create_task(hold(HELD), name="room a name: searching")
+        await watch.settle()
+    assert watch.longest.seconds >= HELD - 0.02
+    assert watch.longest.operation == "searching"
+    assert watch.recent_longest == watch.longest
+    assert watch.lost_seconds["searching"] >= HELD - 0.02
+    assert watch.histogram[-1][1] > watch.histogram[4][1], "a turn of over 100 ms is in none of the buckets below"
+    assert "searching" in caplog.text
+
+
+async def test_time_that_is_waited_is_no_cpu_time(watch: LoopWatch) -> None:
+    await asyncio.create_task(hold(HELD), name="waiting")
+    await watch.settle()
+    waited = watch.longest
+    assert waited.cpu_seconds < waited.seconds
+    watch.reset()
+    assert watch.longest == watch.longest_by_cpu == NO_TURN
+    burn(HELD)
+    await watch.settle()
+    assert watch.longest_by_cpu.cpu_seconds >= HELD - 0.02
+
+
+async def test_names_do_not_grow_without_bound(watch: LoopWatch) -> None:
+    for number in range(400):
+        watch._note(0.03, 0.0, (f"operation {number}", ""))
+    assert len(watch.lost_seconds) <= 301
+    assert watch.lost_seconds["other"] > 0
+
+
+async def test_the_longest_turn_of_a_minute_is_forgotten_after_it() -> None:
+    now = 0.0
+    watch = LoopWatch(clock=lambda: now)
+    watch._note(0.5, 0.0, ("old", ""))
+    now = 30.0
+    watch._note(0.1, 0.0, ("new", ""))
+    assert watch.recent_longest.operation == "old"
+    now = 61.0
+    assert watch.recent_longest.operation == "new"
+    now = 91.0
+    assert watch.recent_longest == NO_TURN
+    assert watch.longest.operation == "old"
