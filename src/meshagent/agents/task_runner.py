@@ -12,7 +12,6 @@ import msgspec
 
 from meshagent.agents.agent import SingleRoomAgent
 from meshagent.agents.context import AgentCallContext
-from meshagent.agents.participants import find_participant
 from meshagent.api import jsontext
 from meshagent.api.contracts import agents as api
 from meshagent.api.documents.jsonschemas import no_arguments_schema
@@ -22,6 +21,7 @@ from meshagent.api.room.tasks import OwnedTasks
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
 from meshagent.api.wire import envelope, names
+from meshagent.tools.participants import find_participant
 from meshagent.tools.room_toolkit import RoomToolkit
 from meshagent.tools.toolkit import Toolkit
 from meshagent.tools.validation import SchemaChecker

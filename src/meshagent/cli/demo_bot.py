@@ -1,4 +1,4 @@
-"""The demo room of `meshagent serve --demo`: whoever enters it finds a chat bot there, with no account and no key."""
+"""`demo_bot`: keeps the chat bot of `meshagent serve --demo` in the demo room."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def demo_bot(server: StartedServer) -> AsyncIterator[None]:
-    """Bring the demo bot into the demo room whenever somebody starts that room, for the length of the block."""
-    bot = DemoBotVisits(server)
+    """For the length of the block, let the demo bot join the demo room whenever that room starts."""
+    bot = DemoBotSessions(server)
     server.rooms.starts.listen(bot.room_started)
     try:
         yield
@@ -24,39 +24,39 @@ async def demo_bot(server: StartedServer) -> AsyncIterator[None]:
         await bot.close()
 
 
-class DemoBotVisits:
-    """The demo bot's stays in the demo room of the default project.
+class DemoBotSessions:
+    """Lets the demo bot join each session of the demo room in the default project.
 
-    The bot is an ordinary participant: it joins over the loopback interface with a token of its own, and leaves
-    when the room ends.
+    The bot is an ordinary participant: it joins through the loopback interface with its own token, and leaves when
+    the room ends.
 
     Args:
-        server: The server, which accepts connections.
+        server: The server. It must already accept connections.
     """
 
     def __init__(self, server: StartedServer) -> None:
         self._server = server
-        self._visits: set[asyncio.Task[None]] = set()
+        self._sessions: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     def room_started(self, room: RoomKey) -> None:
-        """Told of every room that starts; most are none of its business."""
-        from meshagent.agents.demo import DEMO_ROOM  # agents are heavy, and a server without a demo needs none
+        """Join if the room is the demo room. Called for every room that starts."""
+        from meshagent.agents.demo import DEMO_ROOM  # importing agents is slow, and only the demo needs them
 
         if self._is_closed or (room.project_id, room.room_name) != (self._server.identity.project_id, DEMO_ROOM):
             return
-        visit = asyncio.get_running_loop().create_task(self._visit(room), name="demo bot")
-        self._visits.add(visit)
-        visit.add_done_callback(self._visits.discard)
+        session = asyncio.get_running_loop().create_task(self._run_session(room), name="demo bot")
+        self._sessions.add(session)
+        session.add_done_callback(self._sessions.discard)
 
     async def close(self) -> None:
-        """Take the bot out."""
+        """Make the bot leave the room."""
         self._is_closed = True
-        for visit in self._visits:
-            visit.cancel()
-        await asyncio.gather(*self._visits, return_exceptions=True)
+        for session in self._sessions:
+            session.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
 
-    async def _visit(self, room: RoomKey) -> None:
+    async def _run_session(self, room: RoomKey) -> None:
         from meshagent.agents.demo import DEMO_BOT_NAME, DemoBot
         from meshagent.api.room.client import RoomClient
         from meshagent.api.transport.websocket import WebSocketClientProtocol
@@ -75,4 +75,4 @@ class DemoBotVisits:
                 finally:
                     await bot.stop()
         except Exception:
-            log.exception("the demo bot could not stay in its room")
+            log.exception("demo bot failed")

@@ -18,17 +18,16 @@ from meshagent.api.errors import (
     LimitExceededError,
     RoomException,
 )
-from meshagent.api.room.participants import RemoteParticipant
 from meshagent.api.room.tasks import OwnedTasks
 from meshagent.api.transport.chan import ChanClosed
 from meshagent.api.transport.protocol import Protocol
 from meshagent.api.wire import envelope, names
 from meshagent.tools.context import ToolContext
+from meshagent.tools.participants import find_participant
 from meshagent.tools.tool import BaseTool
 from meshagent.tools.toolkit import Toolkit
 
 if TYPE_CHECKING:
-    from meshagent.api.participant import Participant
     from meshagent.api.room.client import RoomClient
 
 __all__ = ["RemoteToolkit"]
@@ -192,8 +191,8 @@ class RemoteToolkit(Toolkit):
             call, payload = envelope.unpack_as(data, api.ForwardedToolCall)
             context = ToolContext(
                 room=room,
-                caller=_participant(room, call.caller_id),
-                on_behalf_of=None if call.on_behalf_of_id is None else _participant(room, call.on_behalf_of_id),
+                caller=find_participant(room, call.caller_id),
+                on_behalf_of=None if call.on_behalf_of_id is None else find_participant(room, call.on_behalf_of_id),
                 caller_context=call.caller_context,
             )
             arguments: Any = jsontext.loads(bytes(call.arguments)) or {}
@@ -205,16 +204,6 @@ class RemoteToolkit(Toolkit):
         except Exception as error:
             log.exception("a tool of toolkit %s failed", self.name)
             return ErrorBody(text=str(error) or type(error).__name__)
-
-
-def _participant(room: RoomClient, participant_id: str) -> Participant:
-    """Return the participant with that id; one that has not enabled messaging is returned with its id only."""
-    if participant_id == room.local_participant.id:
-        return room.local_participant
-    for participant in room.messaging.remote_participants:
-        if participant.id == participant_id:
-            return participant
-    return RemoteParticipant(id=participant_id)
 
 
 def _error_body(error: RoomException) -> ErrorBody:

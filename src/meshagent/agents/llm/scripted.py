@@ -1,4 +1,4 @@
-"""An adapter whose model follows a script, and the words that scripts are written in."""
+"""`ScriptedAdapter`: an adapter whose model follows a script, for tests and first steps without a provider."""
 
 from __future__ import annotations
 
