@@ -43,7 +43,9 @@ def _modules() -> list[str]:
     return sorted(found)
 
 
-TESTS = "\n".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
+_SERVER_TESTS = Path(__file__).parents[1]
+_SOURCES = [*_SERVER_TESTS.rglob("test_*.py"), *(_SERVER_TESTS.parent / "support").glob("*.py")]
+TESTS = "\n".join(path.read_text() for path in _SOURCES)
 
 
 @pytest.mark.parametrize("module", _modules())
