@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 SERVER_PARTS = ("uvloop", "sqlalchemy", "alembic", "lancedb", "pyarrow", "prometheus_client", "websockets", "numpy")
@@ -20,17 +21,17 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def pins() -> dict[str, str]:
-    lines = [line for line in read("constraints.txt").splitlines() if line and not line.startswith("#")]
+def pins(file: str = "constraints.txt") -> dict[str, str]:
+    lines = [line for line in read(file).splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;@/]+", line) for line in lines), "only NAME==VERSION, and no host"
     return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
 
 
-def requirements() -> list[Requirement]:
+def requirements(*, development: bool = True) -> list[Requirement]:
     project = tomllib.loads(read("pyproject.toml"))["project"]
     optional = [text for texts in project["optional-dependencies"].values() for text in texts]
-    development = [line for line in read("requirements-dev.txt").splitlines() if line and not line.startswith("#")]
-    found = [Requirement(text) for text in [*project["dependencies"], *optional, *development]]
+    tools = [line for line in read("requirements-dev.txt").splitlines() if line and not line.startswith("#")]
+    found = [Requirement(text) for text in [*project["dependencies"], *optional, *(tools if development else ())]]
     return [requirement for requirement in found if requirement.name != project["name"]]
 
 
@@ -38,6 +39,15 @@ def test_every_dependency_is_pinned_to_a_version_that_it_allows() -> None:
     pinned = pins()
     for requirement in requirements():
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_lowest_versions_are_those_that_are_tested() -> None:
+    pinned = pins("constraints-lowest.txt")
+    for requirement in requirements(development=False):
+        if requirement.name in ("xllamacpp", "livekit-agents"):  # extras that are tested by hand
+            continue
+        [bound] = [part.version for part in requirement.specifier if part.operator == ">="]
+        assert Version(pinned[canonicalize_name(requirement.name)]) == Version(bound), requirement
 
 
 def test_every_dependency_has_its_reason_written_down() -> None:
@@ -84,4 +94,4 @@ def test_the_two_commands_of_the_readme_exist() -> None:
     targets = [line.split("#")[0].split()[1] for line in commands[1].splitlines()]
     assert targets == ["run", "test"]
     assert all(f"\n{target}:" in read("Makefile") for target in targets)
-    assert "make test" in read(".ci/run")
+    assert all(f"make {target}" in read(".ci/run") for target in ("test", "test-lowest", "test-py313"))

@@ -27,10 +27,21 @@ def sources() -> Iterator[tuple[str, str]]:
 
 def functions(text: str) -> Iterator[tuple[str, int]]:
     """Name and length in lines of every function, methods and inner functions included; docstrings count."""
-    for node in ast.walk(ast.parse(text)):
+    waiting: list[ast.AST] = [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert node.end_lineno is not None
             yield node.name, node.end_lineno - node.lineno + 1
+        for name in (
+            "body",
+            "orelse",
+            "handlers",
+            "finalbody",
+            "cases",
+        ):  # where statements are; no need to look elsewhere
+            inner = getattr(node, name, ())
+            waiting.extend(inner if isinstance(inner, list) else ())
 
 
 def test_files_are_short() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from meshagent.agents.chat.protocol import ChatMessage, ToolkitChoice, is_addressed_to, thread_path
 from meshagent.api.errors import InvalidRequestError
+from tests.support.hypothesis_profiles import examples
 
 texts = st.text(max_size=9)
 choices = st.builds(ToolkitChoice, texts, st.none() | st.lists(texts, max_size=2).map(tuple))
@@ -21,7 +22,7 @@ messages = st.builds(
 
 
 @given(messages)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_a_message_survives_its_travel(message: ChatMessage) -> None:
     assert ChatMessage.from_json(message.to_json()) == message
 

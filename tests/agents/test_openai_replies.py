@@ -19,6 +19,7 @@ from meshagent.llm.openai_replies import (
 )
 from meshagent.llm.schema_sample import MAX_VALUES, sample_value
 from meshagent.llm.scripted import echo
+from tests.support.hypothesis_profiles import examples
 
 scalars = st.none() | st.booleans() | st.integers(-5, 10**12) | st.text(max_size=6)
 keys = st.sampled_from(
@@ -41,7 +42,7 @@ bodies = st.fixed_dictionaries(
 
 
 @given(body=bodies)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_any_request_is_answered_or_refused(body: dict[str, Any]) -> None:
     for read, reply in ((read_completions_request, CompletionsReply), (read_responses_request, ResponsesReply)):
         try:
@@ -63,7 +64,7 @@ schemas = st.recursive(
 
 
 @given(schema=schemas)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_no_schema_makes_a_large_answer(schema: Any) -> None:
     assert len(json.dumps(sample_value(schema))) < 2_000_000
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from meshagent.cli.output import CommandError, UsageError
 from meshagent.cli.rows import read_rows
 from tests.support.command_line import CommandLine
+from tests.support.hypothesis_profiles import examples
 
 PEOPLE = 'name,age,score,zip\nAnn,30,1.5,01234\n"Bob, B.",,2,5\n'
 PEOPLE_ROWS = [
@@ -31,7 +32,7 @@ def test_cells_become_numbers_where_a_whole_column_is(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.fixed_dictionaries({"a": st.text(min_size=1), "b": st.integers()}), min_size=1))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_json_lines_and_json_read_alike(rows: list[dict[str, object]]) -> None:
     with tempfile.TemporaryDirectory() as name:
         whole, lines = Path(name, "x.json"), Path(name, "x.jsonl")

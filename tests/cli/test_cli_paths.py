@@ -28,6 +28,7 @@ from meshagent.cli.file_copy import _inside
 from meshagent.cli.output import CommandError, ExitCode, UsageError, exit_code_of, print_rows
 from meshagent.cli.paths import RoomPath, expand, parse_room_path, walk
 from meshagent.cli.values import parse_json, parse_json_or_text, parse_pairs
+from tests.support.hypothesis_profiles import examples
 
 FILES = ("a/1.txt", "a/2.md", "a/deep/3.txt", "a/deep/er/4.txt", "b.txt", ".hidden/5.txt", "c/[x].txt")
 
@@ -70,7 +71,7 @@ async def test_walking_finds_everything() -> None:
 
 
 @given(st.sampled_from(FILES), st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_file_matches_its_path_with_any_part_replaced_by_a_star(path: str, data: st.DataObject) -> None:
     parts = path.split("/")
     index = data.draw(st.integers(0, len(parts) - 1))
@@ -95,7 +96,7 @@ def test_a_name_from_a_room_never_leads_out_of_a_folder(name: str, tmp_path: Pat
 
 
 @given(st.text(), st.text())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_name_has_a_thread_of_its_own_folder(agent: str, person: str) -> None:
     path = PurePosixPath(thread_path(agent, person))
     assert path.parts[0] == ".threads"

@@ -27,6 +27,7 @@ try:
     from meshagent.server.app import StartedServer, running_server
     from meshagent.server.config import LlmSettings, ServerConfig
     from meshagent.server.kernel.loop_watch import Turn
+    from meshagent.testing._accounts import prepare_accounts_database
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("meshagent"):
         raise
@@ -222,6 +223,7 @@ async def room_server(
             model = model if isinstance(model, ScriptedModel) else ScriptedModel(model)
             settings["llm"] = await _llm_settings(model, settings.get("llm"), stack)
         config = server_config(data_dir, **settings)
+        await asyncio.to_thread(prepare_accounts_database, config)
         started = await stack.enter_async_context(running_server(config))
         yield RoomServer(config=config, started=started, model=model)
 

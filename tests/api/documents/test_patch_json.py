@@ -14,6 +14,7 @@ from meshagent.api.documents.schema import ChildProperty, ElementType, MeshSchem
 from meshagent.api.documents.server_document import ServerDocument
 from tests.support.crdt_peer import CrdtPeer
 from tests.support.doc_schemas import page_schema
+from tests.support.hypothesis_profiles import examples
 
 values = st.fixed_dictionaries(
     {},
@@ -66,7 +67,7 @@ def merged(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(pages, pages)
 def test_the_document_becomes_the_new_json_and_so_do_copies(old: Any, new: Any) -> None:
     document = make(page(old[0], **old[1]))
@@ -82,7 +83,7 @@ def test_the_document_becomes_the_new_json_and_so_do_copies(old: Any, new: Any) 
     assert document.patch_json(document.to_json(include_ids=True)) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(pages, st.randoms(use_true_random=False))
 def test_elements_named_by_id_keep_it_wherever_they_go(old: Any, rng: Any) -> None:
     document = make(page(old[0], **old[1]))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from meshagent.api.documents.richtext import compose
 from meshagent.api.documents.tree import TextRun
+from tests.support.hypothesis_profiles import examples
 
 attributes = st.dictionaries(st.sampled_from("bi"), st.sampled_from([None, 1, 2]), max_size=2)
 changes = st.lists(
@@ -47,7 +48,7 @@ def compose_cells(old: Cells, delta: list[dict[str, Any]]) -> Cells:
     return result + rest
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(changes, changes)
 def test_composition_equals_the_letter_by_letter_model(first: Any, second: Any) -> None:
     runs = compose((), first)

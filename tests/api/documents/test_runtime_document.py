@@ -26,6 +26,7 @@ from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoun
 from tests.support.crdt_peer import CrdtPeer
 from tests.support.doc_copies import Copy, edit
 from tests.support.doc_schemas import page_schema
+from tests.support.hypothesis_profiles import examples
 
 
 @pytest.fixture
@@ -488,7 +489,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps, st.lists(st.integers(0, 3), max_size=30))
 def test_mirrors_equal_their_crdt_and_each_other(script: list[Step], pauses: list[int]) -> None:
     copies = Copy(), Copy()

@@ -20,6 +20,7 @@ from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from tests.support.crdt_peer import CrdtPeer
 from tests.support.doc_breakages import BREAKAGES
 from tests.support.doc_schemas import page_schema
+from tests.support.hypothesis_profiles import examples
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def history() -> tuple[list[bytes], Any]:
     return author.sent, author.tree
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_updates_in_any_order_end_in_the_same_document(rng: random.Random) -> None:
     updates, expected = history()
@@ -211,7 +212,7 @@ def test_updates_in_any_order_end_in_the_same_document(rng: random.Random) -> No
     assert reader.tree == CrdtPeer(state=document.encode_state()).tree == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_history_with_early_updates_loads(rng: random.Random) -> None:
     updates, expected = history()
@@ -257,7 +258,7 @@ def test_an_early_update_is_pending(document: ServerDocument) -> None:
 # --- malformed updates -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_malformed_updates_raise_one_error_and_harm_nothing(data: st.DataObject) -> None:
     updates, expected = history()

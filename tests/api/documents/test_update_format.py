@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from meshagent.api.documents.update_format import Gap, find_early_start, read_varint, read_vector
 from tests.support.crdt_peer import CrdtPeer
+from tests.support.hypothesis_profiles import examples
 
 
 def varint(value: int) -> bytes:
@@ -26,7 +27,7 @@ def test_varints(value: int) -> None:
     assert read_varint(b"x" + varint(value) + b"\x80", 1) == (value, 1 + len(varint(value)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.dictionaries(numbers, numbers, max_size=6), numbers, numbers)
 def test_an_edit_is_early_when_it_starts_beyond_what_is_held(clocks: dict[int, int], client: int, start: int) -> None:
     vector = varint(len(clocks)) + b"".join(varint(key) + varint(value) for key, value in clocks.items())

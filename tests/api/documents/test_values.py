@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from meshagent.api.documents.crdt_doc import CrdtDoc
 from meshagent.api.documents.values import check_value, clean_value, is_clean, utf8_offset
 from meshagent.api.errors import InvalidRequestError
+from tests.support.hypothesis_profiles import examples
 
 json_values = st.recursive(
     st.none()
@@ -23,7 +24,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(json_values)
 def test_a_value_that_is_accepted_comes_back_equal(value: Any) -> None:
     check_value(value, "value")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from meshagent.api.errors import InvalidRequestError
 from meshagent.server.stores.paths import MAX_PART_BYTES, MAX_PARTS, MAX_PATH_BYTES, normalize_path, room_folder
+from tests.support.hypothesis_profiles import examples
 
 pieces = st.sampled_from(
     ["a", "b.txt", ".", "..", "...", "/", "//", "./", "\\", "\x00", "\x7f", "\x85", "é", "日", " "]
@@ -60,7 +61,7 @@ def test_what_is_no_path(path: str) -> None:
         normalize_path(path)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(paths)
 def test_a_normal_path_is_safe_and_stays_as_it_is(path: str) -> None:
     try:
@@ -76,7 +77,7 @@ def test_a_normal_path_is_safe_and_stays_as_it_is(path: str) -> None:
     assert [part for part in path.split("/") if part not in ("", ".")] == parts
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(paths)
 def test_a_path_is_refused_only_with_a_reason(path: str) -> None:
     try:
@@ -90,7 +91,7 @@ def test_a_path_is_refused_only_with_a_reason(path: str) -> None:
         assert has_reason
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
 def test_rooms_have_folders_of_their_own(one: str, other: str) -> None:
     folder = room_folder("project", one)

@@ -21,6 +21,7 @@ from meshagent.server.websocket.frames import (
     close_frame,
     server_frame,
 )
+from tests.support.hypothesis_profiles import examples
 from tests.support.websocket_peer import client_frame
 
 Event = tuple[str, object]
@@ -85,7 +86,7 @@ bodies = st.one_of(st.binary(max_size=40), st.text(max_size=20), sizes.map(bytes
 sent_messages = st.builds(Sent, bodies, st.lists(st.integers(0, 70000), max_size=3), st.booleans())
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(sent_messages, max_size=4), st.lists(st.integers(0, 1 << 20), max_size=12))
 def test_any_split_gives_the_same_messages(sent: list[Sent], cuts: list[int]) -> None:
     stream = b"".join(message.stream() for message in sent)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.server.stores.tables.arrow_data import batch_slices, fit_batch, ipc_stream, read_schema, read_stream
 from meshagent.server.stores.tables.arrow_messages import unpacked_bytes
+from tests.support.hypothesis_profiles import examples
 
 TABLE = pa.table(
     {
@@ -41,7 +42,7 @@ def test_streams_are_read_as_they_were_written(data: bytes) -> None:
     assert read_schema(data).equals(TABLE.schema)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.sampled_from(STREAMS), st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=4))
 def test_changed_bytes_are_a_table_or_an_error(data: bytes, changes: list[tuple[int, int]]) -> None:
     changed = bytearray(data)
