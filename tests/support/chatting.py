@@ -14,7 +14,7 @@ from meshagent.api.tokens.scope import ApiScope
 from tests.support.server import TestServer
 
 AT_ONCE = ReconnectPolicy(initial_delay=0.01, max_delay=0.05)
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Startable(Protocol):
