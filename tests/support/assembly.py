@@ -19,7 +19,7 @@ from meshagent.server.addresses import Addresses
 from meshagent.server.assembly import ServerBase, assembled, open_stores
 from meshagent.server.identity import load_identity
 from meshagent.server.kernel.loop_watch import LoopWatch
-from meshagent.server.kernel.participant import Participant
+from meshagent.server.kernel.participant import Outbox, Participant
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.rooms.room import Room
 from meshagent.server.rooms.services import RoomServices
@@ -27,7 +27,7 @@ from meshagent.server.stores.health import HealthMonitor
 from tests.support.server import PROJECT_ID, server_config
 
 
-class Asker:
+class Asker(Outbox):
     """A connection without a socket: keeps what it is answered."""
 
     def __init__(self, scope: ApiScope = FULL_ROOM_SCOPE) -> None:

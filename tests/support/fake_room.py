@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -119,6 +119,15 @@ class FakeRoom(RoomContext):
         self.events.append(PublishedEvent(event.name, decoded, payload, tuple(p.id for p in receivers)))
         self.last_message_id += 1
         return self.last_message_id
+
+    def reply(self, event: Event[DataT], data: DataT, *, to: Participant) -> None:
+        self.publish(event, data, to=[to])
+
+    def offer(
+        self, event: Event[DataT], data: DataT, payload: bytes, *, to: Sequence[Participant]
+    ) -> Sequence[asyncio.Future[bool]]:
+        self.publish(event, data, payload, to=to)
+        return []
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:
         self.recorded.append((entry_type, data))

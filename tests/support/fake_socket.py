@@ -21,6 +21,7 @@ class FakeSocket(ClientSocket):
 
     buffered = 0
     congested = False
+    taken = 0
 
     def __init__(self, handler: Connection) -> None:
         self.frames = b""
@@ -47,10 +48,10 @@ class FakeSocket(ClientSocket):
             self.closed = (code, reason)
             asyncio.get_running_loop().call_soon(self._handler.lost, code, reason)
 
-    def drop(self) -> None:
+    def drop(self, code: int = 1006, reason: str = "dropped by the server") -> None:
         if self.closed is None and not self.dropped:
             self.dropped = True
-            asyncio.get_running_loop().call_soon(self._handler.lost, 1006, "dropped by the server")
+            asyncio.get_running_loop().call_soon(self._handler.lost, code, reason)
 
     async def drained(self) -> bool:
         await self.emptied.wait()

@@ -43,6 +43,19 @@ class WireClient:
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     _untaken: dict[str, list[Received]] = field(default_factory=dict)
     closed: bool = False
+    packet_bytes: int = CLIENT_PACKET_BYTES
+    _reading: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._reading.set()
+
+    def stop_reading(self) -> None:
+        """Leave what comes in the socket, after at most one more message."""
+        self._reading.clear()
+
+    def read_on(self) -> None:
+        """Undo `stop_reading`."""
+        self._reading.set()
 
     async def send(
         self, message_type: str, header: dict[str, Any], payload: bytes = b"", *, message_id: int | None = None
@@ -52,7 +65,7 @@ class WireClient:
             message_id = self._next_id
             self._next_id += 1
         data = envelope.pack({**header, "__meshagent__": {"v": 1, "otel": {}}}, payload)
-        for packet in iter_packets(message_id, message_type, data, CLIENT_PACKET_BYTES):
+        for packet in iter_packets(message_id, message_type, data, self.packet_bytes):
             await self.socket.send_bytes(packet)
         return message_id
 
@@ -115,6 +128,7 @@ class WireClient:
     async def _read(self) -> None:
         reassembler = Reassembler()
         async for frame in self.socket:
+            await self._reading.wait()
             assert frame.type is aiohttp.WSMsgType.BINARY, "the server must send binary frames only"
             message = reassembler.receive(frame.data)
             if message is not None:

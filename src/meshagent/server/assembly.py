@@ -243,6 +243,7 @@ def room_limits(limits: LimitSettings) -> RoomLimits:
             max_pending_requests=limits.max_pending_requests,
             max_pending_bytes=limits.max_pending_bytes,
             max_buffered_bytes=limits.max_buffered_bytes,
+            drain_timeout=limits.drain_timeout,
         ),
         max_connections=limits.max_connections_per_room,
         max_file_bytes=limits.max_file_bytes,

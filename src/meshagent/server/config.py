@@ -44,7 +44,11 @@ class LimitSettings(Settings):
     )
     max_buffered_bytes: PositiveInt = Field(
         default=8 * MIB,
-        description="Most that may wait to be sent to one participant; one that falls further behind is cut.",
+        description="What others may have waiting for one participant before their messages wait or are refused.",
+    )
+    drain_timeout: Seconds = Field(
+        default=10.0,
+        description="Time in which a participant with more than that waiting must read an eighth of it, or it is cut.",
     )
     max_pending_requests: PositiveInt = Field(
         default=10_000, description="Requests of one connection that may wait at a time."

@@ -38,7 +38,7 @@ def burn(seconds: float) -> None:
 async def test_a_long_turn_is_measured_and_named_after_its_task(
     watch: LoopWatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "meshagent.server.kernel.loop_watch"):
+    with caplog.at_level(logging.INFO, "meshagent.server.kernel.loop_watch"):
         await asyncio.create_task(hold(HELD), name="room a name: searching")
         await watch.settle()
     assert watch.longest.seconds >= HELD - 0.02

@@ -48,6 +48,7 @@ class Socket:
 
     congested = False
     buffered = 0
+    taken = 0
 
     def __init__(self) -> None:
         self.written: list[bytes] = []

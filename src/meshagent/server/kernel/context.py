@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -50,6 +50,21 @@ class RoomContext(Protocol):
         to: Iterable[Participant] | None = None,
     ) -> int:
         """Send one event, encoded once, to the given participants, or to all. Returns its message id."""
+        ...
+
+    def reply(self, event: Event[DataT], data: DataT, *, to: Participant) -> None:
+        """Send an event that the participant asked for; it is paced to the participant's reading."""
+        ...
+
+    def offer(
+        self, event: Event[DataT], data: DataT, payload: bytes, *, to: Sequence[Participant]
+    ) -> Sequence[asyncio.Future[bool]]:
+        """Send one event whose sender can wait.
+
+        Returns:
+            One future for each participant that has too much waiting already: True once the event is on its way,
+            False if the participant left before.
+        """
         ...
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:

@@ -220,7 +220,10 @@ class LoopWatch:
         if now < self._next_log_at:
             return
         self._next_log_at = now + 1.0
-        log.warning(
+        # A turn with little CPU time waited for a disk, or for a machine that is busy with other programs.
+        level = logging.WARNING if 2 * turn.cpu_seconds >= turn.seconds else logging.INFO
+        log.log(
+            level,
             "the event loop was held for %.0f ms (%.0f ms of CPU time) by %s%s",
             turn.seconds * 1000,
             turn.cpu_seconds * 1000,

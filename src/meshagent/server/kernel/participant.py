@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 from meshagent.api.contracts.messaging import Presence
@@ -14,6 +15,24 @@ class Outbox(Protocol):
     def deliver(self, frames: bytes) -> None:
         """Queue encoded frames. A participant that cannot keep up is disconnected, not waited for."""
         ...
+
+    def offer(self, frames: bytes) -> asyncio.Future[bool] | None:
+        """Queue frames that their sender can wait with.
+
+        Returns:
+            None if they are queued; else what becomes True when they are, False if the participant left before.
+        """
+        self.deliver(frames)
+        return None
+
+    def reply(self, frames: bytes) -> None:
+        """Queue frames that the participant asked for; they are paced to its reading, whatever their size."""
+        self.deliver(frames)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits for the participant that senders should wait or give up."""
+        return False
 
     async def sent(self) -> bool:
         """Wait until everything delivered has left this process; False if the connection ended before that."""

@@ -2,8 +2,8 @@
 
 It puts packets together, hands messages to the room's dispatcher, and sends answers. Order: messages are
 handled in the order in which they came; a request that has to wait becomes a task of the connection.
-Bounds: bytes on the way out are bounded by the socket (a slow consumer is cut off), bytes of requests that
-wait are bounded by pausing the reader, and their number by refusing more.
+Bounds: what waits to be sent is bounded by its backlog, bytes of requests that wait and of answers that are not read
+by pausing the reader, and the number of requests by refusing more.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from meshagent.api.errors import InternalError, LimitExceededError, RoomException, UnavailableError
-from meshagent.api.wire import envelope, names
-from meshagent.api.wire.packets import DATA_SIZE, Reassembler, count_packets
+from meshagent.api.errors import LimitExceededError, RoomException, UnavailableError
+from meshagent.api.wire.close_codes import CloseCode
+from meshagent.api.wire.packets import Reassembler
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.dispatcher import Dispatcher
 from meshagent.server.kernel.operations import AnswerWithFollowUp, StreamedFile
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.running_operation import RUNNING
-from meshagent.server.websocket.encoding import data_frame, encode_answer, encode_failure, header_frame
+from meshagent.server.rooms.backlog import Backlog, BacklogLimits, Owner
+from meshagent.server.websocket.encoding import encode_answer, encode_failure
 from meshagent.server.websocket.handler import ClientSocket, WebSocketHandler
 
 log = logging.getLogger(__name__)
@@ -41,14 +41,21 @@ class ConnectionLimits:
     Attributes:
         max_message_bytes: Data of one message; a larger request is answered with an error.
         max_pending_requests: Requests that wait for something; one more is refused.
-        max_pending_bytes: Bytes held by waiting requests before the reader pauses.
-        max_buffered_bytes: Bytes that may wait behind a download; one more and the participant is cut off.
+        max_pending_bytes: Bytes held by waiting requests, or by answers that wait, before the reader pauses.
+        max_buffered_bytes: Bytes that others may have waiting for the participant before their senders wait.
+        drain_timeout: Seconds in which the participant must read an eighth of that while senders wait.
     """
 
     max_message_bytes: int = 64 * 1024 * 1024
     max_pending_requests: int = 10_000
     max_pending_bytes: int = 16 * 1024 * 1024
     max_buffered_bytes: int = 8 * 1024 * 1024
+    drain_timeout: float = 10.0
+
+    @property
+    def backlog(self) -> BacklogLimits:
+        """What may wait to be sent."""
+        return BacklogLimits(self.max_buffered_bytes, self.max_pending_bytes, self.drain_timeout)
 
 
 class RoomMembership(Protocol):
@@ -72,7 +79,7 @@ class RoomMembership(Protocol):
         ...
 
 
-class Connection(WebSocketHandler):
+class Connection(WebSocketHandler, Owner):
     """Implements the socket's handler, the dispatcher's caller, and the participant's outbox.
 
     Args:
@@ -82,17 +89,14 @@ class Connection(WebSocketHandler):
     """
 
     __slots__ = (
-        "_behind",
-        "_behind_bytes",
+        "_backlog",
         "_limits",
         "_paused",
         "_pending_bytes",
         "_reassembler",
         "_room",
-        "_stream",
         "_tasks",
         "_welcome",
-        "_writable",
         "participant",
         "socket",
     )
@@ -115,10 +119,7 @@ class Connection(WebSocketHandler):
         self._tasks: set[asyncio.Future[Any]] | None = None
         self._pending_bytes = 0
         self._paused = False
-        self._behind: deque[bytes | tuple[int, StreamedFile]] | None = None
-        self._behind_bytes = 0
-        self._stream: asyncio.Task[None] | None = None
-        self._writable: asyncio.Event | None = None
+        self._backlog: Backlog | None = None
         self._welcome: asyncio.TimerHandle | None = None
         self.socket = None
 
@@ -155,18 +156,16 @@ class Connection(WebSocketHandler):
         return True
 
     def writable(self) -> None:
-        if self._writable is not None:
-            self._writable.set()
+        if self._backlog is not None:
+            self._backlog.writable()
 
     def lost(self, code: int, reason: str) -> None:
         self.socket = None
-        self._behind = None
+        self._close_backlog()
         if self._welcome is not None:
             self._welcome.cancel()
         for task in self._tasks or ():
             task.cancel()
-        if self._stream is not None:
-            self._stream.cancel()
         if self._reassembler.dropped:
             log.info("%r sent %d packets that fit no message", self.participant, self._reassembler.dropped)
         self._room.departed(self, code, reason)
@@ -176,20 +175,76 @@ class Connection(WebSocketHandler):
     def deliver(self, frames: bytes) -> None:
         if self._welcome is not None:
             self._send_welcome()
-        if self._behind is not None:
-            self._queue_behind(frames)
-        elif self.socket is not None:
-            self.socket.write(frames)
+        socket = self.socket
+        if socket is None:
+            return
+        if self._backlog is None and not socket.congested:
+            socket.write(frames)
+        elif not self._has_room(socket, frames):
+            self._kept(socket).push(frames)
+
+    def offer(self, frames: bytes) -> asyncio.Future[bool] | None:
+        backlog = self._backlog
+        if backlog is None:
+            self.deliver(frames)
+            return None
+        return backlog.offer(frames)
+
+    def reply(self, frames: bytes) -> None:
+        if self._welcome is not None:
+            self._send_welcome()
+        socket = self.socket
+        if socket is None:
+            return
+        if self._backlog is None and not socket.congested:
+            socket.write(frames)
+        elif not self._has_room(socket, frames):
+            self._kept(socket).reply(frames)
+
+    @property
+    def is_full(self) -> bool:
+        return self._backlog is not None and self._backlog.is_full
+
+    def _has_room(self, socket: ClientSocket, frames: bytes) -> bool:
+        """Write to a congested socket if little waits there; whether it was written."""
+        if self._backlog is not None or socket.buffered + len(frames) > self._limits.backlog.window:
+            return False
+        socket.write(frames)
+        return True
+
+    def _kept(self, socket: ClientSocket) -> Backlog:
+        if self._backlog is None:
+            self._backlog = Backlog(socket, self, self._limits.backlog, repr(self.participant))
+        return self._backlog
 
     async def sent(self) -> bool:
         await asyncio.sleep(0)  # answers of this turn are written in the next one
-        while self._behind and self._stream is not None:
-            await asyncio.wait([self._stream])
+        if self._backlog is not None:
+            await self._backlog.passed()
         return self.socket is not None and await self.socket.drained()
 
     def disconnect(self, code: int, reason: str) -> None:
         if self.socket is not None:
             self.socket.close(code, reason)
+
+    # --- the backlog's owner ---------------------------------------------------------------------------
+
+    def emptied(self) -> None:
+        self._backlog = None
+
+    def cut(self, reason: str) -> None:
+        log.warning("%r is cut off: %s", self.participant, reason)
+        self._close_backlog()
+        if self.socket is not None:
+            self.socket.drop(CloseCode.TRY_AGAIN, reason)
+
+    def replies_changed(self) -> None:
+        self._pace_reading()
+
+    def _close_backlog(self) -> None:
+        if self._backlog is not None:
+            self._backlog.close()
+            self._backlog = None
 
     def drop(self) -> None:
         """Cut the connection without a close frame, which makes current clients come back."""
@@ -200,16 +255,17 @@ class Connection(WebSocketHandler):
 
     def answer(self, message_id: int, result: object) -> None:
         if isinstance(result, AnswerWithFollowUp):
-            self.deliver(encode_answer(message_id, result.result))
+            self.reply(encode_answer(message_id, result.result))
             if self.socket is not None:
                 result.follow_up()
         elif isinstance(result, StreamedFile):
-            self._send_stream(message_id, result)
+            if self.socket is not None:
+                self._kept(self.socket).stream(message_id, result)
         else:
-            self.deliver(encode_answer(message_id, result))
+            self.reply(encode_answer(message_id, result))
 
     def fail(self, message_id: int, error: RoomException) -> None:
-        self.deliver(encode_failure(message_id, error))
+        self.reply(encode_failure(message_id, error))
 
     def answer_when_done(self, message_id: int, result: Any, size: int) -> None:
         tasks = self._tasks
@@ -227,19 +283,16 @@ class Connection(WebSocketHandler):
             future = asyncio.ensure_future(result)
         tasks.add(future)
         self._pending_bytes += size
-        if self._pending_bytes > self._limits.max_pending_bytes and not self._paused and self.socket is not None:
-            self._paused = True
-            self.socket.pause_reading()
+        if self._pending_bytes > self._limits.max_pending_bytes:
+            self._pace_reading()
         future.add_done_callback(lambda done: self._finish(message_id, done, size))
 
     def _finish(self, message_id: int, done: asyncio.Future[Any], size: int) -> None:
         if self._tasks is not None:
             self._tasks.discard(done)
         self._pending_bytes -= size
-        if self._paused and self._pending_bytes <= self._limits.max_pending_bytes // 2:
-            self._paused = False
-            if self.socket is not None:
-                self.socket.resume_reading()
+        if self._paused:
+            self._pace_reading()
         if done.cancelled():
             if self.socket is not None:
                 self.fail(message_id, UnavailableError("the server stopped working on the request"))
@@ -252,84 +305,16 @@ class Connection(WebSocketHandler):
         else:  # also what is no Exception, such as a panic in a library that is written in Rust
             self.fail(message_id, self._room.dispatcher.unexpected(self.participant, "a request", error))
 
-    # --- streamed files ------------------------------------------------------------------------------
-
-    def _queue_behind(self, item: bytes | tuple[int, StreamedFile]) -> None:
-        """Keep what comes while a stream is being sent: packets of two messages must never mix."""
-        assert self._behind is not None
-        self._behind.append(item)
-        if isinstance(item, bytes):
-            self._behind_bytes += len(item)
+    def _pace_reading(self) -> None:
+        """Read no further while too much of the participant waits: requests for their answers, answers for it."""
         socket = self.socket
         if socket is None:
             return
-        waiting = self._behind_bytes
-        if waiting + socket.buffered > self._limits.max_buffered_bytes:
-            log.warning("%r reads too slowly: %d bytes wait behind a download", self.participant, waiting)
-            socket.drop()
-
-    def _send_stream(self, message_id: int, file: StreamedFile) -> None:
-        if self._behind is not None:
-            self._queue_behind((message_id, file))
-            return
-        self._behind = deque()
-        self._behind_bytes = 0
-        self._stream = asyncio.get_running_loop().create_task(self._stream_files(message_id, file))
-
-    async def _stream_files(self, message_id: int, file: StreamedFile) -> None:
-        """Send a file, then what queued up behind it, until nothing is left."""
-        try:
-            await self._stream_file(message_id, file)
-            while self._behind:
-                item = self._behind.popleft()
-                if isinstance(item, bytes):
-                    self._behind_bytes -= len(item)
-                    if self.socket is not None:
-                        self.socket.write(item)
-                else:
-                    await self._stream_file(*item)
-            self._behind = None
-        except Exception:
-            # The message was announced and cannot be finished; its receiver can only start afresh.
-            log.exception("a download of %r broke off", self.participant)
-            self.drop()
-        finally:
-            self._stream = None
-
-    async def _stream_file(self, message_id: int, file: StreamedFile) -> None:
-        carried = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type})
-        total = count_packets(len(carried) + file.size)
-        self._write(header_frame(message_id, names.RESPONSE, total))
-        index = 0
-        async for chunk in file.chunks:
-            view = memoryview(chunk)
-            if carried:  # fill up the packet that was begun
-                missing = DATA_SIZE - len(carried)
-                begun, view = carried + view[:missing], view[missing:]
-                if len(begun) < DATA_SIZE:
-                    carried = begun
-                    continue
-                index += 1
-                self._write(data_frame(message_id, index, begun))
-            while len(view) >= DATA_SIZE:
-                index += 1
-                self._write(data_frame(message_id, index, view[:DATA_SIZE]))
-                view = view[DATA_SIZE:]
-                await self._room_in_socket()
-            carried = bytes(view)
-        if carried:
-            index += 1
-            self._write(data_frame(message_id, index, carried))
-        if index != total:
-            raise InternalError(f"{file.name} changed its size while it was sent")
-
-    def _write(self, frame: bytes) -> None:
-        if self.socket is not None:
-            self.socket.write(frame)
-
-    async def _room_in_socket(self) -> None:
-        """Yield after every packet, and wait while the socket is full."""
-        while self.socket is not None and self.socket.congested:
-            self._writable = asyncio.Event()
-            await self._writable.wait()
-        await asyncio.sleep(0)
+        limit = self._limits.max_pending_bytes
+        held = max(self._pending_bytes, 0 if self._backlog is None else self._backlog.reply_bytes)
+        if held > limit and not self._paused:
+            self._paused = True
+            socket.pause_reading()
+        elif self._paused and held <= limit // 2:
+            self._paused = False
+            socket.resume_reading()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from meshagent.api.contracts.operation import Event
@@ -60,6 +60,18 @@ class RoomState:
         for participant in list(self._participants.values()) if to is None else to:
             participant.outbox.deliver(frames)
         return self._last_message_id
+
+    def reply(self, event: Event[DataT], data: DataT, *, to: Participant) -> None:
+        self._last_message_id += 1
+        to.outbox.reply(encode_event(self._last_message_id, event.name, data))
+
+    def offer(
+        self, event: Event[DataT], data: DataT, payload: bytes, *, to: Sequence[Participant]
+    ) -> Sequence[asyncio.Future[bool]]:
+        self._last_message_id += 1
+        frames = encode_event(self._last_message_id, event.name, data, payload)
+        waiting = [participant.outbox.offer(frames) for participant in to]
+        return [waiter for waiter in waiting if waiter is not None]
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:
         self._log.record(entry_type, data)

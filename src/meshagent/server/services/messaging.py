@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Sequence
+
 import msgspec
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import messaging as api
 from meshagent.api.contracts.operation import EMPTY, Empty
-from meshagent.api.errors import InvalidRequestError, NotFoundError
+from meshagent.api.errors import InvalidRequestError, NotFoundError, UnavailableError
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import AnswerWithFollowUp, ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
+
+Sent = Empty | Awaitable[Empty]
+"""The answer to a message: at once, or when the participants that read slowly have room for it."""
 
 
 class MessagingService:
@@ -35,7 +41,7 @@ class MessagingService:
         """
         others = self._enabled(besides=caller)
         present = api.PresenceList(participants=[other.presence() for other in others])
-        self._push(caller, api.MESSAGING_ENABLED, present, to=[caller])
+        self._room.reply(api.MESSAGE, _event(caller, api.MESSAGING_ENABLED, present), to=caller)
         if caller.messaging_enabled:
             return AnswerWithFollowUp(EMPTY, lambda: None)
         caller.messaging_enabled = True
@@ -48,24 +54,23 @@ class MessagingService:
         self.left(caller)
         return EMPTY
 
-    def send(self, caller: Participant, request: api.SendRequest, attachment: bytes) -> Empty:
+    def send(self, caller: Participant, request: api.SendRequest, attachment: bytes) -> Sent:
         """Send a message to one participant, whether or not it has messaging enabled.
 
         Raises:
             NotFoundError: No participant in the room has that id.
             InvalidRequestError: The message type is reserved for the server.
+            UnavailableError: The participant read too slowly, and left before it got the message.
         """
         target = self._room.participants.get(request.to_participant_id)
         if target is None:
             # Clients of the current generation compare this text (protocol 5.4).
             raise NotFoundError("the participant was not found")
-        self._forward(caller, request.type, request.message, attachment, [target])
-        return EMPTY
+        return self._forward(caller, request.type, request.message, attachment, [target])
 
-    def broadcast(self, caller: Participant, request: api.BroadcastRequest, attachment: bytes) -> Empty:
-        """Send a message to all other participants with messaging enabled, if there are any."""
-        self._forward(caller, request.type, request.message, attachment, self._enabled(besides=caller))
-        return EMPTY
+    def broadcast(self, caller: Participant, request: api.BroadcastRequest, attachment: bytes) -> Sent:
+        """Send a message to all other participants with messaging enabled, if there are any; errors as in `send`."""
+        return self._forward(caller, request.type, request.message, attachment, self._enabled(besides=caller))
 
     def left(self, participant: Participant) -> None:
         """Announce that a participant has left, if it was announced before."""
@@ -80,15 +85,29 @@ class MessagingService:
 
     def _forward(
         self, caller: Participant, message_type: str, message: msgspec.Raw, attachment: bytes, to: list[Participant]
-    ) -> None:
+    ) -> Sent:
         if message_type in api.SERVER_OWNED_TYPES:
             raise InvalidRequestError(f"message type {message_type!r} is reserved for the server")
         event = api.MessageEvent(from_participant_id=caller.id, type=message_type, message=message)
-        self._room.publish(api.MESSAGE, event, attachment, to=to)
+        waiting = self._room.offer(api.MESSAGE, event, attachment, to=to)
+        return _when_delivered(waiting, len(to)) if waiting else EMPTY
 
     def _push(self, subject: Participant, message_type: str, message: object, *, to: list[Participant]) -> None:
-        event = api.MessageEvent(from_participant_id=subject.id, type=message_type, message=jsontext.raw(message))
-        self._room.publish(api.MESSAGE, event, to=to)
+        self._room.publish(api.MESSAGE, _event(subject, message_type, message), to=to)
 
     def _enabled(self, *, besides: Participant) -> list[Participant]:
         return [p for p in self._room.participants.values() if p.messaging_enabled and p is not besides]
+
+
+def _event(subject: Participant, message_type: str, message: object) -> api.MessageEvent:
+    return api.MessageEvent(from_participant_id=subject.id, type=message_type, message=jsontext.raw(message))
+
+
+async def _when_delivered(waiting: Sequence[asyncio.Future[bool]], receivers: int) -> Empty:
+    """Wait for the participants that read slowly; the others have the message already."""
+    missed = [delivered for delivered in await asyncio.gather(*waiting) if not delivered]
+    if missed:
+        raise UnavailableError(
+            f"the message was not delivered to {len(missed)} of {receivers} participants, which read too slowly or left"
+        )
+    return EMPTY

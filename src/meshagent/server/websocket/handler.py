@@ -19,6 +19,11 @@ class ClientSocket(Protocol):
         ...
 
     @property
+    def taken(self) -> int:
+        """Bytes that the system has taken so far; it grows while the client reads."""
+        ...
+
+    @property
     def congested(self) -> bool:
         """Whether more than 64 KiB wait. Bulk senders stop while it is true and go on in `writable`."""
         ...
@@ -28,15 +33,18 @@ class ClientSocket(Protocol):
         ...
 
     def write(self, frames: bytes) -> None:
-        """Send whole frames; a connection that falls too far behind is cut."""
+        """Send whole frames; a connection is cut if too much waits already. See `WebSocket.write`."""
         ...
 
     def close(self, code: int = ..., reason: str = ...) -> None:
         """Send what waits, then a close frame; `lost` follows."""
         ...
 
-    def drop(self) -> None:
-        """Cut the TCP connection without a close frame, discarding what waits; current clients reconnect."""
+    def drop(self, code: int = ..., reason: str = ...) -> None:
+        """Cut the TCP connection without a close frame, discarding what waits; current clients reconnect.
+
+        `lost` follows with `code` and `reason`.
+        """
         ...
 
     def pause_reading(self) -> None:

@@ -64,7 +64,7 @@ class WebSocketLimits:
     """Largest message taken, fragments added up; a larger one closes with 1009. The slack is for a
     packet's prefix around a 4 MiB body."""
     max_buffered_bytes: int = 8 * 1024 * 1024
-    """Most that may wait to be sent; a participant that falls further behind is cut."""
+    """Most that may wait to be sent when more is written; a connection that is further behind is cut."""
     ping_interval: float = 30.0
     """Silence after which the server pings."""
     ping_timeout: float = 20.0
@@ -148,6 +148,11 @@ class WebSocket(asyncio.BufferedProtocol):
         return self._corked_bytes + self._transport.get_write_buffer_size()
 
     @property
+    def taken(self) -> int:
+        """Bytes that the system has taken so far."""
+        return self.bytes_out - self._transport.get_write_buffer_size()
+
+    @property
     def is_open(self) -> bool:
         """Whether messages can still be sent."""
         return self._state == _OPEN
@@ -156,8 +161,9 @@ class WebSocket(asyncio.BufferedProtocol):
         """Send whole frames, as `server_frame` builds them; the same bytes may go to many sockets.
 
         They leave with everything else of this loop turn. Never waits: if more than
-        `max_buffered_bytes` would wait, the connection is cut, what waits is freed, and `lost` is
-        called with 1013 in a later turn. Does nothing once the connection is not open.
+        `max_buffered_bytes` wait already, the connection is cut, what waits is freed, and `lost` is
+        called with 1013 in a later turn. A single write may be larger than that. Does nothing once the
+        connection is not open.
         """
         if self._state:
             return
@@ -166,7 +172,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._pending.append(frames)
         self._corked_bytes += len(frames)
         if self._corked_bytes > self._slow_path_bytes:
-            self._check_bound()
+            self._check_bound(len(frames))
 
     async def drained(self) -> bool:
         """Wait until the system has taken everything written so far; False if the connection ends before that."""
@@ -200,9 +206,9 @@ class WebSocket(asyncio.BufferedProtocol):
         self._end_by(self._shell.limits.close_timeout)
         self.resume_reading()
 
-    def drop(self) -> None:
+    def drop(self, code: int = ABNORMAL, reason: str = "dropped by the server") -> None:
         """Cut the TCP connection without a close frame, discarding what waits; current clients reconnect."""
-        self._cut(ABNORMAL, "dropped by the server")
+        self._cut(code, reason)
 
     def pause_reading(self) -> None:
         """Stop reading from the peer; what has been read (up to 256 KiB) is still delivered."""
@@ -341,12 +347,11 @@ class WebSocket(asyncio.BufferedProtocol):
         self._corked_bytes += len(frame)
         self.flush()
 
-    def _check_bound(self) -> None:
+    def _check_bound(self, added: int) -> None:
         """Slow path of `write`, taken above 64 KiB of one batch or while the transport is paused."""
         self.congested = True
         limit = self._shell.limits.max_buffered_bytes
-        buffered = self.buffered
-        if buffered > limit:
+        if self.buffered - added > limit:
             self._cut(TRY_AGAIN_LATER, f"too slow: more than {limit} bytes waiting to be sent")
 
     def _relieve(self) -> None:

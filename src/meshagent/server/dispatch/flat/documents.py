@@ -40,7 +40,7 @@ class _FlatSubscriber:
     def start(self, state: Update) -> None:
         """Send the state. Changes made before are part of it; changes made later follow."""
         self._started = True
-        self.push(state)
+        self._participant.outbox.reply(state.encoded(self.path, self._encode))
 
     def push(self, update: Update) -> None:
         if self._started:

@@ -13,7 +13,7 @@ from meshagent.api.contracts.content import Body, EmptyBody
 from meshagent.api.contracts.operation import Empty
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.operations import EncodedContent
-from meshagent.server.kernel.participant import Participant
+from meshagent.server.kernel.participant import Outbox, Participant
 from meshagent.server.rooms.handle import ToolDescription
 from meshagent.server.services.agents.service import AgentsService
 
@@ -65,7 +65,7 @@ class LocalTools:
             self._agents.left(participant)
 
 
-class _NoOutbox:
+class _NoOutbox(Outbox):
     """Nothing is sent to somebody who is here for one call."""
 
     def deliver(self, frames: bytes) -> None:

@@ -9,7 +9,13 @@ import uuid
 from typing import Any
 
 from meshagent.api.contracts.operation import EMPTY, Empty
-from meshagent.api.errors import ConnectionLostError, InvalidStateError, LimitExceededError, RoomException
+from meshagent.api.errors import (
+    ConnectionLostError,
+    InvalidStateError,
+    LimitExceededError,
+    RoomException,
+    UnavailableError,
+)
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
@@ -58,7 +64,7 @@ class ToolCalls:
         """Hand a call to the host of its toolkit; `link` gets what the host answers.
 
         Raises:
-            UnavailableError: The call streams its input, and the host's dialect cannot.
+            UnavailableError: The call streams its input, and the host's dialect cannot; or the host reads too slowly.
             InvalidRequestError: The tool does not take such an input.
             LimitExceededError: The caller waits for too many calls.
         """
@@ -68,6 +74,8 @@ class ToolCalls:
         if len(mine) >= self._max_calls_per_caller:
             limit = self._max_calls_per_caller
             raise LimitExceededError(f"{limit} tool calls of this participant are still open", limit=limit)
+        if toolkit.host.outbox.is_full:
+            raise UnavailableError(f"{toolkit.host.name} reads too slowly to be called; try again")
         call = ToolCall(
             call_id=f"{self._id_prefix}-{next(self._numbers)}",
             caller=caller,

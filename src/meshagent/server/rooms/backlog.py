@@ -1,0 +1,289 @@
+"""What waits to be sent to one participant because it reads more slowly than it is sent to.
+
+Two kinds of messages wait, in one order. What the participant asked for (answers, downloads, states of documents) is
+paced to its reading, however much it is: the server reads no more of its requests meanwhile. What others push (events,
+broadcasts, updates) is bounded: senders that can wait do (`offer`); the others' messages are kept up to a bound, and a
+participant that does not read for some seconds while others push is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from meshagent.api.errors import InternalError
+from meshagent.api.wire import envelope, names
+from meshagent.api.wire.packets import DATA_SIZE, count_packets
+from meshagent.server.kernel.operations import StreamedFile
+from meshagent.server.websocket.encoding import data_frame, header_frame
+from meshagent.server.websocket.handler import ClientSocket
+
+log = logging.getLogger(__name__)
+
+MAX_WINDOW: Final = 1024 * 1024
+"""Bytes handed to a socket ahead of its reading: enough to keep a fast reader busy."""
+
+PUSHED_FACTOR: Final = 8
+"""What others push may reach this many times `max_buffered_bytes` for a participant that reads, but slowly."""
+
+_IDLE_CHECKS: Final = 5
+"""Checks without a byte read after which a participant is cut off whatever it waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogLimits:
+    """Bounds of a backlog.
+
+    Attributes:
+        max_pushed_bytes: What others may have pushed before senders wait; a single message is always taken.
+        max_reply_bytes: Answers beyond which the reader pauses.
+        drain_timeout: Seconds in which a participant with more than `max_pushed_bytes` waiting must read an eighth
+            of that.
+    """
+
+    max_pushed_bytes: int
+    max_reply_bytes: int
+    drain_timeout: float
+
+    @property
+    def window(self) -> int:
+        """Bytes handed to the socket ahead of its reading."""
+        return min(MAX_WINDOW, self.max_pushed_bytes // 4)
+
+
+class Owner(Protocol):
+    """The connection that a backlog belongs to."""
+
+    def emptied(self) -> None:
+        """Nothing waits any more; the backlog is not used again."""
+        ...
+
+    def cut(self, reason: str) -> None:
+        """The participant must go."""
+        ...
+
+    def replies_changed(self) -> None:
+        """More or fewer bytes of answers wait."""
+        ...
+
+
+@dataclass(slots=True)
+class _Pushed:
+    frames: bytes
+
+
+@dataclass(slots=True)
+class _Stream:
+    message_id: int
+    file: StreamedFile
+
+
+_Item = bytes | _Pushed | _Stream | asyncio.Future[bool]
+
+
+class Backlog:
+    """The queue of one connection while it is congested; its own task empties it.
+
+    Args:
+        socket: Where it goes.
+        owner: The connection.
+        limits: Bounds.
+        name: The participant, for the log.
+    """
+
+    __slots__ = (
+        "_checks_without_progress",
+        "_held",
+        "_items",
+        "_limits",
+        "_name",
+        "_owner",
+        "_socket",
+        "_taken",
+        "_task",
+        "_timer",
+        "_writable",
+        "pushed_bytes",
+        "reply_bytes",
+    )
+
+    def __init__(self, socket: ClientSocket, owner: Owner, limits: BacklogLimits, name: str) -> None:
+        self._socket = socket
+        self._owner = owner
+        self._limits = limits
+        self._name = name
+        self._items: deque[_Item] = deque()
+        self._held: deque[tuple[bytes, asyncio.Future[bool]]] = deque()
+        self.pushed_bytes = 0
+        self.reply_bytes = 0
+        self._writable: asyncio.Event | None = None
+        self._checks_without_progress = 0
+        self._taken = socket.taken
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(limits.drain_timeout, self._check)
+        self._task = loop.create_task(self._run(), name="sending to a slow reader")
+
+    # ---- what goes in
+
+    @property
+    def is_full(self) -> bool:
+        """Whether senders have to wait."""
+        return self.pushed_bytes > self._limits.max_pushed_bytes or bool(self._held)
+
+    def push(self, frames: bytes) -> None:
+        """Keep what somebody else sends; beyond the bound the participant is cut off."""
+        limit = self._limits.max_pushed_bytes * PUSHED_FACTOR
+        if self.pushed_bytes > limit:
+            self._owner.cut(f"too slow: over {limit} bytes that others sent are waiting")
+            return
+        self._items.append(_Pushed(frames))
+        self.pushed_bytes += len(frames)
+
+    def offer(self, frames: bytes) -> asyncio.Future[bool] | None:
+        """Keep what somebody else sends, or hold it until there is room.
+
+        Returns:
+            None if it is kept; else what becomes True when it is, and False if the connection ends before.
+        """
+        if not self.is_full:
+            self.push(frames)
+            return None
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._held.append((frames, waiter))
+        return waiter
+
+    def reply(self, frames: bytes) -> None:
+        """Keep what the participant asked for."""
+        self._items.append(frames)
+        self.reply_bytes += len(frames)
+        self._owner.replies_changed()
+
+    def stream(self, message_id: int, file: StreamedFile) -> None:
+        """Keep a download that the participant asked for; it is read when its turn comes."""
+        self._items.append(_Stream(message_id, file))
+
+    async def passed(self) -> bool:
+        """Wait until everything that waits now was handed to the socket; False if the connection ends before."""
+        marker: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._items.append(marker)
+        return await marker
+
+    # ---- what the socket tells
+
+    def writable(self) -> None:
+        """The socket has drained."""
+        if self._writable is not None:
+            self._writable.set()
+
+    def close(self) -> None:
+        """The connection is over: forget everything, and tell those who wait."""
+        self._timer.cancel()
+        self._task.cancel()
+        for item in self._items:
+            if isinstance(item, asyncio.Future) and not item.done():
+                item.set_result(False)
+        self._items.clear()
+        held, self._held = self._held, deque()
+        for _, waiter in held:
+            if not waiter.done():
+                waiter.set_result(False)
+
+    # ---- what goes out
+
+    async def _run(self) -> None:
+        try:
+            while self._items:
+                await self._send(self._items.popleft())
+        except Exception:
+            # A message was announced and cannot be finished; its receiver can only start afresh.
+            log.exception("a download of %s broke off", self._name)
+            self._owner.cut("a download broke off")
+        else:
+            self._timer.cancel()
+            self._owner.emptied()
+
+    async def _send(self, item: _Item) -> None:
+        if isinstance(item, bytes):
+            await self._room_for_bytes()
+            self.reply_bytes -= len(item)
+            self._socket.write(item)
+            self._owner.replies_changed()
+        elif isinstance(item, _Pushed):
+            await self._room_for_bytes()
+            self.pushed_bytes -= len(item.frames)
+            self._socket.write(item.frames)
+            self._take_held()
+        elif isinstance(item, _Stream):
+            await self._stream_file(item.message_id, item.file)
+        elif not item.done():
+            item.set_result(True)
+
+    def _take_held(self) -> None:
+        while self._held and self.pushed_bytes <= self._limits.max_pushed_bytes:
+            frames, waiter = self._held.popleft()
+            if waiter.cancelled():  # its sender is gone, and was told nothing
+                continue
+            self._items.append(_Pushed(frames))
+            self.pushed_bytes += len(frames)
+            waiter.set_result(True)
+
+    async def _stream_file(self, message_id: int, file: StreamedFile) -> None:
+        carried = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type})
+        total = count_packets(len(carried) + file.size)
+        write = self._socket.write
+        write(header_frame(message_id, names.RESPONSE, total))
+        index = 0
+        async for chunk in file.chunks:
+            view = memoryview(chunk)
+            if carried:  # fill up the packet that was begun
+                missing = DATA_SIZE - len(carried)
+                begun, view = carried + view[:missing], view[missing:]
+                if len(begun) < DATA_SIZE:
+                    carried = begun
+                    continue
+                index += 1
+                write(data_frame(message_id, index, begun))
+            while len(view) >= DATA_SIZE:
+                index += 1
+                write(data_frame(message_id, index, view[:DATA_SIZE]))
+                view = view[DATA_SIZE:]
+                await self._room_for_packet()
+            carried = bytes(view)
+        if carried:
+            index += 1
+            write(data_frame(message_id, index, carried))
+        if index != total:
+            raise InternalError(f"{file.name} changed its size while it was sent")
+
+    async def _room_for_bytes(self) -> None:
+        await self._wait_while(lambda: self._socket.congested and self._socket.buffered >= self._limits.window)
+
+    async def _room_for_packet(self) -> None:
+        """Yield after every packet, and wait while the socket is full."""
+        await self._wait_while(lambda: self._socket.congested)
+        await asyncio.sleep(0)
+
+    async def _wait_while(self, full: Callable[[], bool]) -> None:
+        while full():
+            self._writable = asyncio.Event()
+            await self._writable.wait()
+
+    # ---- who reads too slowly
+
+    def _check(self) -> None:
+        """Cut off a participant that does not read enough; called every `drain_timeout` seconds."""
+        limits = self._limits
+        taken = self._socket.taken
+        read, self._taken = taken - self._taken, taken
+        self._checks_without_progress = 0 if read else self._checks_without_progress + 1
+        seconds = f"{limits.drain_timeout:g} s"
+        if self.is_full and read < limits.max_pushed_bytes // 8:
+            self._owner.cut(f"too slow: read {read} bytes in {seconds} while {self.pushed_bytes} bytes waited")
+        elif self._checks_without_progress >= _IDLE_CHECKS and self._socket.buffered:
+            self._owner.cut(f"too slow: read nothing in {_IDLE_CHECKS} times {seconds}")
+        else:
+            self._timer = asyncio.get_running_loop().call_later(limits.drain_timeout, self._check)
