@@ -281,14 +281,14 @@ def test_malformed_updates_raise_one_error_and_harm_nothing(data: st.DataObject)
     "bad",
     [
         b"",
-        b"\x80\x01" + bytes(253),  # 128 authors, who take at least 256 bytes, in 255
+        b"\x80\x01\x01\x05\x00",  # 128 authors, but only a part of one
         b"\x80" * 10,  # a number that does not end within ten bytes
     ],
 )
 def test_updates_that_are_shorter_than_they_state_are_refused_before_decoding(
     document: ServerDocument, bad: bytes
 ) -> None:
-    with pytest.raises(MalformedUpdateError, match=r"truncated|empty"):
+    with pytest.raises(MalformedUpdateError, match="truncated or damaged"):
         document.apply(bad)
 
 

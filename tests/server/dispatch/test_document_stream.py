@@ -24,12 +24,30 @@ PATH = "a.document"
 CLOSE = jsontext.loads(CONTROL_CLOSE.header)
 
 
+class SlowLog(MemoryDocumentLog):
+    """A log whose writes are durable when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[tuple[asyncio.Future[int], int]] = []
+        self.slow = False
+
+    def append(self, incarnation: int, update: bytes) -> asyncio.Future[int]:
+        stored = super().append(incarnation, update)
+        if not self.slow:
+            return stored
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.writes.append((done, stored.result()))
+        return done
+
+
 class Documents:
     """A room's documents, and the streams of its clients."""
 
     def __init__(self) -> None:
         self.room = FakeRoom()
-        self.service = DocumentsService(self.room, MemoryDocumentLog(), NoFiles(), save_delay=0.0)
+        self.log = SlowLog()
+        self.service = DocumentsService(self.room, self.log, NoFiles(), save_delay=0.0)
         self.streams = OpenStreams()
 
     def begin(self, caller: FakeCaller) -> Stream:
@@ -90,15 +108,33 @@ async def test_edits_before_the_document_is_there_are_applied_in_order(documents
     alice = FakeCaller()
     await documents.service.create(PATH, None)
     copy = (await documents.open(FakeCaller("other")))[1]
+    documents.log.slow = True
     stream = documents.begin(alice)
-    stream.receive(started())
-    for n in range(3):
-        assert stream.receive(update_of(copy.append("heading", **{"$id": str(n), "text": str(n)}))) is None
-    stream.receive(CONTROL_CLOSE)
+    assert stream.receive(started()) is None
+    edits = [update_of(copy.append("heading", **{"$id": str(n), "text": str(n)})) for n in range(3)]
+    acknowledged = [stream.receive(item) for item in [*edits, CONTROL_CLOSE]]
     await documents.room.settle()
     described = await documents.service.describe(PATH)
     assert [entry["heading"]["text"] for entry in described["document"]["content"]] == ["0", "1", "2"]
     assert [entry.chunk for entry in alice.take() if isinstance(entry, Event)][-1] == CLOSE
+    assert [item is not None and item.done() for item in acknowledged] == [False, False, False, True]
+    for done, seq in documents.log.writes:
+        done.set_result(seq)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(item for item in acknowledged if item is not None))
+
+
+async def test_edits_for_a_document_that_cannot_be_opened_are_not_acknowledged_as_durable(
+    documents: Documents,
+) -> None:
+    alice = FakeCaller()
+    stream = documents.begin(alice)
+    stream.receive(started(path="missing.document", create=False))
+    waiting = stream.receive(update_of(b"\x00\x00"))
+    await documents.room.settle()
+    assert waiting is not None
+    assert waiting.cancelled()
+    assert [entry.chunk["type"] for entry in alice.take() if isinstance(entry, Event)] == ["error", "control"]
 
 
 async def test_the_clients_close_releases_the_document(documents: Documents) -> None:

@@ -144,6 +144,86 @@ async def test_a_disk_that_refuses_fails_the_edit_loudly_and_loses_nothing(scene
     assert [attributes["text"] for attributes in rebuilt.attributes] == ["unsaved", "saved"]
 
 
+# --- updates that come early -----------------------------------------------------------------------------
+
+
+def edits(copy: Copy, count: int) -> list[bytes]:
+    return [copy.append("heading", **{"$id": str(n), "text": str(n)}) for n in range(count)]
+
+
+async def texts(scene: Scene) -> list[str]:
+    described = await scene.service.describe(PATH)
+    return [entry["heading"]["text"] for entry in described["document"]["content"]]
+
+
+async def restarted(scene: Scene) -> Scene:
+    """Another run of the room, on the same log."""
+    again = Scene()
+    again.service = DocumentsService(again.room, scene.log, again.files, save_delay=0.0)
+    return again
+
+
+async def test_an_early_edit_survives_snapshots_and_restarts(scene: Scene) -> None:
+    session, _, copy = await scene.watch()
+    first, second, third = edits(copy, 3)
+    await durable(session.apply(first, "alice"))
+    await durable(session.apply(third, "alice"))
+    session.close()
+    await scene.room.settle()  # the document is unloaded, with a snapshot
+    for run in (scene, await restarted(scene)):
+        assert await texts(run) == ["0"]
+        await run.room.settle()
+    later = await restarted(scene)
+    session, _, _ = await later.watch()
+    await durable(session.apply(second, "alice"))
+    assert await texts(later) == ["0", "1", "2"]
+    session.close()
+    await later.room.settle()
+    assert await texts(await restarted(scene)) == ["0", "1", "2"]
+
+
+async def test_an_early_edit_is_kept_by_the_snapshot_after_a_disk_failure(scene: Scene) -> None:
+    session, _, copy = await scene.watch()
+    first, second, third = edits(copy, 3)
+    scene.log.failing = True
+    with pytest.raises(StoreFailedError):
+        await durable(session.apply(first, "alice"))
+    failing = session.apply(third, "alice")
+    scene.log.failing = False
+    await durable(failing)  # by the snapshot that repairs the log
+    again = await restarted(scene)
+    session, _, _ = await again.watch()
+    await durable(session.apply(second, "alice"))
+    assert await texts(again) == ["0", "1", "2"]
+
+
+async def test_early_edits_count_toward_the_size_of_the_document() -> None:
+    scene = Scene(max_bytes=3000)
+    session, _, copy = await scene.watch()
+    first, *rest = [copy.append("heading", **{"$id": str(n), "text": "x" * 400}) for n in range(6)]
+    too_large = copy.append("heading", **{"$id": "6", "text": "x" * 1000})
+    for update in rest:
+        await durable(session.apply(update, "alice"))
+    with pytest.raises(LimitExceededError):
+        session.apply(too_large, "alice")
+    session.close()
+    await scene.room.settle()
+    session, _, _ = await scene.watch()
+    with pytest.raises(LimitExceededError):
+        session.apply(too_large, "alice")
+    await durable(session.apply(first, "alice"))
+    assert len(await texts(scene)) == 6
+    await scene.service.close()
+    await scene.room.settle()
+
+
+async def test_a_file_that_lacks_its_beginning_is_no_document(scene: Scene) -> None:
+    copy = Copy()
+    scene.files.files[PATH] = edits(copy, 2)[1]
+    with pytest.raises(InvalidRequestError, match="lacks changes"):
+        await scene.service.describe(PATH)
+
+
 async def test_the_file_shows_the_document_a_moment_later(scene: Scene) -> None:
     session, _, copy = await scene.watch()
     await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "t"}), "alice"))

@@ -19,8 +19,9 @@ import pycrdt
 from pycrdt import _pycrdt
 
 from meshagent.api.documents.crdt_types import Transaction, XmlContainer, XmlEvent, XmlMap
-from meshagent.api.documents.update_format import Gap, find_early_start, read_varint
-from meshagent.api.errors import InvalidRequestError, InvalidStateError
+from meshagent.api.documents.update_format import read_varint
+from meshagent.api.documents.update_scan import MAX_VALUE_NESTING, MalformedUpdateError, scan_update
+from meshagent.api.errors import InvalidStateError
 
 __all__ = [
     "ROOT_NAME",
@@ -34,13 +35,6 @@ __all__ = [
 
 ROOT_NAME: Final = "xml"
 _EMPTY_VECTOR: Final = b"\x00"
-_EMPTY_UPDATE: Final = b"\x00\x00"
-
-
-class MalformedUpdateError(InvalidRequestError):
-    """The bytes are not a valid update or state vector; the document is unchanged."""
-
-    code = "malformed_update"
 
 
 class DocumentDamagedError(MalformedUpdateError):
@@ -115,27 +109,23 @@ class CrdtDoc:
             self._txn = None
             self._end(txn)
 
-    def apply(self, update: bytes, *, hold_early: bool = False) -> Gap | None:
+    def apply(self, update: bytes, *, scanned: bool = False) -> None:
         """Apply a remote update, which appends to `updates` and `events`.
 
-        With `hold_early`, an edit that depends on missing edits of its author is not applied, and the gap is
-        returned.
+        Args:
+            update: The update; what it depends on must be there, or else the library holds it, and may lose it.
+            scanned: `scan_update` was called for it.
 
         Raises:
-            MalformedUpdateError: Not an update. Nothing changed.
+            MalformedUpdateError: Not an update, or a value in it is nested too deep. Nothing changed.
             DocumentDamagedError: The update is well-formed, but pycrdt failed to apply it.
         """
         self._check_usable()
-        _check_client_count(update)
+        if not scanned:
+            _check_harmless(update)
         txn = self._begin(None)
         try:
-            if hold_early:
-                gap = find_early_start(self._doc.get_state(cast(_pycrdt.Transaction, txn)), update)
-                if gap is not None:
-                    merge_updates(update, _EMPTY_UPDATE)  # checks that it is an update
-                    return gap
             self._doc.apply_update(cast(_pycrdt.Transaction, txn), update)
-            return None
         except ValueError as error:  # decoding comes first, so nothing was applied
             raise MalformedUpdateError(f"not a document update: {error}") from error
         except BaseException as error:
@@ -244,6 +234,14 @@ def merge_updates(*updates: bytes) -> bytes:
         if not is_panic(error):
             raise
         raise MalformedUpdateError(f"not a document update: {error}") from error
+
+
+def _check_harmless(update: bytes) -> None:
+    """Refuse what would end the process when the library decodes it."""
+    _check_client_count(update)
+    openings = update.count(b"u") + update.count(b"v") + update.count(b"[") + update.count(b"{")
+    if openings > MAX_VALUE_NESTING:  # only then can lists and objects nest that deep
+        scan_update(update)
 
 
 def _check_client_count(data: bytes) -> None:

@@ -8,25 +8,32 @@ Source: protocol 7, 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from meshagent.api.documents.crdt_doc import CrdtDoc, MalformedUpdateError, merge_updates
+from meshagent.api.documents.crdt_doc import CrdtDoc, DocumentDamagedError, MalformedUpdateError, merge_updates
 from meshagent.api.documents.crdt_tree import read_root, write_root
 from meshagent.api.documents.patch import patch_root
 from meshagent.api.documents.repair import find_violations, remove_violations
 from meshagent.api.documents.schema import ElementType, MeshSchema
 from meshagent.api.documents.tree import ElementNode, TextNode, element_to_json, parse_document
-from meshagent.api.documents.update_format import Gap, find_missing, read_vector
+from meshagent.api.documents.update_format import read_vector
+from meshagent.api.documents.update_scan import UpdateScan, scan_update
+from meshagent.api.errors import LimitExceededError
 
-__all__ = ["Applied", "ServerDocument"]
+__all__ = ["MAX_HELD", "MAX_HELD_BYTES", "Applied", "ServerDocument"]
+
+log = logging.getLogger(__name__)
 
 _MAX_RECENT: Final = 32
 _MAX_RECENT_BYTES: Final = 512
-_MAX_HELD: Final = 64
-_MAX_HELD_BYTES: Final = 1 << 20
+MAX_HELD: Final = 256
+"""How many updates a document holds that came before what they depend on; one more is refused."""
+MAX_HELD_BYTES: Final = 1 << 20
+"""How many bytes they may have together."""
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
@@ -56,13 +63,24 @@ class ServerDocument:
         client_id: Author id of the server's own changes; random by default.
     """
 
-    __slots__ = ("_doc", "_held", "_recent", "schema")
+    __slots__ = ("_doc", "_held", "_held_bytes", "_known", "_recent", "schema")
 
     def __init__(self, schema: MeshSchema, *, client_id: int | None = None) -> None:
         self.schema = schema
         self._doc = CrdtDoc(client_id=client_id)
         self._recent: dict[bytes, None] = {}
-        self._held: list[tuple[Gap, bytes]] = []
+        self._held: dict[bytes, UpdateScan] = {}
+        self._held_bytes = 0
+        self._known: dict[int, int] = {}  # changes of each author that the document has at least
+
+    @property
+    def held(self) -> tuple[bytes, ...]:
+        """Updates that wait for changes they depend on, oldest first. The encoded state does not have them."""
+        return tuple(self._held)
+
+    @property
+    def held_bytes(self) -> int:
+        return self._held_bytes
 
     def load(self, updates: Iterable[bytes]) -> None:
         """Apply stored history, oldest first, as it is: the schema may have changed since it was written.
@@ -73,21 +91,20 @@ class ServerDocument:
             MalformedUpdateError: The history is damaged.
         """
         for update in updates:
-            self._integrate(update, check=False)
+            self._integrate(update, loading=True)
         self._recent.clear()
 
     def apply(self, update: bytes) -> Applied:
-        """Apply a participant's update (Yjs v1) and repair what it breaks.
-
-        Updates of one author must come in the order they were made; the rest may come in any order.
+        """Apply a participant's update (Yjs v1) and repair what it breaks. Updates may come in any order.
 
         Raises:
             MalformedUpdateError: Not an update; the document is as it was.
+            LimitExceededError: It depends on changes that have not arrived, and no more such updates can be held.
             DocumentDamagedError: Close this object and load the document again from its history.
         """
         if update in self._recent:  # every client sends back what it receives (protocol 7.4)
             return _UNCHANGED
-        return self._integrate(update, check=True)
+        return self._integrate(update, loading=False)
 
     def from_json(self, json: object) -> bytes | None:
         """Fill an empty document from its JSON form (protocol 8.3); returns the change.
@@ -156,31 +173,48 @@ class ServerDocument:
         self._recent.clear()
         self._held.clear()
 
-    def _integrate(self, update: bytes, *, check: bool) -> Applied:
+    def _integrate(self, update: bytes, *, loading: bool) -> Applied:
         """Apply an update, or hold it if it depends on missing changes.
 
-        The CRDT could wait itself, but loses changes that came early when what they wait for comes in an unlucky order.
+        The CRDT could wait itself, but loses changes that came early when what they wait for comes in an unlucky order,
+        and does not put them into its state.
         """
+        scan = scan_update(update)
+        if self._lacks(scan.needs):
+            self._hold(update, scan, loading=loading)
+            return Applied(pending=True)
+        applied = self._apply(update, scan, check=not loading)
+        if self._held and applied.update is not None:
+            return self._with_held(applied, check=not loading)
+        return applied
+
+    def _apply(self, update: bytes, scan: UpdateScan, *, check: bool) -> Applied:
+        """Apply an update that lacks nothing."""
+        doc = self._doc
         try:
-            early = self._doc.apply(update, hold_early=True)
+            doc.apply(update, scanned=True)
         except MalformedUpdateError:
             self._discard_queues()
             raise
-        if early is not None:
-            self._hold(update, early)
-            return Applied(pending=True)
+        as_sent = len(doc.updates) == 1 and doc.updates[0] == update
         applied = self._take(check=check)
-        if applied.update is None or update[0] != 1:
-            # An edit whose effect showed left nothing waiting; look closer at all others.
-            missing = find_missing(self._doc.state_vector(), update)
-            if missing is not None:
-                applied = Applied(applied.update, applied.repair, pending=True)
-                if missing.gap is not None:
-                    self._rebuild()
-                    self._hold(update, missing.gap)
-        if self._held and applied.update is not None:
-            return self._with_held(applied, check=check)
+        if not as_sent and self._lacks(scan.ends):
+            self._rebuild()
+            if applied.update is None:
+                raise MalformedUpdateError("not a document update: its changes depend on each other in a circle")
+        known = self._known
+        for client, clock in scan.ends.items():
+            if clock > known.get(client, 0):
+                known[client] = clock
         return applied
+
+    def _lacks(self, needs: Mapping[int, int]) -> bool:
+        """Whether the document has less than that many changes of some author."""
+        known = self._known
+        if all(known.get(client, 0) >= clock for client, clock in needs.items()):
+            return False
+        known = self._known = read_vector(self._doc.state_vector())
+        return any(known.get(client, 0) < clock for client, clock in needs.items())
 
     def _take(self, *, check: bool = True) -> Applied:
         """Return the queued changes as one update; with `check`, repair them first."""
@@ -207,17 +241,24 @@ class ServerDocument:
                 del self._recent[next(iter(self._recent))]
             self._recent[update] = None
 
-    def _hold(self, update: bytes, gap: Gap) -> None:
-        self._held.append((gap, update))
-        while len(self._held) > _MAX_HELD or sum(len(held) for _, held in self._held) > _MAX_HELD_BYTES:
-            self._held.pop(0)  # clients send their whole state again when they join
+    def _hold(self, update: bytes, scan: UpdateScan, *, loading: bool) -> None:
+        if update in self._held:
+            return
+        if not loading and (len(self._held) >= MAX_HELD or self._held_bytes + len(update) > MAX_HELD_BYTES):
+            raise LimitExceededError(
+                "the update depends on changes that have not arrived, and too many updates wait for such changes",
+                limit=MAX_HELD_BYTES,
+            )
+        self._held[update] = scan
+        self._held_bytes += len(update)
 
     def _rebuild(self) -> None:
         """Load the document again from its state, without changes that wait in the CRDT."""
         old = self._doc
         self._doc = CrdtDoc(client_id=old.client_id)
-        self._doc.apply(old.encode())
+        self._doc.apply(old.encode(), scanned=True)
         self._discard_queues()
+        self._known = {}
         old.close()
 
     def _with_held(self, applied: Applied, *, check: bool) -> Applied:
@@ -225,20 +266,28 @@ class ServerDocument:
         parts = [applied]
         progress = True
         while progress and self._held:
-            clocks = read_vector(self._doc.state_vector())
-            ready = [held for held in self._held if clocks.get(held[0].client, 0) >= held[0].clock]
+            self._known = read_vector(self._doc.state_vector())
+            ready = [(update, scan) for update, scan in self._held.items() if not self._lacks(scan.needs)]
             progress = bool(ready)
-            self._held = [held for held in self._held if held not in ready]
-            for _, update in ready:
-                self._doc.apply(update)
-                parts.append(self._take(check=check))
+            for update, scan in ready:
+                del self._held[update]
+                self._held_bytes -= len(update)
+                parts.append(self._apply_held(update, scan, check=check))
         updates = [part.update for part in parts if part.update is not None]
         repairs = [part.repair for part in parts if part.repair is not None]
         return Applied(
             merge_updates(*updates) if updates else None,
             merge_updates(*repairs) if repairs else None,
-            applied.pending,
         )
+
+    def _apply_held(self, update: bytes, scan: UpdateScan, *, check: bool) -> Applied:
+        try:
+            return self._apply(update, scan, check=check)
+        except DocumentDamagedError:
+            raise
+        except MalformedUpdateError as error:  # what it waited for shows that it can never be applied
+            log.warning("dropped an update that waited for changes of others: %s", error)
+            return _UNCHANGED
 
     def _discard_queues(self) -> None:
         self._doc.updates.clear()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import logging
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -44,24 +45,40 @@ class DocumentStream:
         spawn: Runs a task of the room.
     """
 
-    __slots__ = ("_documents", "_session", "_stream", "_sync_header", "_task", "_waiting")
+    __slots__ = (
+        "_acknowledgements",
+        "_documents",
+        "_session",
+        "_started",
+        "_stream",
+        "_sync_header",
+        "_task",
+        "_waiting",
+    )
 
     def __init__(self, stream: Stream, documents: DocumentsService, spawn: Spawn) -> None:
         self._stream = stream
         self._documents = documents
         self._session: DocumentSession | None = None
+        self._started = False
         self._sync_header = b""
         self._waiting = Inbox()
+        self._acknowledgements: deque[asyncio.Future[None]] = deque()  # of the items that wait, but not of the start
         stream.open()
         self._task = spawn(self._open(), name="open a document")
 
     # --- the client's side ---------------------------------------------------------------------------
 
     def receive(self, item: EncodedContent) -> asyncio.Future[None] | None:
-        if self._session is None:
-            self._waiting.put(item)
+        if self._session is not None:
+            return self._take(self._session, closes_stream(item.header), item.payload)
+        self._waiting.put(item)
+        if not self._started:
+            self._started = True
             return None
-        return self._take(self._session, closes_stream(item.header), item.payload)
+        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._acknowledgements.append(acknowledged)
+        return acknowledged
 
     def _take(self, session: DocumentSession, is_close: bool, update: bytes) -> asyncio.Future[None] | None:
         if is_close:
@@ -75,6 +92,7 @@ class DocumentStream:
 
     def cancel(self) -> None:
         self._task.cancel()
+        self._give_up_waiting()
         if self._session is not None:
             self._session.close()
 
@@ -84,7 +102,8 @@ class DocumentStream:
             session = await self._join(start)
             while not self._waiting.is_empty:
                 item = await self._waiting.next()
-                self._take(session, item.is_close, item.payload)
+                durable = self._take(session, item.is_close, item.payload)
+                _settle(self._acknowledgements.popleft(), durable)
         except RoomException as error:
             self._fail(error)
         except Exception:
@@ -93,8 +112,14 @@ class DocumentStream:
 
     def _fail(self, error: RoomException) -> None:
         self._stream.fail(error)
+        self._give_up_waiting()
         if self._session is not None:
             self._session.close()
+
+    def _give_up_waiting(self) -> None:
+        """Nothing more is taken: the stream has failed, which the client was told, or the client has left."""
+        while self._acknowledgements:
+            self._acknowledgements.popleft().cancel()
 
     async def _join(self, start: _Start) -> DocumentSession:
         scope = self._stream.participant.scope
@@ -119,6 +144,25 @@ class DocumentStream:
 
     def ended(self, reason: str) -> None:
         self._stream.close(close_content(reason))
+
+
+def _settle(acknowledged: asyncio.Future[None], durable: asyncio.Future[None] | None) -> None:
+    """Complete the acknowledgement of an item that waited with what came of it."""
+
+    def settle(done: asyncio.Future[None]) -> None:
+        if acknowledged.done():
+            return
+        if done.cancelled():
+            acknowledged.cancel()
+        elif (error := done.exception()) is not None:
+            acknowledged.set_exception(error)
+        else:
+            acknowledged.set_result(None)
+
+    if durable is None:
+        acknowledged.set_result(None)
+    else:
+        durable.add_done_callback(settle)
 
 
 def _decode_base64(text: bytes) -> bytes:

@@ -103,7 +103,8 @@ class OpenDocument:
             A future for when the change is durable, or None if the update changed nothing.
 
         Raises:
-            LimitExceededError: The document would become too large; it is unchanged.
+            LimitExceededError: The document would become too large, or the update depends on changes that have not
+                arrived and no more such updates can be held; the document is unchanged.
             MalformedUpdateError: Not a valid update; the document is unchanged.
             InvalidStateError: The document was deleted.
         """
@@ -129,6 +130,7 @@ class OpenDocument:
         if applied.pending:
             # It shows nothing until what it depends on arrives, but it is acknowledged, so it must not be lost.
             durable = _ignore_exception(asyncio.get_running_loop().create_future())
+            self._size += len(update)
             self._append(update, durable)
         return durable
 
@@ -259,14 +261,14 @@ class OpenDocument:
             self._snapshot_running = False
 
     async def _write_snapshot(self) -> None:
-        state, upto, updates, size = (
-            self.document.encode_state(),
-            self._last_seq,
-            self._unsaved_updates,
-            self._unsaved_bytes,
-        )
+        """Replace the records so far by one of the state, behind which those that wait for others are kept."""
+        document = self.document
+        state, held, held_bytes = document.encode_state(), document.held, document.held_bytes
+        upto, updates, size = self._last_seq, self._unsaved_updates, self._unsaved_bytes
+        for stored in [self._store.append(self.incarnation, update) for update in held]:
+            self._last_seq = max(self._last_seq, await stored)
         await self._store.write_snapshot(self.incarnation, state, upto_seq=upto)
-        self._size = len(state)
+        self._size = len(state) + held_bytes
         self._unsaved_updates -= updates
         self._unsaved_bytes -= size
 

@@ -400,5 +400,7 @@ def _import(path: str, content: ServerDocument, existing: bytes) -> None:
             content.from_json(json.loads(existing))
         else:
             content.load([existing])
-    except (ValueError, RoomException) as error:
+            if content.held:
+                raise InvalidRequestError("it lacks changes that its other changes depend on")
+    except (ValueError, RecursionError, RoomException) as error:
         raise InvalidRequestError(f"the file {path} is not a document: {error}") from None

@@ -1,0 +1,329 @@
+"""Reads an update (Yjs update format v1) from end to end before the CRDT library sees it.
+
+The library trusts what it decodes: a value that is nested deep enough ends the process, and what follows the end of
+an update is ignored. `scan_update` refuses both, and tells what an update depends on, so that no update that comes
+early is left to the library.
+
+Source: protocol 8.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from meshagent.api.errors import InvalidRequestError
+
+__all__ = ["MAX_VALUE_NESTING", "MalformedUpdateError", "UpdateScan", "scan_update"]
+
+MAX_VALUE_NESTING: Final = 64
+"""How deep values may nest: an attribute's value is at depth 0, an item of a list at the list's depth plus 1."""
+
+_MAX_CLIENT: Final = 2**53
+_MAX_CLOCK: Final = 2**32
+_VARINT: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
+_ONE: Final = re.compile(_VARINT).match
+_TWO: Final = re.compile(_VARINT * 2).match
+_THREE: Final = re.compile(_VARINT * 3).match
+_FOUR: Final = re.compile(_VARINT * 4).match
+_JSON_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_GC: Final = 0
+_STRING: Final = 4
+_SKIP: Final = 10
+_HAS_ORIGIN: Final = 0x80
+_HAS_RIGHT_ORIGIN: Final = 0x40
+_HAS_KEY: Final = 0x20
+_NAMED_TYPES: Final = (3, 5)  # XML elements and hooks
+_LAST_TYPE: Final = 6
+_SIZES: Final[Mapping[int, int]] = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
+
+
+class MalformedUpdateError(InvalidRequestError):
+    """The bytes are not a valid update or state vector; the document is unchanged."""
+
+    code = "malformed_update"
+
+
+class UpdateScan(NamedTuple):
+    """What an update holds and needs, as numbers of changes of each author.
+
+    Attributes:
+        ends: What a document has of each author of the update once it is applied.
+        needs: What a document must have before the update can be applied in full; only authors with at least one.
+    """
+
+    ends: dict[int, int]
+    needs: dict[int, int]
+
+
+def scan_update(update: bytes) -> UpdateScan:
+    """Read an update to its end.
+
+    Raises:
+        MalformedUpdateError: It is no update in format v1, has trailing bytes, or holds a value nested more than
+            `MAX_VALUE_NESTING` deep.
+    """
+    try:
+        return _Scanner(update).scan()
+    except (IndexError, UnicodeDecodeError):
+        raise _malformed("it is truncated or damaged") from None
+
+
+def _malformed(reason: str) -> MalformedUpdateError:
+    return MalformedUpdateError(f"not a document update: {reason}")
+
+
+def _number(raw: bytes) -> int:
+    """The value of an unsigned integer of seven bits per byte, lowest first."""
+    value = shift = 0
+    for byte in raw:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return value
+
+
+class _Scanner:
+    """One pass over an update."""
+
+    __slots__ = ("_clients", "_data", "_ends", "_needs", "_position", "_references")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+        self._clients: dict[bytes, int] = {}
+        self._ends: dict[int, int] = {}
+        self._needs: dict[int, int] = {}
+        self._references: dict[int, int] = {}
+
+    def scan(self) -> UpdateScan:
+        for _ in range(self._varint()):
+            self._block()
+        self._deletions()
+        if self._position != len(self._data):
+            rest = len(self._data) - self._position
+            raise _malformed(f"{rest} bytes follow its end; updates must be in the Yjs update format v1")
+        ends, needs = self._ends, self._needs
+        for client, clock in self._references.items():
+            if clock > ends.get(client, 0) and clock > needs.get(client, 0):
+                needs[client] = clock
+        return UpdateScan(ends, needs)
+
+    def _block(self) -> None:
+        """The changes of one author."""
+        raw_count, raw_client, raw_clock = self._match(_THREE)
+        client, clock = self._client(raw_client), _number(raw_clock)
+        if client in self._ends:
+            raise _malformed("it lists an author twice")
+        if clock:
+            self._needs[client] = clock
+        for _ in range(_number(raw_count)):
+            clock += self._change(client, clock)
+            if clock >= _MAX_CLOCK:
+                raise _malformed("it numbers changes too high")
+        self._ends[client] = clock
+
+    def _change(self, client: int, clock: int) -> int:
+        """One change of an author; returns its length in clock units."""
+        info = self._byte()
+        kind = info & 0x1F
+        if kind == _GC:
+            return self._varint()
+        if kind == _SKIP:
+            length = self._varint()
+            self._needs[client] = clock + length
+            return length
+        self._origins(info)
+        if kind == _STRING:
+            return self._text_length()
+        read = _CONTENTS.get(kind)
+        if read is None:
+            raise _malformed(f"it has content of an unknown kind, {kind}")
+        return read(self)
+
+    def _origins(self, info: int) -> None:
+        """What a change refers to: its neighbours, or else its parent and its key there."""
+        both = info & (_HAS_ORIGIN | _HAS_RIGHT_ORIGIN)
+        if both == _HAS_ORIGIN | _HAS_RIGHT_ORIGIN:
+            client, clock, right_client, right_clock = self._match(_FOUR)
+            self._refer(client, clock)
+            self._refer(right_client, right_clock)
+        elif both:
+            client, clock = self._match(_TWO)
+            self._refer(client, clock)
+        else:
+            if self._varint() == 1:
+                self._bytes()  # the name of a root
+            else:
+                client, clock = self._match(_TWO)
+                self._refer(client, clock)
+            if info & _HAS_KEY:
+                self._bytes()
+
+    def _refer(self, raw_client: bytes, raw_clock: bytes) -> None:
+        client = self._clients.get(raw_client)
+        if client is None:
+            client = self._client(raw_client)
+        clock = raw_clock[0] if len(raw_clock) == 1 else _number(raw_clock)
+        references = self._references
+        if clock >= references.get(client, 0):
+            references[client] = clock + 1
+
+    def _deletions(self) -> None:
+        for _ in range(self._varint()):
+            raw_client, raw_count = self._match(_TWO)
+            client = self._client(raw_client)
+            for _ in range(_number(raw_count)):
+                start, length = map(_number, self._match(_TWO))
+                end = start + length
+                if end >= _MAX_CLOCK:
+                    raise _malformed("it numbers changes too high")
+                if end > self._references.get(client, 0):
+                    self._references[client] = end
+
+    # --- contents ---
+
+    def _text_length(self) -> int:
+        """A text; returns its length in UTF-16 units."""
+        raw = self._bytes()
+        if raw.isascii():
+            return len(raw)
+        return len(raw.decode().encode("utf-16-le")) // 2
+
+    def _deleted(self) -> int:
+        return self._varint()
+
+    def _json_list(self) -> int:
+        count = self._varint()
+        for _ in range(count):
+            self._json()
+        return count
+
+    def _binary(self) -> int:
+        self._bytes()
+        return 1
+
+    def _embed(self) -> int:
+        self._json()
+        return 1
+
+    def _format(self) -> int:
+        self._bytes()
+        self._json()
+        return 1
+
+    def _type(self) -> int:
+        kind = self._varint()
+        if kind in _NAMED_TYPES:
+            self._bytes()
+        elif kind > _LAST_TYPE:
+            raise _malformed(f"it has a shared type of an unknown kind, {kind}")
+        return 1
+
+    def _values(self) -> int:
+        count = self._varint()
+        self._skip_values(count)
+        return count
+
+    def _document(self) -> int:
+        self._bytes()
+        self._skip_values(1)
+        return 1
+
+    def _skip_values(self, count: int) -> None:
+        """Skip JSON-like values; a loop, not recursion, since their nesting is not known to be harmless yet."""
+        open_: list[tuple[int, bool]] = []  # of each open list or object: values to come, and whether keys precede
+        keyed = False
+        while True:
+            while not count:
+                if not open_:
+                    return
+                count, keyed = open_.pop()
+            count -= 1
+            if keyed:
+                self._bytes()
+            tag = self._byte()
+            if tag in (117, 118):
+                if len(open_) >= MAX_VALUE_NESTING + 1:
+                    raise self._too_deep()
+                open_.append((count, keyed))
+                count, keyed = self._varint(), tag == 118
+            elif tag in (116, 119):
+                self._bytes()
+            elif tag == 125:
+                self._match(_ONE)
+            else:
+                self._skip(_SIZES.get(tag))
+
+    def _json(self) -> None:
+        """A value as JSON text."""
+        text = self._bytes()
+        if text.count(b"[") + text.count(b"{") <= MAX_VALUE_NESTING:
+            return
+        depth = 0
+        for byte in _JSON_STRING.sub(b"", text):
+            if byte in b"[{":
+                depth += 1
+                if depth > MAX_VALUE_NESTING + 1:
+                    raise self._too_deep()
+            elif byte in b"]}":
+                depth -= 1
+
+    def _too_deep(self) -> MalformedUpdateError:
+        return MalformedUpdateError(f"the update has a value nested more than {MAX_VALUE_NESTING} levels deep")
+
+    # --- bytes ---
+
+    def _byte(self) -> int:
+        byte = self._data[self._position]
+        self._position += 1
+        return byte
+
+    def _match(self, match: Callable[[bytes, int], re.Match[bytes] | None]) -> tuple[bytes, ...]:
+        """The bytes of consecutive integers."""
+        found = match(self._data, self._position)
+        if found is None:
+            raise IndexError
+        self._position = found.end()
+        return found.groups()
+
+    def _varint(self) -> int:
+        byte = self._data[self._position]
+        if byte < 0x80:
+            self._position += 1
+            return byte
+        return _number(self._match(_ONE)[0])
+
+    def _bytes(self) -> bytes:
+        """A text or binary value, after its length."""
+        length = self._varint()
+        start = self._position
+        self._skip(length)
+        return self._data[start : self._position]
+
+    def _skip(self, size: int | None) -> None:
+        if size is None:
+            raise _malformed("it has a value of an unknown type")
+        self._position += size
+        if self._position > len(self._data):
+            raise IndexError
+
+    def _client(self, raw: bytes) -> int:
+        client = self._clients.get(raw)
+        if client is None:
+            client = self._clients[raw] = _number(raw)
+            if client >= _MAX_CLIENT:
+                raise _malformed("it has an author's number that is too large")
+        return client
+
+
+_CONTENTS: Final[Mapping[int, Callable[[_Scanner], int]]] = {
+    1: _Scanner._deleted,
+    2: _Scanner._json_list,
+    3: _Scanner._binary,
+    5: _Scanner._embed,
+    6: _Scanner._format,
+    7: _Scanner._type,
+    8: _Scanner._values,
+    9: _Scanner._document,
+}
