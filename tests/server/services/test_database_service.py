@@ -419,6 +419,37 @@ async def test_a_filter_over_the_bound_is_refused(people: RoomDatabase) -> None:
         await people.rows("people", where="id = 1" + "+0" * MAX_DEPTH)
 
 
+@pytest.mark.parametrize("where", ["id > 0 id = 3", "id > 0 3", "id > 0 'x'", "id > 0) OR (id > 1", "id > 0; id = 3"])
+async def test_a_filter_is_judged_whole_before_anything_runs(people: RoomDatabase, where: str) -> None:
+    before = await people.rows("people")
+    for call, fields in (
+        (api.DELETE, {}),
+        (api.UPDATE, {"values": {"score": 9.5}}),
+        (api.SEARCH, {}),
+    ):
+        with pytest.raises(InvalidRequestError):
+            await people.ask(call, table="people", where=where, **fields)
+    with pytest.raises(InvalidRequestError):
+        await people.ask(api.UPDATE, table="people", where="true", values_sql={"score": "1.5 " + where})
+    with pytest.raises(InvalidRequestError):
+        await people.ask(api.ADD_COLUMNS, table="people", new_columns={"more": "id " + where})
+    assert await people.rows("people") == before
+
+
+async def test_the_smallest_integer_in_a_filter(database: RoomDatabase) -> None:
+    await database.ask(api.CREATE_TABLE, name="t", data=[{"n": -(2**63)}, {"n": 1 - 2**63}])
+    assert await database.rows("t", where=f"n = {-(2**63)}") == [{"n": -(2**63)}]
+    assert await database.rows("t", where=f"n IN ({-(2**63)}, 5)") == [{"n": -(2**63)}]
+
+
+@pytest.mark.parametrize("where", ["id % 0 = 1", "id / 0 = 1", "id % (id - 1) = 0"])
+async def test_division_by_zero_is_the_callers_error(people: RoomDatabase, where: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"(?i)zero"):
+        await people.rows("people", where=where)
+    with pytest.raises(InvalidRequestError, match=r"(?i)zero"):
+        await people.ask(api.DELETE, table="people", where=where)
+
+
 # --- search --------------------------------------------------------------------------------------------
 
 

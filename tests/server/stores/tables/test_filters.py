@@ -13,13 +13,22 @@ from meshagent.server.stores.tables.filters import (
     MAX_DEPTH,
     MAX_JUNCTIONS,
     MAX_LENGTH,
-    Temporal,
-    quote_text,
     translate_expression,
-    translate_filter,
 )
+from meshagent.server.stores.tables.filters import (
+    translate_filter as translate_whole_filter,
+)
+from meshagent.server.stores.tables.grammar import ColumnKind
+from meshagent.server.stores.tables.sql_tokens import quote_text
 
-TEMPORAL: dict[str, Temporal] = {"day": "date", "at": "timestamp", "odd `name": "date"}
+TEMPORAL: dict[str, ColumnKind] = {"day": "date", "at": "timestamp", "odd `name": "date"}
+
+
+def translate_filter(text: str | None, columns: dict[str, ColumnKind] | None = None) -> str | None:
+    """The translation without the brackets that are put around it."""
+    translated = translate_whole_filter(text, columns)
+    assert translated is None or (translated[0], translated[-1]) == ("(", ")")
+    return None if translated is None else translated[1:-1]
 
 
 @pytest.mark.parametrize("blank", [None, "", "  \n "])
@@ -141,7 +150,24 @@ def test_json_strings_become_literals_of_the_same_text(text: str) -> None:
 @given(texts)
 def test_literals_stay_as_they_are(text: str) -> None:
     literal = quote_text(text)
-    assert translate_expression(f"concat({literal}, name)") == f"concat({literal}, name)"
+    assert translate_expression(f"concat({literal}, name)") == f"(concat({literal}, name))"
+
+
+operands = st.sampled_from(["id", "`c`", "'it''s'", '"a\\"b"', "1.5", "day", "null", "lower(name)", "[1, 2]"])
+
+
+@st.composite
+def expressions(draw: st.DrawFn) -> str:
+    parts = [draw(operands)]
+    for operator, operand in draw(
+        st.lists(st.tuples(st.sampled_from(["=", "<=", "LIKE", "NOT LIKE"]), operands), max_size=1)
+    ):
+        parts += [operator, operand]
+    for operator, operand in draw(
+        st.lists(st.tuples(st.sampled_from(["AND", "or", "AND NOT", "AND x +"]), operands), max_size=4)
+    ):
+        parts += [operator, operand]
+    return draw(st.sampled_from([" ", "\n", " /*y*/ ", "--x\n"])).join(parts)
 
 
 pieces = st.sampled_from(
@@ -166,9 +192,12 @@ pieces = st.sampled_from(
 )
 
 
-@given(st.lists(pieces, max_size=12).map(" ".join))
+@given(expressions() | st.lists(pieces, max_size=12).map(" ".join))
 def test_translating_twice_changes_nothing(text: str) -> None:
-    once = translate_filter(text, TEMPORAL)
+    try:
+        once = translate_filter(text, TEMPORAL)
+    except InvalidRequestError:
+        return  # not an expression
     again = translate_filter(once, TEMPORAL)
     assert (once or "").split() == (again or "").split()
 

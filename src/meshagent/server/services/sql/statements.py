@@ -14,8 +14,9 @@ from typing import Any
 import duckdb
 
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, UnavailableError
-from meshagent.server.stores.tables.filters import MAX_LENGTH, Token, tokens_of
+from meshagent.server.stores.tables.filters import MAX_LENGTH
 from meshagent.server.stores.tables.literals import sql_literal
+from meshagent.server.stores.tables.sql_tokens import Token, tokens_of
 
 __all__ = ["Delete", "Insert", "Query", "Statement", "Update", "parse"]
 

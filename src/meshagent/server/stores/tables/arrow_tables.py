@@ -15,7 +15,7 @@ from meshagent.api.contracts.dataset import IndexDescription
 from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.server.stores.tables.arrow_data import check_schema
 from meshagent.server.stores.tables.arrow_spool import ArrowSpool
-from meshagent.server.stores.tables.columns import temporal_columns
+from meshagent.server.stores.tables.columns import column_kinds
 from meshagent.server.stores.tables.filters import translate_filter
 from meshagent.server.stores.tables.index_configs import described_indexes
 from meshagent.server.stores.tables.room_tables import RoomTables
@@ -123,7 +123,7 @@ class ArrowTables:
 
 
 def _translated(search: Search, schema: pa.Schema) -> Search:
-    return replace(search, where=translate_filter(search.where, temporal_columns(schema), quoted_names=True))
+    return replace(search, where=translate_filter(search.where, column_kinds(schema), quoted_names=True))
 
 
 def _last_of_each(rows: pa.Table, on: Sequence[str]) -> pa.Table:

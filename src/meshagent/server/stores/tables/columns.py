@@ -24,10 +24,10 @@ from meshagent.api.contracts.data_types import (
 )
 from meshagent.api.contracts.database import Row
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
-from meshagent.server.stores.tables.filters import Temporal
+from meshagent.server.stores.tables.grammar import ColumnKind
 from meshagent.server.stores.tables.temporal import parse_date, parse_timestamp
 
-__all__ = ["MAX_COLUMNS", "column_reader", "infer_schema", "schema_from_types", "temporal_columns", "vector_columns"]
+__all__ = ["MAX_COLUMNS", "column_reader", "infer_schema", "schema_from_types", "column_kinds", "vector_columns"]
 
 MAX_COLUMNS = 1_000
 MAX_NAME_LENGTH = 255
@@ -85,14 +85,16 @@ def infer_schema(rows: Sequence[Row]) -> pa.Schema:
     return pa.schema([pa.field(name, _inferred_type(name, column)) for name, column in values.items()])
 
 
-def temporal_columns(schema: pa.Schema) -> dict[str, Temporal]:
-    """The date and timestamp columns."""
-    found: dict[str, Temporal] = {}
+def column_kinds(schema: pa.Schema) -> dict[str, ColumnKind]:
+    """The columns of dates, times and integers, for which filters are judged and rewritten."""
+    found: dict[str, ColumnKind] = {}
     for field in schema:
         if pa.types.is_date(field.type):
             found[field.name] = "date"
         elif pa.types.is_timestamp(field.type):
             found[field.name] = "timestamp"
+        elif pa.types.is_integer(field.type):
+            found[field.name] = "integer"
     return found
 
 

@@ -72,6 +72,8 @@ def _translated(error: Exception, table: str) -> RoomException:
     text = str(error)
     said = readable(text)
     lowered = text.lower()
+    if "divide by zero" in lowered:
+        return InvalidRequestError("division by zero")
     if isinstance(error, OSError) or "LanceError(IO)" in text or "os error" in lowered:
         log.error("cannot read or write table %r: %s", table, text)
         return StoreFailedError(f"cannot read or write table {table!r}: {said}")

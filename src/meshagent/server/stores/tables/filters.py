@@ -3,13 +3,15 @@
 The 0.5 generation writes strings also in double quotes, as JSON: `name = "Ann\\u00e9"`. Today's engine takes
 double quotes for identifiers. It does not compare dates with text, and it has no bound on the size of an expression
 (LanceDB 0.40; docs/decisions/0007-room-database.md). So the text is split into tokens, bounded, rewritten and joined
-again. What is not rewritten is passed on as it came, and the engine judges it.
+again in brackets. A text is judged whole, by `grammar`, before any of it runs.
 
     "text"                  'text', JSON escapes resolved; doubled quotes are quotes too
     "name"                  `name`, for clients of the current generation, who write standard SQL
     `name`, 'text'          stay
     x = null, x != null     x IS NULL, x IS NOT NULL
     day = '2025-01-02'      day = date '2025-01-02', where `day` is a date or timestamp column
+    LIKE 'a\\b'              LIKE 'a\\\\b', for clients of the current generation
+    -9223372036854775808    (-9223372036854775807 - 1)
     -- and /* comments */   a space
 """
 
@@ -18,19 +20,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from datetime import datetime
+from typing import Literal
 
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
+from meshagent.server.stores.tables.grammar import ColumnKind, check_expression
+from meshagent.server.stores.tables.sql_tokens import END, Token, quote_text, tokens_of
 from meshagent.server.stores.tables.temporal import parse_date, parse_timestamp
 
 __all__ = [
     "MAX_DEPTH",
     "MAX_LENGTH",
     "Temporal",
-    "Token",
     "names_in",
-    "quote_text",
-    "tokens_of",
     "translate_expression",
     "translate_filter",
 ]
@@ -46,18 +48,6 @@ MAX_DEPTH = 128
 MAX_JUNCTIONS = 10_000
 """Most `AND`s and `OR`s in one expression."""
 
-_TOKEN = re.compile(
-    r"""
-      (?P<space> (?: \s | --[^\n]* | /\*.*?\*/ )++ )
-    | (?P<string> '(?: [^'] | '' )*+' )
-    | (?P<quoted> "(?: [^"\\] | \\. | "" )*+" )
-    | (?P<identifier> `(?: [^`] | `` )*+` )
-    | (?P<word> [^\W\d]\w* )
-    | (?P<number> \d[\w.]* )
-    | (?P<operator> [<>=!]+ | [^\w\s'"`] )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 _ESCAPE = re.compile(
     r'\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\(.)|""', re.S
 )
@@ -69,40 +59,27 @@ _TYPED_BY = frozenset({"date", "timestamp", "time", "interval"})
 _COMPARISONS = _EQUAL | _UNEQUAL | {"<", "<=", ">", ">="}
 
 
-class Token(NamedTuple):
-    """A token of SQL text; `kind` is the name of a group of `_TOKEN`."""
-
-    kind: str
-    text: str
-
-    def is_word(self, word: str) -> bool:
-        return self.kind == "word" and self.text.lower() == word
-
-
-_END = Token("end", "")
-
-
 def translate_filter(
-    text: str | None, temporal: Mapping[str, Temporal] | None = None, *, quoted_names: bool = False
+    text: str | None, columns: Mapping[str, ColumnKind] | None = None, *, quoted_names: bool = False
 ) -> str | None:
     """The engine's spelling of a filter; None, which is no filter, for blank text.
 
     Args:
         text: As the client sent it.
-        temporal: The table's date and timestamp columns.
+        columns: The table's columns of dates, times and integers.
         quoted_names: Whether double quotes enclose names, as in standard SQL, and not strings.
 
     Raises:
-        InvalidRequestError: A quote is not closed.
+        InvalidRequestError: It is not one whole expression; see `grammar`.
         LimitExceededError: It is too long or too deeply nested.
     """
     if text is None or not text.strip():
         return None
-    return translate_expression(text, temporal, quoted_names=quoted_names)
+    return translate_expression(text, columns, quoted_names=quoted_names)
 
 
 def translate_expression(
-    text: str, temporal: Mapping[str, Temporal] | None = None, *, quoted_names: bool = False
+    text: str, columns: Mapping[str, ColumnKind] | None = None, *, quoted_names: bool = False
 ) -> str:
     """Like `translate_filter`, for an expression that must not be blank."""
     if len(text) > MAX_LENGTH:
@@ -111,16 +88,15 @@ def translate_expression(
     _check_depth(tokens)
     if quoted_names:
         tokens = [_as_name(token) if token.kind == "quoted" else token for token in tokens]
+    respelled = check_expression(tokens, columns, standard_sql=quoted_names)
     significant = [index for index, token in enumerate(tokens) if token.kind != "space"]
     view = [tokens[index] for index in significant]
-    for index, replacement in _replacements(view, temporal or {}).items():
+    for index, replacement in _replacements(view, columns or {}, keep_zones=not quoted_names).items():
         tokens[significant[index]] = Token("done", replacement)
-    return "".join(" " if token.kind == "space" else token.text for token in tokens).strip()
-
-
-def quote_text(text: str) -> str:
-    """`text` as an SQL string literal; backslashes mean themselves there."""
-    return "'" + text.encode("utf-8", "replace").decode().replace("'", "''") + "'"
+    for index, replacement in respelled.items():
+        tokens[index] = Token("done", replacement)
+    # In brackets the engine, too, must read the text to its end.
+    return "(" + "".join(" " if token.kind == "space" else token.text for token in tokens).strip() + ")"
 
 
 def names_in(expression: str) -> set[str]:
@@ -138,33 +114,16 @@ def _as_name(token: Token) -> Token:
     return Token("identifier", "`" + token.text[1:-1].replace('""', '"').replace("`", "``") + "`")
 
 
-def tokens_of(text: str) -> Iterator[Token]:
-    """The tokens of an SQL text, spaces and comments among them.
-
-    Raises:
-        InvalidRequestError: A quote is not closed.
-    """
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            excerpt = text[position : position + 20]
-            raise InvalidRequestError(f"SQL syntax error: unclosed quote or unexpected character at {excerpt!r}")
-        assert match.lastgroup is not None
-        yield Token(match.lastgroup, match.group())
-        position = match.end()
-
-
-def _replacements(tokens: Sequence[Token], temporal: Mapping[str, Temporal]) -> dict[int, str]:
+def _replacements(tokens: Sequence[Token], columns: Mapping[str, ColumnKind], *, keep_zones: bool) -> dict[int, str]:
     """Replacement texts by index of the token. `tokens` must not include spaces."""
     texts = {index: _text(token) for index, token in enumerate(tokens) if token.kind in ("string", "quoted")}
     found = {index: quote_text(text) for index, text in texts.items() if tokens[index].kind == "quoted"}
     for index, token in enumerate(tokens):
         if token.text in _EQUAL | _UNEQUAL and _at(tokens, index + 1).is_word("null"):
             found[index] = " IS " if token.text in _EQUAL else " IS NOT "
-        elif (kind := _temporal_kind(tokens, index, temporal)) is not None:
+        elif (kind := _temporal_kind(tokens, index, columns)) is not None:
             for compared in _compared(tokens, index):
-                literal = _temporal_literal(texts[compared], kind)
+                literal = _temporal_literal(texts[compared], kind, keep_zones)
                 if literal is not None:
                     found[compared] = literal
     return found
@@ -190,7 +149,7 @@ def _unescape(match: re.Match[str]) -> str:
 # --- dates and times ---------------------------------------------------------------------------------
 
 
-def _temporal_kind(tokens: Sequence[Token], index: int, temporal: Mapping[str, Temporal]) -> Temporal | None:
+def _temporal_kind(tokens: Sequence[Token], index: int, columns: Mapping[str, ColumnKind]) -> Temporal | None:
     """The kind of the temporal column at `index`; None for other tokens, and for parts of a path or a call."""
     token = tokens[index]
     if token.kind == "word":
@@ -201,7 +160,8 @@ def _temporal_kind(tokens: Sequence[Token], index: int, temporal: Mapping[str, T
         return None
     if _at(tokens, index - 1).text == "." or _at(tokens, index + 1).text in (".", "("):
         return None
-    return temporal.get(name)
+    kind = columns.get(name)
+    return None if kind == "integer" else kind
 
 
 def _compared(tokens: Sequence[Token], column: int) -> Iterator[int]:
@@ -228,7 +188,7 @@ def _compared(tokens: Sequence[Token], column: int) -> Iterator[int]:
 
 
 def _at(tokens: Sequence[Token], index: int) -> Token:
-    return tokens[index] if 0 <= index < len(tokens) else _END
+    return tokens[index] if 0 <= index < len(tokens) else END
 
 
 def _is_string(tokens: Sequence[Token], index: int) -> bool:
@@ -236,11 +196,13 @@ def _is_string(tokens: Sequence[Token], index: int) -> bool:
     return _at(tokens, index).kind in ("string", "quoted") and _at(tokens, index - 1).text.lower() not in _TYPED_BY
 
 
-def _temporal_literal(text: str, kind: Temporal) -> str | None:
+def _temporal_literal(text: str, kind: Temporal, keep_zones: bool) -> str | None:
     """A typed literal; None if `text` is not a date or time, which the engine then reports."""
     try:
         if kind == "date":
             return f"date '{parse_date(text).isoformat()}'"
+        if not keep_zones and datetime.fromisoformat(text.strip()).utcoffset():
+            raise InvalidRequestError(f"SQL queries ignore the zone of a time: write {text[:50]!r} in UTC")
         return f"timestamp '{parse_timestamp(text).isoformat(sep=' ')}'"
     except ValueError:
         return None

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from meshagent.api.errors import InvalidRequestError
-from meshagent.server.stores.tables.filters import quote_text
+from meshagent.server.stores.tables.sql_tokens import quote_text
 
 __all__ = ["sql_literal"]
 

@@ -22,12 +22,13 @@ from meshagent.server.stores.disk import Disk
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.tables.columns import (
     check_column_name,
+    column_kinds,
     infer_schema,
     schema_from_types,
-    temporal_columns,
 )
 from meshagent.server.stores.tables.errors import engine_errors
-from meshagent.server.stores.tables.filters import Temporal, translate_expression, translate_filter
+from meshagent.server.stores.tables.filters import translate_expression, translate_filter
+from meshagent.server.stores.tables.grammar import ColumnKind
 from meshagent.server.stores.tables.indexes import index_creation, list_indexes
 from meshagent.server.stores.tables.literals import sql_literal
 from meshagent.server.stores.tables.rows import RowReader, fold_by_key, rows_from_table, table_from_rows
@@ -143,10 +144,10 @@ class RoomTables:
             check_column_name(column)
 
         async def add(table: AsyncTable) -> None:
-            temporal = temporal_columns(await table.schema())
+            columns = column_kinds(await table.schema())
             await table.add_columns(
                 {
-                    column: translate_expression(sql, temporal, quoted_names=quoted_names)
+                    column: translate_expression(sql, columns, quoted_names=quoted_names)
                     for column, sql in expressions.items()
                 }
             )
@@ -194,12 +195,12 @@ class RoomTables:
 
         async def update(table: AsyncTable) -> int:
             reader = RowReader(await table.schema())
-            temporal = temporal_columns(reader.schema)
+            columns = column_kinds(reader.schema)
             assigned = {column: sql_literal(reader.read_value(column, value)) for column, value in values.items()}
             for column, expression in expressions.items():
                 reader.read_value(column, None)  # does it exist?
-                assigned[column] = translate_expression(expression, temporal, quoted_names=quoted_names)
-            return await apply_update(table, required_filter(where, temporal, quoted_names), assigned)
+                assigned[column] = translate_expression(expression, columns, quoted_names=quoted_names)
+            return await apply_update(table, required_filter(where, columns, quoted_names), assigned)
 
         return await self.change(name, update)
 
@@ -207,8 +208,8 @@ class RoomTables:
         """Delete the rows that `where` selects; returns their number."""
 
         async def delete(table: AsyncTable) -> int:
-            temporal = temporal_columns(await table.schema())
-            deleted: Any = await table.delete(required_filter(where, temporal, quoted_names))
+            columns = column_kinds(await table.schema())
+            deleted: Any = await table.delete(required_filter(where, columns, quoted_names))
             return int(deleted.num_deleted_rows)  # the engine's annotations lack it
 
         return await self.change(name, delete)
@@ -248,7 +249,7 @@ class RoomTables:
         with self.using(name) as table:
             schema = (await table.reader()).schema
             search = Search(
-                where=translate_filter(where, temporal_columns(schema)),
+                where=translate_filter(where, column_kinds(schema)),
                 text=text,
                 vector=vector,
                 limit=limit,
@@ -317,9 +318,9 @@ class RoomTables:
                     self._tables.pop(name, None)
 
 
-def required_filter(where: str, temporal: Mapping[str, Temporal], quoted_names: bool = False) -> str:
+def required_filter(where: str, columns: Mapping[str, ColumnKind], quoted_names: bool = False) -> str:
     """A filter that must not be blank: forgetting it must not change every row."""
-    translated = translate_filter(where, temporal, quoted_names=quoted_names)
+    translated = translate_filter(where, columns, quoted_names=quoted_names)
     if translated is None:
         raise InvalidRequestError("a filter is required; use 'true' to select all rows")
     return translated
