@@ -11,6 +11,7 @@ import pytest
 from meshagent.server.kernel.dispatcher import Dispatcher, OperationTable
 from meshagent.server.kernel.operations import StreamedFile
 from meshagent.server.kernel.participant import Participant
+from meshagent.server.kernel.running_operation import RUNNING
 from meshagent.server.rooms.connection import Connection, ConnectionLimits, RoomMembership
 from tests.support.fake_room import fake_admission
 
@@ -49,6 +50,7 @@ class Socket:
     congested = False
     buffered = 0
     taken = 0
+    is_reading = True
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -56,6 +58,12 @@ class Socket:
 
     def write(self, frames: bytes) -> None:
         self.written.append(frames)
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
 
     async def drained(self) -> bool:
         return await self.emptied
@@ -133,3 +141,42 @@ async def test_nothing_is_sent_after_the_end() -> None:
     joined = Joined()
     joined.connection.lost(1006, "")
     assert not await joined.connection.sent()
+
+
+async def test_work_is_done_a_few_at_a_time_in_order_while_the_reader_pauses(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RUNNING, "name", "storage.list")
+    begun: list[int] = []
+    gates = [asyncio.Event() for _ in range(20)]
+
+    async def work(number: int) -> None:
+        begun.append(number)
+        await gates[number].wait()
+
+    for number in range(20):
+        joined.connection.answer_when_done(number, work(number), 100)
+    await asyncio.sleep(0)
+    assert begun == list(range(8))
+    assert not joined.socket.is_reading
+    for number in range(12):
+        gates[number].set()
+        for _ in range(4):  # it ends, its answer is written, and the next one begins
+            await asyncio.sleep(0)
+        assert begun[-1] == number + 8
+    assert joined.socket.is_reading
+    assert begun == list(range(20))
+
+
+async def test_requests_that_wait_for_people_do_not_stop_others(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RUNNING, "name", "queues.receive")
+    waiting = [asyncio.Event() for _ in range(50)]
+
+    async def wait(event: asyncio.Event) -> None:
+        await event.wait()
+
+    for number, event in enumerate(waiting):
+        joined.connection.answer_when_done(number, wait(event), 100)
+    assert joined.socket.is_reading

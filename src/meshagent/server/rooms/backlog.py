@@ -30,6 +30,9 @@ MAX_WINDOW: Final = 1024 * 1024
 PUSHED_FACTOR: Final = 8
 """What others push may reach this many times `max_buffered_bytes` for a participant that reads, but slowly."""
 
+MAX_STREAMS: Final = 64
+"""Downloads that wait before the reader pauses; each holds an open file."""
+
 _IDLE_CHECKS: Final = 5
 """Checks without a byte read after which a participant is cut off whatever it waits for."""
 
@@ -109,6 +112,7 @@ class Backlog:
         "_writable",
         "pushed_bytes",
         "reply_bytes",
+        "streams",
     )
 
     def __init__(self, socket: ClientSocket, owner: Owner, limits: BacklogLimits, name: str) -> None:
@@ -120,6 +124,7 @@ class Backlog:
         self._held: deque[tuple[bytes, asyncio.Future[bool]]] = deque()
         self.pushed_bytes = 0
         self.reply_bytes = 0
+        self.streams = 0
         self._writable: asyncio.Event | None = None
         self._checks_without_progress = 0
         self._taken = socket.taken
@@ -165,6 +170,8 @@ class Backlog:
     def stream(self, message_id: int, file: StreamedFile) -> None:
         """Keep a download that the participant asked for; it is read when its turn comes."""
         self._items.append(_Stream(message_id, file))
+        self.streams += 1
+        self._owner.replies_changed()
 
     async def passed(self) -> bool:
         """Wait until everything that waits now was handed to the socket; False if the connection ends before."""
@@ -219,6 +226,8 @@ class Backlog:
             self._take_held()
         elif isinstance(item, _Stream):
             await self._stream_file(item.message_id, item.file)
+            self.streams -= 1
+            self._owner.replies_changed()
         elif not item.done():
             item.set_result(True)
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from meshagent.api.errors import LimitExceededError, RoomException, UnavailableError
 from meshagent.api.wire.close_codes import CloseCode
@@ -22,7 +24,7 @@ from meshagent.server.kernel.dispatcher import Dispatcher
 from meshagent.server.kernel.operations import AnswerWithFollowUp, StreamedFile
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.running_operation import RUNNING
-from meshagent.server.rooms.backlog import Backlog, BacklogLimits, Owner
+from meshagent.server.rooms.backlog import MAX_STREAMS, Backlog, BacklogLimits, Owner
 from meshagent.server.websocket.encoding import encode_answer, encode_failure
 from meshagent.server.websocket.handler import ClientSocket, WebSocketHandler
 
@@ -34,6 +36,10 @@ _WELCOME_DELAY = 0.002
 instance, is answered first; its first whole message brings the welcome forward."""
 
 
+_WORK: Final = frozenset({"storage", "database", "dataset", "sql", "room"})
+"""First words of the operations that keep disks and engines busy. The others wait for people, or cost little."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """Bounds of one connection.
@@ -43,6 +49,8 @@ class ConnectionLimits:
         max_pending_requests: Requests that wait for something; one more is refused.
         max_pending_bytes: Bytes held by waiting requests, or by answers that wait, before the reader pauses.
         max_buffered_bytes: Bytes that others may have waiting for the participant before their senders wait.
+        max_concurrent_work: Requests for files, tables and documents that are worked on at a time; the reader pauses
+            while more wait.
         drain_timeout: Seconds in which the participant must read an eighth of that while senders wait.
     """
 
@@ -51,11 +59,22 @@ class ConnectionLimits:
     max_pending_bytes: int = 16 * 1024 * 1024
     max_buffered_bytes: int = 8 * 1024 * 1024
     drain_timeout: float = 10.0
+    max_concurrent_work: int = 8
 
     @property
     def backlog(self) -> BacklogLimits:
         """What may wait to be sent."""
         return BacklogLimits(self.max_buffered_bytes, self.max_pending_bytes, self.drain_timeout)
+
+
+@dataclass(slots=True)
+class _Work:
+    """A request whose coroutine has not begun yet."""
+
+    message_id: int
+    coroutine: Coroutine[Any, Any, Any]
+    size: int
+    name: str
 
 
 class RoomMembership(Protocol):
@@ -93,10 +112,12 @@ class Connection(WebSocketHandler, Owner):
         "_limits",
         "_paused",
         "_pending_bytes",
+        "_queued",
         "_reassembler",
         "_room",
         "_tasks",
         "_welcome",
+        "_working",
         "participant",
         "socket",
     )
@@ -118,6 +139,8 @@ class Connection(WebSocketHandler, Owner):
         self._reassembler = Reassembler(limits.max_message_bytes)
         self._tasks: set[asyncio.Future[Any]] | None = None
         self._pending_bytes = 0
+        self._working = 0
+        self._queued: deque[_Work] | None = None
         self._paused = False
         self._backlog: Backlog | None = None
         self._welcome: asyncio.TimerHandle | None = None
@@ -164,6 +187,9 @@ class Connection(WebSocketHandler, Owner):
         self._close_backlog()
         if self._welcome is not None:
             self._welcome.cancel()
+        for work in self._queued or ():
+            work.coroutine.close()
+        self._queued = None
         for task in self._tasks or ():
             task.cancel()
         if self._reassembler.dropped:
@@ -276,15 +302,39 @@ class Connection(WebSocketHandler, Owner):
             if asyncio.iscoroutine(result):
                 result.close()
             raise LimitExceededError(f"over {limit} requests of this connection are waiting", limit=limit)
-        future: asyncio.Future[Any]
-        if asyncio.iscoroutine(result):  # naming a task costs less than the number that it would get
-            future = asyncio.get_running_loop().create_task(result, name=RUNNING.name)
-        else:
-            future = asyncio.ensure_future(result)
-        tasks.add(future)
         self._pending_bytes += size
+        if not asyncio.iscoroutine(result):
+            self._watch(message_id, asyncio.ensure_future(result), size)
+        elif RUNNING.name.partition(".")[0] in _WORK:
+            self._begin_work(_Work(message_id, result, size, RUNNING.name))
+        else:  # naming a task costs less than the number that it would get
+            self._watch(message_id, asyncio.get_running_loop().create_task(result, name=RUNNING.name), size)
         if self._pending_bytes > self._limits.max_pending_bytes:
             self._pace_reading()
+
+    def _begin_work(self, work: _Work) -> None:
+        """Start a request that keeps a disk or an engine busy, or let it wait for earlier ones."""
+        if self._working >= self._limits.max_concurrent_work:
+            if self._queued is None:
+                self._queued = deque()
+            self._queued.append(work)
+            self._pace_reading()
+            return
+        self._working += 1
+        task = asyncio.get_running_loop().create_task(work.coroutine, name=work.name)
+        task.add_done_callback(self._end_work)
+        self._watch(work.message_id, task, work.size)
+
+    def _end_work(self, task: asyncio.Future[Any]) -> None:
+        self._working -= 1
+        if self._queued and self.socket is not None:
+            self._begin_work(self._queued.popleft())
+            self._pace_reading()
+
+    def _watch(self, message_id: int, future: asyncio.Future[Any], size: int) -> None:
+        """Answer when `future` is done; with the connection's end it is cancelled."""
+        assert self._tasks is not None
+        self._tasks.add(future)
         future.add_done_callback(lambda done: self._finish(message_id, done, size))
 
     def _finish(self, message_id: int, done: asyncio.Future[Any], size: int) -> None:
@@ -311,10 +361,13 @@ class Connection(WebSocketHandler, Owner):
         if socket is None:
             return
         limit = self._limits.max_pending_bytes
-        held = max(self._pending_bytes, 0 if self._backlog is None else self._backlog.reply_bytes)
-        if held > limit and not self._paused:
-            self._paused = True
-            socket.pause_reading()
+        held, streams = self._pending_bytes, 0
+        if self._backlog is not None:
+            held, streams = max(held, self._backlog.reply_bytes), self._backlog.streams
+        if held > limit or self._queued or streams > MAX_STREAMS:
+            if not self._paused:
+                self._paused = True
+                socket.pause_reading()
         elif self._paused and held <= limit // 2:
             self._paused = False
             socket.resume_reading()

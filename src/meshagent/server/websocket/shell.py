@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final
 
 from aiohttp import web
@@ -33,6 +34,7 @@ from meshagent.server.websocket.frames import (
 from meshagent.server.websocket.handler import WebSocketHandler
 from meshagent.server.websocket.handshake import UpgradedResponse, check_handshake, switching_protocols, take_transport
 from meshagent.server.websocket.heartbeat import Heartbeat
+from meshagent.server.websocket.read_slices import ReadSlices
 
 __all__ = [
     "WebSocket",
@@ -92,6 +94,7 @@ class WebSocket(asyncio.BufferedProtocol):
         "_pending",
         "_reader",
         "_shell",
+        "_slices",
         "_slow_path_bytes",
         "_state",
         "_timer",
@@ -111,6 +114,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._transport = transport
         self._handler: WebSocketHandler | None = handler
         self._reader = FrameReader(self, handler.received, shell.limits.max_message_bytes)
+        self._slices = ReadSlices(shell.loop, transport, shell.read_buffer)
         self._state = _OPEN
         self._end_code = ABNORMAL
         self._end_reason = "connection lost"
@@ -214,25 +218,27 @@ class WebSocket(asyncio.BufferedProtocol):
         """Stop reading from the peer; what has been read (up to 256 KiB) is still delivered."""
         if not self._state and not self.reading_paused:
             self.reading_paused = True
-            self._transport.pause_reading()
+            self._slices.pause()
 
     def resume_reading(self) -> None:
         """Undo `pause_reading`."""
         if self.reading_paused:
             self.reading_paused = False
-            self._transport.resume_reading()
+            self._slices.resume()
 
     # ---- asyncio.BufferedProtocol
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """The shell's one read buffer: it is emptied before control returns to the loop."""
-        return self._shell.read_buffer
+        """A part of the shell's one read buffer, which is emptied before control returns to the loop."""
+        return self._slices.view
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes just read."""
+        started_at = perf_counter()
         data = self._shell.read_buffer[:nbytes]
         # Many small frames parse faster from `bytes` than from a view, large ones without the copy.
         self.feed(bytes(data) if nbytes <= _COPIED_READ_BYTES else data)
+        self._slices.took(nbytes, perf_counter() - started_at)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the peer; messages are delivered before this returns."""
