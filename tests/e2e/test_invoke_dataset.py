@@ -31,6 +31,8 @@ from tests.support.invoke_client import Stream, invoke
 from tests.support.server import TestServer
 from tests.support.wire_client import WireClient, join
 
+pytestmark = pytest.mark.usefixtures("loaded_engines")
+
 HOME = os.path.expanduser("~")
 AT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC).replace(tzinfo=None)
 PEOPLE = pa.schema(

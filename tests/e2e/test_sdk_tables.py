@@ -20,6 +20,8 @@ from meshagent.api.errors import AlreadyExistsError, NotFoundError
 from tests.support.chatting import joined
 from tests.support.server import TestServer
 
+pytestmark = pytest.mark.usefixtures("loaded_engines")
+
 PEOPLE = {"id": IntDataType(), "name": TextDataType(), "born": DateDataType(), "seen": TimestampDataType()}
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from meshagent.api.tokens.grants import DatasetGrant, TableGrant
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.stores.tables.filters import MAX_DEPTH
 from tests.support.server import TestServer, rooms_ended
 from tests.support.wire_client import WireClient, join
+
+pytestmark = pytest.mark.usefixtures("loaded_engines")
 
 SCHEMA = {"id": {"type": "int"}, "name": {"type": "text"}, "at": {"type": "timestamp"}}
 

@@ -19,8 +19,9 @@ from tests.support.server import KEY_ID, PROJECT_ID, SECRET
 class ServerProcess:
     """`meshagent serve` with one data folder, on one port, started and killed as often as a test wants."""
 
-    def __init__(self, data_dir: Path, port: int) -> None:
+    def __init__(self, data_dir: Path, port: int, **settings: str) -> None:
         self._data_dir = data_dir
+        self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
         self.port = port
 
@@ -46,6 +47,7 @@ class ServerProcess:
             "MESHAGENT_PROJECT_ID": PROJECT_ID,
             "MESHAGENT_KEY_ID": KEY_ID,
             "MESHAGENT_SECRET": SECRET,
+            **self._settings,
         }
         command = ["-m", "meshagent.cli", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         self._process = await asyncio.create_subprocess_exec(
@@ -82,9 +84,9 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def server_process(data_dir: Path, port: int) -> AsyncIterator[ServerProcess]:
-    """A started server process that does not outlive the block."""
-    process = ServerProcess(data_dir, port)
+async def server_process(data_dir: Path, port: int, **settings: str) -> AsyncIterator[ServerProcess]:
+    """A started server process that does not outlive the block; `settings` are environment variables."""
+    process = ServerProcess(data_dir, port, **settings)
     await process.start()
     try:
         yield process

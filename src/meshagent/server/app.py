@@ -88,6 +88,7 @@ async def running_server(config: ServerConfig) -> AsyncIterator[StartedServer]:
         )
         assembly = await stack.enter_async_context(assembled(base))
         await _listen(assembly, config, sockets, stack)
+        stack.callback(stores.tables.stopping, config.shutdown_grace)
         yield StartedServer(
             url=addresses.public,
             port=port,

@@ -18,7 +18,9 @@ from meshagent.server.accounts.room_data import StoredRoomData
 from meshagent.server.accounts.running_rooms import FoundRooms
 from meshagent.server.addresses import Addresses
 from meshagent.server.config import LimitSettings, ServerConfig
-from meshagent.server.engines.local import LocalTableStore
+from meshagent.server.engines.metrics import EngineMetrics
+from meshagent.server.engines.settings import EngineSettings
+from meshagent.server.engines.store import ProcessTableStore
 from meshagent.server.gateway.accounts.rest_api import account_routes
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.builtin_target_routes import BuiltInTargetRoutes
@@ -49,7 +51,6 @@ from meshagent.server.stores.local_files import LocalFileStores
 from meshagent.server.stores.sqlite_documents import SqliteDocumentLog
 from meshagent.server.stores.sqlite_queues import SqliteQueueStore
 from meshagent.server.stores.sqlite_schema import ROOM_MIGRATIONS
-from meshagent.server.stores.tables.table_engine import TableEngine
 from meshagent.server.webhooks.deliveries import MemoryDeliveryLog, RoomLoggedDeliveries
 from meshagent.server.websocket.shell import WebSocketLimits, WebSocketShell
 
@@ -116,9 +117,16 @@ async def open_stores(config: ServerConfig, health: HealthMonitor) -> AsyncItera
         await files.start()
         try:
             queues = await SqliteQueueStore.open_store(commit_log)
-            engine = TableEngine(config.data_dir / "tables", durability=config.durability, health=health)
-            tables = LocalTableStore(engine, health)
-            yield RoomStores(documents=SqliteDocumentLog(commit_log), queues=queues, files=files, tables=tables)
+            tables = ProcessTableStore(
+                config.data_dir / "tables",
+                durability=config.durability,
+                health=health,
+                settings=EngineSettings(**config.engines.model_dump()),
+            )
+            try:
+                yield RoomStores(documents=SqliteDocumentLog(commit_log), queues=queues, files=files, tables=tables)
+            finally:
+                await tables.close()
         finally:
             await files.close()
     finally:
@@ -203,7 +211,8 @@ async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: U
     )
     gateway = RoomGateway(authenticator, rooms.locator, shell, join_timeout=config.limits.join_timeout)
     usage = LlmUsageTotals()
-    figures = (ServerFigures(rooms.finder, shell, base.health), LoopFigures(base.loop_watch), usage)
+    server = ServerFigures(rooms.finder, shell, base.health)
+    figures = (server, LoopFigures(base.loop_watch), EngineMetrics(base.stores.tables), usage)
     http_limits = HttpLimits(head_timeout=config.limits.http_head_timeout)
     guard = ConnectionGuard(http_limits)
     application = web.Application(middlewares=[guard.middleware, error_middleware])

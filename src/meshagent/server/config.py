@@ -10,7 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+)
 from pydantic import NonNegativeFloat as Seconds
 
 KIB = 1024
@@ -107,6 +116,27 @@ class LlmSettings(Settings):
     timeout: Seconds = Field(default=300.0, description="Longest silence of the provider within one request.")
 
 
+class EngineProcessSettings(Settings):
+    """The processes in which tables and SQL run, and what one request may take before its process is killed."""
+
+    processes: PositiveInt = Field(
+        default=2, description="At most so many processes; all requests of a room go to the same one."
+    )
+    memory_bytes: PositiveInt = Field(
+        default=2 * GIB, description="Memory that one process may have in use; one that takes more is killed."
+    )
+    read_seconds: PositiveFloat = Field(
+        default=40.0, description="Longest that a search, or one step of a query, may run before its process is killed."
+    )
+    write_seconds: PositiveFloat = Field(
+        default=600.0, description="Longest that a write may run, waiting for other writes not counted."
+    )
+    cpu_seconds: PositiveFloat = Field(
+        default=120.0, description="Most processor time that one request may take before its process is killed."
+    )
+    idle_seconds: PositiveFloat = Field(default=300.0, description="How long a process stays that has nothing to do.")
+
+
 class OutgoingSettings(Settings):
     """What the server itself may call: webhooks, agent and schema services given by URL."""
 
@@ -179,6 +209,7 @@ class ServerConfig(Settings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     livekit: LivekitSettings = Field(default_factory=LivekitSettings)
     llm: LlmSettings = Field(default_factory=LlmSettings)
+    engines: EngineProcessSettings = Field(default_factory=EngineProcessSettings)
     outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
 
     def local_url(self, port: int) -> str:

@@ -8,7 +8,7 @@ from meshagent.server.engines.proxy import RoomTablesProxy
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.paths import room_folder
 from meshagent.server.stores.tables.table_engine import TableEngine
-from meshagent.server.stores.tables.table_store import RoomTableStore, TableStore
+from meshagent.server.stores.tables.table_store import EngineFigures, RoomTableStore, TableStore
 
 __all__ = ["LocalTableStore"]
 
@@ -33,3 +33,9 @@ class LocalTableStore(TableStore):
     async def delete_room(self, project_id: str, storage_name: str) -> None:
         await self._engine.delete_room(project_id, storage_name)
         self._health.forget_room(str(room_folder(project_id, storage_name)))
+
+    def stopping(self, grace: float) -> None:
+        """What runs in this process cannot be cut off."""
+
+    def figures(self) -> EngineFigures:
+        return EngineFigures()

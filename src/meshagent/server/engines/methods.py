@@ -35,14 +35,14 @@ class Method:
         is_read: Whether it changes nothing, and may be done again.
         is_of_open: Whether it is about a stream, an upload or a query that is open.
         arguments: Reads its arguments from what travelled.
-        result: The type of its result.
+        result: Reads its result.
     """
 
     name: str
     is_read: bool
     is_of_open: bool
     arguments: msgspec.msgpack.Decoder[tuple[Any, ...]]
-    result: Any
+    result: msgspec.msgpack.Decoder[Any]
 
     @property
     def is_write(self) -> bool:
@@ -54,7 +54,9 @@ def _method(name: str) -> Method:
     hints = get_type_hints(getattr(RoomTableStore, name))
     result = hints.pop("return")
     arguments: Any = tuple.__class_getitem__(tuple(hints.values()))
-    return Method(name, name in _READS, name in _OF_OPEN, msgspec.msgpack.Decoder(arguments), result)
+    return Method(
+        name, name in _READS, name in _OF_OPEN, msgspec.msgpack.Decoder(arguments), msgspec.msgpack.Decoder(result)
+    )
 
 
 METHODS = {

@@ -6,6 +6,7 @@ Importing this imports LanceDB, Arrow and DuckDB, which takes seconds: only engi
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -68,12 +69,12 @@ class _Values(msgspec.Struct, frozen=True):
 
 
 class _Numbered(dict[int, T]):
-    """Open streams and uploads by number."""
+    """Open streams and uploads by number; a number of another process or run is never one of these."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
         self._what = what
-        self._last = 0
+        self._last = secrets.randbits(48)
 
     def add(self, item: T) -> int:
         self._last += 1

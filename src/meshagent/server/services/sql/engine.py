@@ -19,6 +19,7 @@ from meshagent.api.errors import (
     RequestTimeoutError,
 )
 from meshagent.server.stores.tables.errors import readable
+from meshagent.server.stores.tables.work_clock import current_clock
 
 __all__ = ["Cursor", "SqlEngine"]
 
@@ -77,6 +78,8 @@ class SqlEngine:
             LimitExceededError: It exceeds the memory limit.
         """
         loop = asyncio.get_running_loop()
+        clock = current_clock()
+        clock.waits()
         timed_out = False
 
         def interrupt() -> None:
@@ -92,6 +95,7 @@ class SqlEngine:
 
         def start_timer() -> None:  # starts with the step: time spent waiting for a thread does not count
             nonlocal timer
+            clock.begins()
             if not future.done():
                 timer = loop.call_later(self._timeout, interrupt)
 

@@ -51,8 +51,8 @@ class ArrowSpool:
                     f"the upload is larger than {self._max_bytes} bytes: split it into several", limit=self._max_bytes
                 )
             if self._writer is None:
-                self._schema, self._fill = fitted.schema, True
-                self._writer = pa.ipc.new_stream(self._file, fitted.schema)
+                self._schema, self._fill = fitted.schema.with_metadata(self._schema.metadata), True
+                self._writer = pa.ipc.new_stream(self._file, self._schema)
             self._writer.write_batch(fitted)
             self.rows += fitted.num_rows
 

@@ -16,6 +16,7 @@ from meshagent.api.contracts.dataset import IndexDescription
 from meshagent.server.stores.tables.settings import DatabaseLimits
 
 __all__ = [
+    "EngineFigures",
     "IndexKind",
     "OpenedQuery",
     "OptimizeStats",
@@ -88,6 +89,24 @@ class OpenedQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     query_id: str
     schema: bytes
+
+
+class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engines do.
+
+    Attributes:
+        processes: Engine processes that run.
+        memory_bytes: Memory that they have in use.
+        calls: Calls that wait for their answer.
+        starts: Processes that were started so far.
+        losses: Processes that crashed, or were killed for passing a bound, so far and by the reason.
+    """
+
+    processes: int = 0
+    memory_bytes: int = 0
+    calls: int = 0
+    starts: int = 0
+    losses: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class RoomTableStore(Protocol):
@@ -287,4 +306,12 @@ class TableStore(Protocol):
         Raises:
             StoreFailedError: The disk refused.
         """
+        ...
+
+    def stopping(self, grace: float) -> None:
+        """The server is about to stop: what engines work on after `grace` seconds is cut off."""
+        ...
+
+    def figures(self) -> EngineFigures:
+        """What the engines do now, and did so far."""
         ...

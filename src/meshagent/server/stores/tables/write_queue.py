@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from meshagent.api.contracts.database import Row
 from meshagent.api.errors import InternalError, InvalidStateError, LimitExceededError, RoomException
+from meshagent.server.stores.tables.work_clock import WorkClock, current_clock
 
 __all__ = ["WriteQueue"]
 
@@ -26,12 +27,14 @@ InsertGroup = Callable[[Sequence[Sequence[Row]]], Awaitable[Sequence[RoomExcepti
 class _Insert:
     rows: Sequence[Row]
     done: asyncio.Future[None]
+    clock: WorkClock
 
 
 @dataclass(slots=True, eq=False)
 class _Work:
     run: Callable[[], Awaitable[Any]]
     done: asyncio.Future[Any]
+    clock: WorkClock
 
 
 class WriteQueue:
@@ -75,13 +78,13 @@ class WriteQueue:
             InvalidStateError: The queue is closed.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._append(_Insert(rows, done))
+        self._append(_Insert(rows, done, current_clock()))
         return done
 
     def run(self, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
         """Call `work` when all earlier writes are done; the future gets its result. Errors as in `insert`."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._append(_Work(work, done))
+        self._append(_Work(work, done, current_clock()))
         return done
 
     async def close(self) -> None:
@@ -95,6 +98,7 @@ class WriteQueue:
             raise InvalidStateError("the room has ended")
         if len(self._waiting) >= self._max_waiting:
             raise LimitExceededError(f"{self._max_waiting} writes are already waiting", limit=self._max_waiting)
+        job.clock.waits()
         self._waiting.append(job)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="table writes")
@@ -125,6 +129,9 @@ class WriteQueue:
         return group
 
     async def _insert_group(self, group: Sequence[_Insert]) -> None:
+        for job in group:
+            job.clock.begins()
+
         async def insert() -> None:
             failures = await self._insert([job.rows for job in group])
             for job, failure in zip(group, failures, strict=True):
@@ -138,6 +145,7 @@ class WriteQueue:
         await self._settle(group, insert())
 
     async def _run(self, work: _Work) -> None:
+        work.clock.begins()
         result = await work.run()
         if not work.done.done():
             work.done.set_result(result)
