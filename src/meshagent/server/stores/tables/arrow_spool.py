@@ -14,6 +14,10 @@ __all__ = ["ArrowSpool"]
 
 _IN_MEMORY_BYTES = 1024 * 1024
 
+_ALIGNED = pa.ipc.IpcReadOptions(ensure_alignment=pa.ipc.Alignment.At64Byte)
+"""Arrow aligns buffers to 8 bytes in a stream; the table engine (LanceDB 0.40) needs 16 for decimals and views, and
+loses the rows otherwise."""
+
 
 class ArrowSpool:
     """Batches of one schema, in memory while they are small, then in a temporary file that the system removes.
@@ -62,7 +66,7 @@ class ArrowSpool:
             return pa.RecordBatchReader.from_batches(self._schema, [])
         self._writer.close()
         self._file.seek(0)
-        return pa.ipc.open_stream(self._file)
+        return pa.ipc.open_stream(self._file, options=_ALIGNED)
 
     def close(self) -> None:
         """Delete the rows; idempotent."""

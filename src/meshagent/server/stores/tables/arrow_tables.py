@@ -12,13 +12,14 @@ from lancedb import AsyncTable
 
 from meshagent.api.contracts.database import CreateMode
 from meshagent.api.contracts.dataset import IndexDescription
-from meshagent.api.errors import InvalidRequestError, NotFoundError
+from meshagent.api.errors import InternalError, InvalidRequestError, NotFoundError
 from meshagent.server.stores.tables.arrow_data import check_schema
 from meshagent.server.stores.tables.arrow_spool import ArrowSpool
 from meshagent.server.stores.tables.columns import column_kinds
 from meshagent.server.stores.tables.filters import translate_filter
 from meshagent.server.stores.tables.index_configs import described_indexes
 from meshagent.server.stores.tables.room_tables import RoomTables
+from meshagent.server.stores.tables.row_counts import adding_rows, check_rows
 from meshagent.server.stores.tables.search import MAX_RANKED_LIMIT, Search, SearchStream, open_search
 
 __all__ = ["ArrowTables"]
@@ -45,13 +46,14 @@ class ArrowTables:
         """Create a table from an upload."""
         reader = await asyncio.to_thread(spool.reader)
         with self.tables.using(name) as table:
-            await table.create(reader, mode)
+            await table.create(reader, mode, rows=spool.rows)
 
     async def insert(self, name: str, spool: ArrowSpool) -> None:
         """Insert an upload, atomically."""
 
         async def add(table: AsyncTable) -> None:
-            await table.add(await asyncio.to_thread(spool.reader))
+            async with adding_rows(table, spool.rows):
+                await table.add(await asyncio.to_thread(spool.reader))
 
         await self.tables.change(name, add)
 
@@ -64,7 +66,16 @@ class ArrowTables:
 
         async def merge(table: AsyncTable) -> None:
             upsert = table.merge_insert(list(on)).when_matched_update_all().when_not_matched_insert_all()
-            await upsert.execute(rows)
+            before, version = await table.count_rows(), await table.version()
+            merged = await upsert.execute(rows)
+            try:
+                if merged.num_inserted_rows + merged.num_updated_rows != rows.num_rows:
+                    raise InternalError("the table engine did not merge all rows: the write was undone")
+                await check_rows(table, before + merged.num_inserted_rows)
+            except InternalError:
+                await table.checkout(version)
+                await table.restore()
+                raise
 
         await self.tables.change(name, merge)
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from lancedb import AsyncConnection, AsyncTable
 
 from meshagent.api.contracts.database import CreateMode, Row
-from meshagent.api.errors import LimitExceededError, RoomException
+from meshagent.api.errors import InternalError, LimitExceededError, RoomException
 from meshagent.server.stores.disk import Disk
 from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.health import HealthMonitor
@@ -26,6 +26,7 @@ from meshagent.server.stores.tables.columns import SCRATCH_PREFIX
 from meshagent.server.stores.tables.durable_files import DurableFiles, table_names
 from meshagent.server.stores.tables.errors import engine_errors, no_such_table, table_exists
 from meshagent.server.stores.tables.recovery import recover
+from meshagent.server.stores.tables.row_counts import check_rows
 from meshagent.server.stores.tables.rows import RowReader, table_from_rows
 from meshagent.server.stores.tables.settings import DROPPED_PREFIX, TABLE_SUFFIX, MaintenanceSettings
 from meshagent.server.stores.tables.table_store import OptimizeStats
@@ -126,10 +127,16 @@ class Table:
 
     # --- writing ---------------------------------------------------------------------------------------
 
-    async def create(self, content: pa.Table | pa.RecordBatchReader, mode: CreateMode) -> None:
+    async def create(
+        self, content: pa.Table | pa.RecordBatchReader, mode: CreateMode, *, rows: int | None = None
+    ) -> None:
         """Create the table with its first rows. With mode `overwrite`, running readers continue on the old version.
 
+        Args:
+            rows: How many rows `content` has, if that is to be checked before they are acknowledged.
+
         Raises:
+            InternalError: The engine did not store them; there is what there was before.
             AlreadyExistsError: There is one, and the mode is `create`.
             LimitExceededError: The room has the maximum number of tables.
         """
@@ -142,10 +149,13 @@ class Table:
                 raise table_exists(self.name)
             if not exists:
                 await asyncio.to_thread(self._check_room_for_another)
+            version = await self._version() if exists and rows is not None else None
             with engine_errors(self.name):
                 handle = await self._connection.create_table(
                     self.name, content, mode="overwrite" if exists else "create"
                 )
+                if rows is not None:
+                    await self._check_created(handle, rows, version)
             self._adopt(handle)
             self._writes += self._maintenance.after_writes if exists else 1
             await self._sync()
@@ -210,6 +220,23 @@ class Table:
         """Finish pending writes."""
         await self._writes_in_order.close()
         self._adopt(None)
+
+    async def _version(self) -> int:
+        return await (await self._opened()).version()
+
+    async def _check_created(self, handle: AsyncTable, rows: int, replaced: int | None) -> None:
+        """Check the number of rows, and otherwise bring back the version `replaced`, or nothing."""
+        try:
+            await check_rows(handle, rows)
+        except InternalError:
+            if replaced is None:
+                await self._on_disk(self._remove_folder)
+                self._files.forget()
+                raise
+            await handle.checkout(replaced)
+            await handle.restore()
+            self._adopt(handle)
+            raise
 
     # --- inside the queue ------------------------------------------------------------------------------
 
