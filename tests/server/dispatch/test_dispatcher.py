@@ -37,6 +37,11 @@ SIZE = Operation("math.size", Empty, AddResult)
 LATER = Operation("math.later", AddRequest, AddResult)
 BREAK = Operation("math.break", Empty, Empty)
 REFUSE = Operation("math.refuse", Empty, Empty)
+PANIC = Operation("math.panic", Empty, Empty)
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise it: no Exception."""
 
 
 def add(caller: Participant, request: AddRequest) -> AddResult:
@@ -48,7 +53,7 @@ async def add_later(caller: Participant, request: AddRequest) -> AddResult:
     return add(caller, request)
 
 
-def fail_with(error: Exception) -> Callable[..., Any]:
+def fail_with(error: BaseException) -> Callable[..., Any]:
     def handler(*_: object) -> Any:
         raise error
 
@@ -67,6 +72,7 @@ class Room:
                 serve_payload(SIZE, lambda _, __, payload: AddResult(sum=len(payload)), grant=None),
                 serve(LATER, add_later, grant=None),
                 serve(BREAK, fail_with(KeyError("secret detail")), grant=None),
+                serve(PANIC, fail_with(Panic("secret detail")), grant=None),
                 serve(REFUSE, fail_with(NotFoundError("there is no such thing")), grant=None),
             ]
         )
@@ -99,6 +105,14 @@ def test_a_caller_is_a_caller() -> None:
 def test_a_request_is_decoded_and_answered() -> None:
     assert Room().ask("math.add", {"a": 2, "b": None, "unknown": True}) == AddResult(sum=3)
     assert Room().ask("math.size", {}, b"four") == AddResult(sum=4)
+
+
+def test_a_panic_of_a_library_is_answered_and_does_not_reach_the_connection() -> None:
+    room = Room()
+    answer = room.ask("math.panic")
+    assert isinstance(answer, InternalError)
+    assert "secret detail" not in str(answer)
+    assert room.failures == [("math.panic", "Panic")]
 
 
 async def test_what_takes_time_is_answered_when_it_is_done() -> None:

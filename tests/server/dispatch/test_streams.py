@@ -103,6 +103,20 @@ def test_nothing_is_sent_after_the_end() -> None:
     assert room.inputs[0].items == []
 
 
+@pytest.mark.parametrize("failure", [LimitExceededError("full", limit=1), OSError("disk"), BaseException("panic")])
+async def test_an_item_that_was_not_stored_fails_its_stream(failure: BaseException) -> None:
+    room = Streams()
+    stream = room.open()
+    stream.open()
+    room.caller.take()
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_exception(failure)
+    stream.item_stored(done)
+    assert stream.state is StreamState.CLOSED
+    assert room.inputs[0].cancelled == 1
+    assert [chunk["type"] for chunk in room.chunks()] == ["error", "control"]
+
+
 def test_a_failure_before_open_is_the_answer() -> None:
     room = Streams()
     room.open().fail(NotFoundError("gone"))

@@ -22,6 +22,8 @@ from meshagent.server.kernel.running_operation import RUNNING
 
 log = logging.getLogger(__name__)
 
+_ENDS_THE_PROGRAM = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
 OneWayHandler = Callable[[Participant, Message], None]
 """Takes a message that gets no answer; what it raises is logged."""
 
@@ -116,7 +118,9 @@ class Dispatcher:
             self._run(caller, message.id, entry, text, payload)
         except RoomException as error:
             caller.fail(message.id, error)
-        except Exception as error:  # noqa: BLE001 - a service's fault must not end the connection
+        except _ENDS_THE_PROGRAM:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a service's fault, a Rust panic too, must not end the connection
             caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
 
     def _dispatch_other(self, caller: Caller, message: Message) -> None:
@@ -133,7 +137,9 @@ class Dispatcher:
             one_way_handler(caller.participant, message)
         except RoomException as error:
             log.info("ignored %s of %r: %s", message.type, caller.participant, error)
-        except Exception as error:  # noqa: BLE001 - as in dispatch
+        except _ENDS_THE_PROGRAM:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in dispatch
             self.unexpected(caller.participant, message.type, error)
 
     def _dispatch_request(self, caller: Caller, message: Message, handler: RequestHandler) -> None:
@@ -142,7 +148,9 @@ class Dispatcher:
             handler(caller, message)
         except RoomException as error:
             caller.fail(message.id, error)
-        except Exception as error:  # noqa: BLE001 - as in dispatch
+        except _ENDS_THE_PROGRAM:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in dispatch
             caller.fail(message.id, self.unexpected(caller.participant, message.type, error))
 
     def unexpected(self, participant: Participant, message_type: str, error: BaseException) -> RoomException:

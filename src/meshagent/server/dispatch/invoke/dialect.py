@@ -17,7 +17,7 @@ import msgspec
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import agents as agents_api
-from meshagent.api.errors import InvalidRequestError, NotFoundError, RoomException, UnavailableError
+from meshagent.api.errors import InvalidRequestError, NotFoundError, UnavailableError
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
 from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
@@ -193,7 +193,5 @@ class InvokeDialect:
 
 def _acknowledge(caller: Caller, message_id: int, stream: Stream, done: asyncio.Future[None]) -> None:
     """Acknowledge an item that had to reach the disk; if it did not, its stream fails."""
-    error = None if done.cancelled() else done.exception()
-    if isinstance(error, RoomException):
-        stream.abort(error)
+    stream.item_stored(done)
     caller.answer(message_id, None)

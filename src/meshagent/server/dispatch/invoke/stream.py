@@ -13,13 +13,14 @@ is also the caller's end (a `CallerLink`) of a hosted tool's call.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
 from meshagent.api import jsontext
-from meshagent.api.errors import InvalidRequestError, LimitExceededError, RoomException
+from meshagent.api.errors import InternalError, InvalidRequestError, LimitExceededError, RoomException
 from meshagent.api.wire import envelope
 from meshagent.server.dispatch.contents import CONTROL_CLOSE, CONTROL_OPEN, error_content
 from meshagent.server.dispatch.invoke.messages import RESPONSE_CHUNK
@@ -27,6 +28,8 @@ from meshagent.server.kernel.dispatcher import Caller
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.websocket.encoding import encode_message
+
+log = logging.getLogger(__name__)
 
 MAX_STREAMS_PER_PARTICIPANT: Final = 1000
 
@@ -198,6 +201,15 @@ class Stream:
         self.fail(error)
         if self._input is not None:
             self._input.cancel()
+
+    def item_stored(self, done: asyncio.Future[None]) -> None:
+        """An item that had to be stored is stored, or the stream fails: its sender must not take it for kept."""
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, RoomException):
+            self.abort(error)
+        elif error is not None:  # not foreseen, or a panic of a library
+            log.error("an item of %s was not stored", self.call_id, exc_info=error)
+            self.abort(InternalError("the item was not stored; the server's log says more"))
 
     def cancel(self) -> None:
         """Stop without a word: the caller has left."""
