@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ async def test_messages_arrive_as_they_were_sent(content: Body, message: Any) ->
     core = FakeCore()
     core.answers["queues.receive"] = lambda header, payload: content
     assert await QueuesClient(room=core).receive(name="jobs", wait=False) == message
-    assert core.received("queues.receive") == [({"name": "jobs", "create": True, "wait": False}, b"")]
+    assert core.received("queues.receive") == [({"name": "jobs", "create": True, "wait": False, "receive_id": 1}, b"")]
 
 
 async def test_other_contents_are_refused() -> None:
@@ -53,3 +54,28 @@ async def test_queues_are_written_and_emptied() -> None:
         ("queues.drain", {"name": "jobs"}, b""),
         ("queues.close", {"name": "jobs"}, b""),
     ]
+
+
+async def test_a_cancelled_receive_tells_the_room() -> None:
+    core = FakeCore()
+    core.answers["queues.receive"] = lambda header, payload: asyncio.Event().wait()
+    queues = QueuesClient(room=core)
+    waiting = asyncio.create_task(queues.receive("jobs"))
+    await core.settle()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await core.settle()
+    assert core.received("queues.cancel_receive") == [({"name": "jobs", "receive_id": 1}, b"")]
+
+
+async def test_a_receive_whose_connection_is_gone_has_nothing_to_cancel() -> None:
+    core = FakeCore()
+    core.answers["queues.receive"] = lambda header, payload: asyncio.Event().wait()
+    waiting = asyncio.create_task(QueuesClient(room=core).receive("jobs"))
+    await core.settle()
+    core.lose_connection()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await core.settle()
+    assert core.received("queues.cancel_receive") == []

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
+import itertools
 from dataclasses import dataclass
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import queues as api
-from meshagent.api.contracts.content import EmptyBody, JsonBody, TextBody
+from meshagent.api.contracts.content import Body, EmptyBody, JsonBody, TextBody
 from meshagent.api.contracts.operation import EMPTY
 from meshagent.api.errors import RoomException
 from meshagent.api.jsontext import Json
-from meshagent.api.room.core import RoomCalls
+from meshagent.api.room.core import RoomCore
 
 __all__ = ["Queue", "QueuesClient"]
 
@@ -30,8 +32,9 @@ class QueuesClient:
     Errors of all methods: as `RoomClient.call`; `NotFoundError` for a queue that does not exist.
     """
 
-    def __init__(self, *, room: RoomCalls) -> None:
+    def __init__(self, *, room: RoomCore) -> None:
         self._room = room
+        self._receive_ids = itertools.count(1)
 
     async def list(self, name: str | None = None, message: Json = None, create: bool = True) -> builtins.list[Queue]:
         """All queues of the room. The parameters are ignored; existing programs pass them."""
@@ -54,8 +57,12 @@ class QueuesClient:
 
         None also means that the queue was closed while this waited, or that the message is null. A missing queue is
         created, unless `create` is false.
+
+        Cancelling the call, for instance with `asyncio.timeout`, takes no message: one that the room had handed over
+        already returns to its place in the queue.
         """
-        body = await self._room.call(api.RECEIVE, api.ReceiveRequest(name=name, create=create, wait=wait))
+        request = api.ReceiveRequest(name=name, create=create, wait=wait, receive_id=next(self._receive_ids))
+        body = await self._receive(request)
         match body:
             case JsonBody():
                 return body.json
@@ -64,6 +71,18 @@ class QueuesClient:
             case EmptyBody():
                 return None
         raise RoomException(f"unexpected answer to queues.receive: a {body.type!r} content")
+
+    async def _receive(self, request: api.ReceiveRequest) -> Body:
+        connection = self._room.connection_number
+        try:
+            return await self._room.call(api.RECEIVE, request)
+        except asyncio.CancelledError:
+            if request.receive_id is not None and connection == self._room.connection_number:
+                cancel = api.CancelReceiveRequest(name=request.name, receive_id=request.receive_id)
+                self._room.call_nowait(
+                    api.CANCEL_RECEIVE, cancel, if_fails=f"a cancelled receive may take a message from {request.name}"
+                )
+            raise
 
     async def drain(self, name: str) -> None:
         """Remove all messages of the queue. Receivers that wait go on waiting."""

@@ -6,56 +6,32 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 from meshagent.api.contracts import queues as api
 from meshagent.api.contracts.operation import EMPTY, Empty
-from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, RoomException
+from meshagent.api.errors import (
+    InvalidRequestError,
+    InvalidStateError,
+    LimitExceededError,
+    NotFoundError,
+    RoomException,
+)
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import EncodedContent, ServedOperation, serve
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.stores.queues import DEFAULT_WINDOW, QueueStore, StoredMessage, StoredQueue
+from meshagent.server.services.queues.deliveries import Delivery, RecentDeliveries, find_waiter
+from meshagent.server.services.queues.open_queue import MAX_NAME_LENGTH, OpenQueue, Waiter
+from meshagent.server.stores.queues import QueueStore, StoredMessage
 
 log = logging.getLogger(__name__)
 
-MAX_NAME_LENGTH = 255
-
-_Waiter = tuple[Participant, "asyncio.Future[EncodedContent | Empty]"]
-
-
-_Action = Callable[["_OpenQueue"], Awaitable[Any]]
+_Action = Callable[[OpenQueue], Awaitable[Any]]
 _DeferredCall = tuple[bool, _Action, "asyncio.Future[Any]"]
 """A call that waits for its queue to open: whether it may create the queue, the action, and the result."""
 
-
-class _OpenQueue:
-    """An open queue, with its head in memory."""
-
-    __slots__ = ("appending", "head", "name", "queue_id", "refilling", "stored", "waiters")
-
-    def __init__(self, name: str, stored: StoredQueue) -> None:
-        self.name = name
-        self.queue_id = stored.queue_id
-        self.head: deque[StoredMessage] = deque(stored.head)
-        self.stored = stored.size
-        """Stored messages that are not being delivered, including those in `head`."""
-        self.appending = 0
-        """Messages that are being stored."""
-        self.refilling = False
-        self.waiters: deque[_Waiter] = deque()
-
-    def next_waiter(self) -> _Waiter | None:
-        """The receiver that has waited longest."""
-        while self.waiters:
-            waiter = self.waiters.popleft()
-            if not waiter[1].done():
-                return waiter
-        return None
-
-    @property
-    def head_is_complete(self) -> bool:
-        """Whether `head` contains all stored messages."""
-        return len(self.head) == self.stored
+_BUSY_DISK_DELAY = 0.02
+"""Seconds before another try to put a message back while too many writes wait for the disk."""
 
 
 class QueuesService:
@@ -76,9 +52,10 @@ class QueuesService:
         self._room = room
         self._store = store
         self._max_messages = max_messages
-        self._queues: dict[str, _OpenQueue] = {}
-        self._opening: dict[str, asyncio.Task[_OpenQueue | None]] = {}
+        self._queues: dict[str, OpenQueue] = {}
+        self._opening: dict[str, asyncio.Task[OpenQueue | None]] = {}
         self._deferred: dict[str, deque[_DeferredCall]] = {}
+        self._recent = RecentDeliveries()
         self._closed = False
 
     def operations(self) -> list[ServedOperation]:
@@ -87,6 +64,11 @@ class QueuesService:
             serve(api.OPEN, self.open, grant=lambda scope, request: scope.require_queue_send(request.name)),
             serve(api.SEND, self.send, grant=lambda scope, request: scope.require_queue_send(request.name)),
             serve(api.RECEIVE, self.receive, grant=lambda scope, request: scope.require_queue_receive(request.name)),
+            serve(
+                api.CANCEL_RECEIVE,
+                self.cancel_receive,
+                grant=lambda scope, request: scope.require_queue_receive(request.name),
+            ),
             serve(api.DRAIN, self.drain, grant=lambda scope, request: scope.require_queue_receive(request.name)),
             serve(api.CLOSE, self.close_queue, grant=lambda scope, request: scope.require_queue_receive(request.name)),
         ]
@@ -122,15 +104,20 @@ class QueuesService:
         Raises:
             NotFoundError: There is no such queue, and `create` is false.
         """
-        return self._in_order(
-            request.name, request.create, lambda queue: self._receive(queue, caller, wait=request.wait)
-        )
+        return self._in_order(request.name, request.create, lambda queue: self._receive(queue, caller, request))
+
+    def cancel_receive(self, caller: Participant, request: api.CancelReceiveRequest) -> Awaitable[api.CancelledReceive]:
+        """Withdraw a receive of the same connection. A message that was handed over returns to its place.
+
+        Raises:
+            NotFoundError: There is no such queue.
+        """
+        return self._in_order(request.name, False, lambda queue: self._cancel(queue, caller, request.receive_id))
 
     async def drain(self, caller: Participant, request: api.QueueRequest) -> Empty:
         """Remove all messages; receivers keep waiting."""
         queue = await self._opened(request.name, create=False)
-        queue.head.clear()
-        queue.stored = 0
+        queue.forget_messages()
         await self._store.drain(queue.queue_id)
         return EMPTY
 
@@ -139,20 +126,21 @@ class QueuesService:
         queue = await self._opened(request.name, create=False)
         if self._queues.get(request.name) is queue:
             del self._queues[request.name]
-        self._release_waiters(queue)
+        queue.withdraw_waiters()
         await self._store.delete(queue.queue_id)
         return EMPTY
 
     def left(self, participant: Participant) -> None:
         """Remove the participant's waiting receives, which were cancelled with its connection."""
+        self._recent.forget(participant)
         for queue in self._queues.values():
-            if any(waiter[0] is participant for waiter in queue.waiters):
-                queue.waiters = deque(waiter for waiter in queue.waiters if waiter[0] is not participant)
+            if any(waiter.participant is participant for waiter in queue.waiters):
+                queue.waiters = deque(waiter for waiter in queue.waiters if waiter.participant is not participant)
 
     async def close(self) -> None:
         self._closed = True
         for queue in self._queues.values():
-            self._release_waiters(queue)
+            queue.withdraw_waiters()
         self._queues.clear()
 
     # --- opening -------------------------------------------------------------------------------------
@@ -188,7 +176,7 @@ class QueuesService:
             for _, _, result in deferred:
                 _fail(result, InvalidStateError("the room has ended"))
 
-    async def _opened(self, name: str, *, create: bool) -> _OpenQueue:
+    async def _opened(self, name: str, *, create: bool) -> OpenQueue:
         if not 0 < len(name) <= MAX_NAME_LENGTH:
             raise InvalidRequestError(f"a queue name must have 1 to {MAX_NAME_LENGTH} characters")
         while True:
@@ -207,23 +195,23 @@ class QueuesService:
             if not create:
                 raise NotFoundError(f"queue {name!r} not found")
 
-    async def _load(self, name: str, create: bool) -> _OpenQueue | None:
+    async def _load(self, name: str, create: bool) -> OpenQueue | None:
         stored = await self._store.open(self._room_key, name, create=create)
         if stored is None:
             return None
-        queue = self._queues[name] = _OpenQueue(name, stored)
+        queue = self._queues[name] = OpenQueue(name, stored)
         return queue
 
     # --- sending -------------------------------------------------------------------------------------
 
-    def _send(self, queue: _OpenQueue, message: bytes) -> Awaitable[Empty]:
+    def _send(self, queue: OpenQueue, message: bytes) -> Awaitable[Empty]:
         if not queue.stored and not queue.appending:
             waiter = queue.next_waiter()
             if waiter is not None:
                 return self._hand_over(queue, waiter, message)
         return self._append(queue, message)
 
-    def _append(self, queue: _OpenQueue, message: bytes) -> Awaitable[Empty]:
+    def _append(self, queue: OpenQueue, message: bytes) -> Awaitable[Empty]:
         stored = self._store.append(queue.queue_id, message, limit=self._max_messages)
         queue.appending += 1
         answer: asyncio.Future[Empty] = asyncio.get_running_loop().create_future()
@@ -235,9 +223,7 @@ class QueuesService:
                 if not answer.done():
                     answer.set_exception(error)
                 return
-            if queue.head_is_complete and len(queue.head) < DEFAULT_WINDOW:
-                queue.head.append(StoredMessage(done.result(), message))
-            queue.stored += 1
+            queue.appended(StoredMessage(done.result(), message))
             if not answer.done():
                 answer.set_result(EMPTY)
             self._serve_waiters(queue)
@@ -245,33 +231,59 @@ class QueuesService:
         stored.add_done_callback(settle)
         return answer
 
-    async def _hand_over(self, queue: _OpenQueue, waiter: _Waiter, message: bytes) -> Empty:
+    def _hand_over(self, queue: OpenQueue, waiter: Waiter, message: bytes) -> Awaitable[Empty]:
         """Deliver a message to a waiting receiver without storing it.
 
-        The sender is answered when the bytes have been sent; if the receiver has left by then, the message is stored
-        with the id that it would have had.
+        The receiver gets it before this returns: in a later turn of the loop it might have left. The sender is answered
+        when the bytes have been sent; if the receiver has left by then, the message is stored with the id that it would
+        have had.
         """
-        participant, future = waiter
-        place = self._store.next_message_id()
-        future.set_result(_content(message))
-        if await participant.outbox.sent():
-            return EMPTY
-        log.info("%r left before it got its message; returning it to queue %s", participant, queue.name)
-        await self._put_back(queue, StoredMessage(place, message))
+        delivery = Delivery(queue, waiter, StoredMessage(self._store.next_message_id(), message))
+        self._recent.remember(delivery)
+        waiter.answer.set_result(_content(message))
+        return self._handed_over(delivery)
+
+    async def _handed_over(self, delivery: Delivery) -> Empty:
+        await self._see_off(delivery)
         return EMPTY
+
+    async def _see_off(self, delivery: Delivery) -> None:
+        """Wait until a delivery has been sent; if its receiver has left or cancelled by then, until it is put back."""
+        if not await delivery.waiter.participant.outbox.sent() and delivery.returning is None:
+            log.info(
+                "%r left before it got its message; returning it to queue %s",
+                delivery.waiter.participant,
+                delivery.queue.name,
+            )
+            self._give_back(delivery)
+        if delivery.returning is not None:
+            await asyncio.shield(delivery.returning)
 
     # --- receiving -----------------------------------------------------------------------------------
 
-    def _receive(self, queue: _OpenQueue, caller: Participant, *, wait: bool) -> Awaitable[EncodedContent | Empty]:
-        answer: asyncio.Future[EncodedContent | Empty] = asyncio.get_running_loop().create_future()
-        if not wait and not queue.stored:
-            answer.set_result(EMPTY)
-            return answer
-        queue.waiters.append((caller, answer))
-        self._serve_waiters(queue)
-        return answer
+    def _receive(
+        self, queue: OpenQueue, caller: Participant, request: api.ReceiveRequest
+    ) -> Awaitable[EncodedContent | Empty]:
+        waiter = Waiter(caller, request)
+        if not request.wait and not queue.stored:
+            waiter.withdraw()
+        else:
+            queue.waiters.append(waiter)
+            self._serve_waiters(queue)
+        return waiter.answer
 
-    def _serve_waiters(self, queue: _OpenQueue) -> None:
+    def _cancel(self, queue: OpenQueue, caller: Participant, receive_id: int) -> Awaitable[api.CancelledReceive]:
+        delivery = self._recent.pop(caller, receive_id)
+        if delivery is None:
+            waiter = find_waiter(queue.waiters, caller, receive_id)
+            if waiter is not None:
+                queue.waiters.remove(waiter)
+                waiter.withdraw()
+            return _cancelled("unknown" if waiter is None else "cancelled")
+        delivery.waiter.withdraw()  # its removal from the store may be under way
+        return _cancelled("returned", self._give_back(delivery))
+
+    def _serve_waiters(self, queue: OpenQueue) -> None:
         while queue.stored and queue.waiters:
             if not queue.head:
                 self._refill(queue)
@@ -279,65 +291,91 @@ class QueuesService:
             waiter = queue.next_waiter()
             if waiter is None:
                 return
-            message = queue.head.popleft()
-            queue.stored -= 1
-            self._room.spawn(self._take(queue, waiter, message), name=f"receive from {queue.name}")
+            delivery = Delivery(queue, waiter, queue.take())
+            message = delivery.message
+            try:
+                removed = self._store.remove(queue.queue_id, [message.message_id])
+            except RoomException as error:
+                queue.put_back(message)
+                waiter.answer.set_exception(error)
+                continue
+            self._recent.remember(delivery)
+            self._room.spawn(self._take(delivery, removed), name=f"receive from {queue.name}")
 
-    async def _take(self, queue: _OpenQueue, waiter: _Waiter, message: StoredMessage) -> None:
-        participant, future = waiter
+    async def _take(self, delivery: Delivery, removing: asyncio.Future[int]) -> None:
+        queue, waiter, message = delivery.queue, delivery.waiter, delivery.message
         try:
-            removed = await self._store.remove(queue.queue_id, [message.message_id])
+            removed = await removing
         except RoomException as error:
-            queue.head.appendleft(message)
-            queue.stored += 1
-            if not future.done():
-                future.set_exception(error)
+            if delivery.returning is None:
+                queue.put_back(message)
+            if not waiter.answer.done():
+                waiter.answer.set_exception(error)
+            return
+        if delivery.returning is not None:
             return
         if not removed:  # drained or closed in the meantime
-            if not future.done():
+            if not waiter.answer.done():
                 queue.waiters.appendleft(waiter)
-            return
-        if not future.done():
-            future.set_result(_content(message.body))
-            if await participant.outbox.sent():
-                return
-        await self._put_back(queue, message)
+                self._serve_waiters(queue)
+        elif waiter.answer.done():
+            self._give_back(delivery)
+        else:
+            waiter.answer.set_result(_content(message.body))
+            await self._see_off(delivery)
 
-    async def _put_back(self, queue: _OpenQueue, message: StoredMessage) -> None:
-        """Store a message that could not be delivered, in its old place."""
+    def _give_back(self, delivery: Delivery) -> asyncio.Task[None]:
+        """Return a message that was not delivered to its place; a second call returns the same task."""
+        if delivery.returning is None:
+            queue, message = delivery.queue, delivery.message
+            try:
+                restored: asyncio.Future[int] | None = self._store.restore(queue.queue_id, message)
+                queue.put_back(message)
+            except (LimitExceededError, NotFoundError):
+                restored = None
+            work = self._put_back(queue, message, restored)
+            delivery.returning = self._room.spawn(work, name=f"put back into {queue.name}")
+            self._serve_waiters(queue)
+        return delivery.returning
+
+    async def _put_back(self, queue: OpenQueue, message: StoredMessage, restored: asyncio.Future[int] | None) -> None:
         try:
-            await self._store.restore(queue.queue_id, message)
+            while restored is None:
+                try:
+                    restored = self._store.restore(queue.queue_id, message)
+                    queue.put_back(message)
+                    self._serve_waiters(queue)
+                except LimitExceededError:
+                    await asyncio.sleep(_BUSY_DISK_DELAY)
+            await restored
         except NotFoundError:
             return  # the queue was closed in the meantime
-        if not queue.head or message.message_id < queue.head[0].message_id:
-            queue.head.appendleft(message)
-        else:
-            position = next(
-                (index for index, held in enumerate(queue.head) if held.message_id > message.message_id),
-                len(queue.head),
-            )
-            queue.head.insert(position, message)
-        queue.stored += 1
-        self._serve_waiters(queue)
+        except RoomException:
+            if message in queue.head:
+                queue.head.remove(message)
+                queue.stored -= 1
+            log.error("message %d of queue %s could not be put back", message.message_id, queue.name)
+            raise
 
-    def _refill(self, queue: _OpenQueue) -> None:
+    def _refill(self, queue: OpenQueue) -> None:
         if not queue.refilling:
             queue.refilling = True
             self._room.spawn(self._load_more(queue), name=f"read on in {queue.name}")
 
-    async def _load_more(self, queue: _OpenQueue) -> None:
+    async def _load_more(self, queue: OpenQueue) -> None:
         try:
-            loaded = await self._store.load(queue.queue_id)
-            queue.head.extend(loaded)
+            while True:
+                reads = queue.reads
+                arrived = queue.arrived
+                loaded = await self._store.load(queue.queue_id)
+                if reads == queue.reads:
+                    break
+            queue.head = deque(loaded)
             if not loaded:
-                queue.stored = 0
+                queue.stored = queue.arrived - arrived
         finally:
             queue.refilling = False
         self._serve_waiters(queue)
-
-    def _release_waiters(self, queue: _OpenQueue) -> None:
-        while (waiter := queue.next_waiter()) is not None:
-            waiter[1].set_result(EMPTY)
 
 
 def _content(message: bytes) -> EncodedContent:
@@ -349,7 +387,15 @@ def _content(message: bytes) -> EncodedContent:
     return EncodedContent(header)
 
 
-def _run_deferred(result: asyncio.Future[Any], action: _Action, queue: _OpenQueue) -> None:
+async def _cancelled(
+    outcome: Literal["cancelled", "returned", "unknown"], returning: asyncio.Task[None] | None = None
+) -> api.CancelledReceive:
+    if returning is not None:
+        await asyncio.shield(returning)
+    return api.CancelledReceive(outcome=outcome)
+
+
+def _run_deferred(result: asyncio.Future[Any], action: _Action, queue: OpenQueue) -> None:
     """Run a deferred call and pass its outcome to `result`; cancelling `result` cancels the call."""
     try:
         acting = asyncio.ensure_future(action(queue))
