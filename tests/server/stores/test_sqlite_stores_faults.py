@@ -102,8 +102,7 @@ async def test_a_damaged_message_is_not_handed_out(tmp_path: Path) -> None:
         assert jobs is not None
         await queues.append(jobs.queue_id, b"message", limit=9)
         damage(tmp_path, "UPDATE queue_messages SET body = x'00'")
-        with pytest.raises(CorruptDataError):
-            await queues.load(jobs.queue_id)
+        assert await queues.load(jobs.queue_id) == []
 
 
 async def test_a_document_is_repaired_by_a_snapshot_after_a_failure(tmp_path: Path) -> None:

@@ -136,6 +136,11 @@ class CommitLog:
         self._lock_descriptor: int | None = None
         self._reads = ReadPool(path, durability=durability, health=self._health, component=component)
 
+    @property
+    def health(self) -> HealthMonitor:
+        """Where failures of this database are reported."""
+        return self._health
+
     async def open(self) -> None:
         """Create or open the database, migrate its schema, and start the writer thread.
 

@@ -7,18 +7,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["DEFAULT_WINDOW", "QueueStore", "StoredMessage", "StoredQueue"]
+__all__ = [
+    "DEDUPLICATION_SECONDS",
+    "DEFAULT_WINDOW",
+    "MAX_DEDUPLICATION_IDS",
+    "HeldMessage",
+    "QueueStore",
+    "StoredMessage",
+    "StoredQueue",
+]
 
 DEFAULT_WINDOW = 1024
 """Messages that `open` and `load` return at most, unless told otherwise."""
 
+DEDUPLICATION_SECONDS = 300
+"""How long a deduplication id is remembered, by the wall clock."""
+
+MAX_DEDUPLICATION_IDS = 100_000
+"""Deduplication ids remembered for one queue."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """One message. Within a queue a smaller `message_id` is nearer the front; ids have gaps."""
+    """One message. Within a queue a smaller `message_id` is nearer the front; ids have gaps.
+
+    `attempts` counts how often it was leased.
+    """
 
     message_id: int
     body: bytes
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMessage:
+    """A message that is leased or delayed.
+
+    Attributes:
+        message_id: Which.
+        lease: The lease's id; empty for a delay.
+        attempts: How often it was leased.
+        seconds: How long it stays so; never more than it was held for, whatever the clock did meanwhile.
+    """
+
+    message_id: int
+    lease: str
+    attempts: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +62,15 @@ class StoredQueue:
 
     Attributes:
         queue_id: Identifies this queue; one created later under the same name has another id.
-        size: All messages in it.
+        size: All messages in it that can be received.
         head: The first of them, at most the window asked for, and fewer if they are large.
+        held: Messages that are leased or delayed.
     """
 
     queue_id: int
     size: int
     head: tuple[StoredMessage, ...]
+    held: tuple[HeldMessage, ...] = ()
 
 
 class QueueStore(Protocol):
@@ -45,9 +82,11 @@ class QueueStore(Protocol):
     * received: `remove`, and deliver when the future is done (at most once: a crash in between loses the message,
       but never delivers it twice);
     * the receiver has left: `restore` puts the message back in its old place;
+    * received with a lease: `hold`, and deliver when the future is done; later `finish`, or `make_ready`;
     * delivered directly to a waiting receiver: no store call, or `next_message_id` and `restore` if that failed.
 
-    Writes are applied in the order of the calls, and reads see every earlier write.
+    Writes are applied in the order of the calls, and reads see every earlier write. A message that is damaged on the
+    disk is set aside, logged and reported to the health monitor; the next one takes its place.
     `tests/server/stores/test_queue_store_contract.py` specifies the behavior of every adapter.
     """
 
@@ -57,13 +96,12 @@ class QueueStore(Protocol):
         """The queue with the head of its messages; None if it is missing and `create` is false.
 
         Raises:
-            CorruptDataError: A message of the head is damaged.
             StoreFailedError: The disk could not be read, or the new queue not stored.
         """
         ...
 
     async def load(self, queue_id: int, *, after: int = 0, count: int = DEFAULT_WINDOW) -> list[StoredMessage]:
-        """Messages whose id is greater than `after`, in order: at most `count`, fewer if large, none at the end."""
+        """Messages that can be received, with ids greater than `after`, in order: at most `count`, fewer if large."""
         ...
 
     def next_message_id(self) -> int:
@@ -83,6 +121,37 @@ class QueueStore(Protocol):
         """
         ...
 
+    def append_once(
+        self, queue_id: int, body: bytes, *, limit: int, delay: float = 0, deduplication_id: str | None = None
+    ) -> asyncio.Future[int]:
+        """As `append`; with a delay in seconds the message is held for so long, see `hold`.
+
+        The future gives 0 if a message with the same id was appended in the last `DEDUPLICATION_SECONDS`.
+
+        Raises:
+            LimitExceededError: Also from the future: too many ids are remembered.
+        """
+        ...
+
+    def hold(self, queue_id: int, message_id: int, *, lease: str, attempts: int, seconds: float) -> asyncio.Future[int]:
+        """Hold a message, or hold it longer: `load` leaves it out. The future gives 0 if there is no such message."""
+        ...
+
+    def make_ready(self, queue_id: int, message_ids: Sequence[int]) -> asyncio.Future[int]:
+        """End the holding of messages; the future gives how many there were. They keep their place and attempts."""
+        ...
+
+    def finish(self, queue_id: int, message_id: int) -> asyncio.Future[int]:
+        """As `remove`, for a message that was held."""
+        ...
+
+    def move(self, queue_id: int, message_id: int, *, to: int) -> asyncio.Future[int]:
+        """Move a message to the end of another queue, whose limit does not count.
+
+        The future gives its new id, or 0 if there is no such message. Its attempts are forgotten.
+        """
+        ...
+
     def restore(self, queue_id: int, message: StoredMessage) -> asyncio.Future[int]:
         """Put a removed message back where its id belongs; the limit does not count. Errors as in `append`."""
         ...
@@ -92,11 +161,11 @@ class QueueStore(Protocol):
         ...
 
     async def sizes(self, room: str) -> dict[str, int]:
-        """Messages in each queue of the room, by name; empty queues are in it with 0."""
+        """Messages that can be received, for each queue of the room by name; empty queues are in it with 0."""
         ...
 
     async def drain(self, queue_id: int) -> int:
-        """Remove all messages and return how many there were.
+        """Remove all messages, held ones too, and return how many there were.
 
         Raises:
             NotFoundError: The queue was deleted.

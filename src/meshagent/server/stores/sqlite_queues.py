@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import sqlite3
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -14,10 +16,24 @@ from typing import cast
 from meshagent.api.errors import LimitExceededError, NotFoundError
 from meshagent.server.stores.commit_log import CommitLog, Handler, Refused
 from meshagent.server.stores.errors import CorruptDataError
-from meshagent.server.stores.queues import DEFAULT_WINDOW, QueueStore, StoredMessage, StoredQueue
+from meshagent.server.stores.queues import DEFAULT_WINDOW, HeldMessage, QueueStore, StoredMessage, StoredQueue
+from meshagent.server.stores.sqlite_queue_states import (
+    Hold,
+    Move,
+    OnceMessage,
+    append_once,
+    finish_messages,
+    held_messages,
+    hold_messages,
+    make_ready,
+    move_messages,
+    set_aside,
+)
 from meshagent.server.stores.sqlite_schema import in_chunks, insert_rows
 
 __all__ = ["SqliteQueueStore"]
+
+log = logging.getLogger(__name__)
 
 _WINDOW_BYTES = 4 * 1024 * 1024
 
@@ -31,34 +47,69 @@ class _OpenQueue:
 
 
 class SqliteQueueStore(QueueStore):
-    """`QueueStore` in the database of a `CommitLog` opened with `ROOM_MIGRATIONS`; make it with `open_store`."""
+    """`QueueStore` in the database of a `CommitLog` opened with `ROOM_MIGRATIONS`; make it with `open_store`.
 
-    def __init__(self, log: CommitLog, *, first_message_id: int) -> None:
+    Times in the database are those of the wall clock `now`, in seconds.
+    """
+
+    def __init__(self, log: CommitLog, *, first_message_id: int, now: Callable[[], float] = time.time) -> None:
         self._log = log
+        self._now = now
         self._message_ids: Iterator[int] = itertools.count(first_message_id)
         self._open: dict[int, _OpenQueue] = {}
         self._insert: Handler[tuple[int, int, bytes], int] = _insert_messages
         self._remove: Handler[tuple[int, frozenset[int]], int] = _remove_messages
+        self._hold: Handler[Hold, int] = hold_messages
+        self._ready: Handler[tuple[int, tuple[int, ...]], int] = make_ready
+        self._finish: Handler[tuple[int, int], int] = finish_messages
+        self._move: Handler[Move, int] = move_messages
+        self._once: Handler[OnceMessage, int] = append_once
 
     @classmethod
-    async def open_store(cls, log: CommitLog) -> SqliteQueueStore:
+    async def open_store(cls, log: CommitLog, *, now: Callable[[], float] = time.time) -> SqliteQueueStore:
         """The queues in the database of `log`, which must be open."""
         newest = await log.read(_newest_message_id)
-        return cls(log, first_message_id=newest + 1)
+        return cls(log, first_message_id=newest + 1, now=now)
 
     async def open(
         self, room: str, name: str, *, create: bool = True, window: int = DEFAULT_WINDOW
     ) -> StoredQueue | None:
-        found = await self._log.submit(lambda connection: _open_queue(connection, room, name, create))
+        now = self._milliseconds()
+        found = await self._log.submit(lambda connection: _open_queue(connection, room, name, create, now))
         if found is None:
             return None
-        queue_id, size = found
+        queue_id, size, held = found
         queue = self._open.setdefault(queue_id, _OpenQueue(name, size))
-        head = await self.load(queue_id, count=window)
-        return StoredQueue(queue_id=queue_id, size=queue.size, head=tuple(head))
+        head = await self._load(queue_id, 0, window)
+        size = queue.size - len(held)
+        return StoredQueue(queue_id=queue_id, size=size, head=tuple(head), held=held)
 
     async def load(self, queue_id: int, *, after: int = 0, count: int = DEFAULT_WINDOW) -> list[StoredMessage]:
-        return await self._log.read(lambda connection: _load(connection, queue_id, after, count))
+        return await self._load(queue_id, after, count)
+
+    async def _load(self, queue_id: int, after: int, count: int) -> list[StoredMessage]:
+        while True:
+            messages, damaged = await self._log.read(lambda connection: _load(connection, queue_id, after, count))
+            if damaged:
+                await self._set_aside(queue_id, damaged)
+            if messages or not damaged:
+                return messages
+
+    async def _set_aside(self, queue_id: int, damaged: Sequence[int]) -> None:
+        now = self._milliseconds()
+        queue = self._open.get(queue_id)
+        error = CorruptDataError(
+            f"{len(damaged)} damaged messages of queue {queue.name if queue else queue_id!r} were set aside in the"
+            f" table queue_damaged: {', '.join(map(str, damaged[:20]))}"
+        )
+        log.error("%s", error)
+        self._log.health.report_failure("queue messages", error)
+        await self._log.submit(lambda connection: set_aside(connection, queue_id, damaged, now))
+        if queue is not None:
+            queue.size -= len(damaged)
+
+    def _milliseconds(self) -> int:
+        return int(self._now() * 1000)
 
     def next_message_id(self) -> int:
         return next(self._message_ids)
@@ -69,8 +120,42 @@ class SqliteQueueStore(QueueStore):
             raise LimitExceededError(f"the queue {queue.name!r} is full", limit=limit)
         return self._add(queue, queue_id, StoredMessage(self.next_message_id(), body))
 
+    def append_once(
+        self, queue_id: int, body: bytes, *, limit: int, delay: float = 0, deduplication_id: str | None = None
+    ) -> asyncio.Future[int]:
+        queue = self._queue(queue_id)
+        if queue.size >= limit:
+            raise LimitExceededError(f"the queue {queue.name!r} is full", limit=limit)
+        item = OnceMessage(
+            queue_id, self.next_message_id(), bytes(body), self._milliseconds(), int(delay * 1000), deduplication_id
+        )
+        future = self._log.submit_item(self._once, item, size=len(body), settle=partial(_added, queue))
+        queue.size += 1
+        return future
+
+    def hold(self, queue_id: int, message_id: int, *, lease: str, attempts: int, seconds: float) -> asyncio.Future[int]:
+        duration = int(seconds * 1000)
+        item = Hold(queue_id, message_id, lease, attempts, self._milliseconds() + duration, duration)
+        return self._log.submit_item(self._hold, item)
+
+    def make_ready(self, queue_id: int, message_ids: Sequence[int]) -> asyncio.Future[int]:
+        return self._log.submit_item(self._ready, (queue_id, tuple(message_ids)))
+
+    def finish(self, queue_id: int, message_id: int) -> asyncio.Future[int]:
+        queue = self._queue(queue_id)
+        return self._log.submit_item(self._finish, (queue_id, message_id), settle=partial(_removed, queue))
+
+    def move(self, queue_id: int, message_id: int, *, to: int) -> asyncio.Future[int]:
+        item = Move(queue_id, message_id, to, self.next_message_id())
+        return self._log.submit_item(self._move, item, settle=partial(_moved, self._queue(queue_id), self._queue(to)))
+
     def restore(self, queue_id: int, message: StoredMessage) -> asyncio.Future[int]:
-        return self._add(self._queue(queue_id), queue_id, message)
+        restored = self._add(self._queue(queue_id), queue_id, message)
+        if message.attempts:
+            self._log.submit_item(
+                self._hold, Hold(queue_id, message.message_id, "", message.attempts, None, 0)
+            ).add_done_callback(_ignore)
+        return restored
 
     def remove(self, queue_id: int, message_ids: Sequence[int]) -> asyncio.Future[int]:
         return self._log.submit_item(
@@ -81,6 +166,7 @@ class SqliteQueueStore(QueueStore):
         def read(connection: sqlite3.Connection) -> dict[str, int]:
             rows = connection.execute(
                 "SELECT q.name, (SELECT count(*) FROM queue_messages WHERE queue = q.id)"
+                " - (SELECT count(*) FROM queue_states WHERE queue = q.id AND due IS NOT NULL)"
                 " FROM queues AS q WHERE q.room = ? ORDER BY q.id",
                 (room,),
             )
@@ -130,8 +216,20 @@ class SqliteQueueStore(QueueStore):
 
 
 def _added(queue: _OpenQueue, outcome: int | Exception) -> None:
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, Exception) or not outcome:
         queue.size -= 1
+
+
+def _moved(queue: _OpenQueue, to: _OpenQueue, outcome: int | Exception) -> None:
+    if not isinstance(outcome, Exception) and outcome:
+        queue.size -= 1
+        to.size += 1
+
+
+def _ignore(done: asyncio.Future[int]) -> None:
+    """A failure to note attempts is no failure to store the message."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _removed(queue: _OpenQueue, outcome: int | Exception) -> None:
@@ -182,24 +280,29 @@ def _take(connection: sqlite3.Connection, queue: int, messages: Sequence[int]) -
 
 
 def _drain_queues(connection: sqlite3.Connection, queue_ids: Sequence[int]) -> list[int | Refused]:
+    for queue_id in queue_ids:
+        connection.execute("DELETE FROM queue_states WHERE queue = ?", (queue_id,))
     return [
         connection.execute("DELETE FROM queue_messages WHERE queue = ?", (queue_id,)).rowcount for queue_id in queue_ids
     ]
 
 
-def _open_queue(connection: sqlite3.Connection, room: str, name: str, create: bool) -> tuple[int, int] | None:
+def _open_queue(
+    connection: sqlite3.Connection, room: str, name: str, create: bool, now: int
+) -> tuple[int, int, tuple[HeldMessage, ...]] | None:
     row = connection.execute("SELECT id FROM queues WHERE room = ? AND name = ?", (room, name)).fetchone()
     if row is None:
         if not create:
             return None
         made = connection.execute("INSERT INTO queues (room, name) VALUES (?, ?)", (room, name))
-        return cast("int", made.lastrowid), 0
+        return cast("int", made.lastrowid), 0, ()
     (size,) = connection.execute("SELECT count(*) FROM queue_messages WHERE queue = ?", row).fetchone()
-    return cast("int", row[0]), cast("int", size)
+    return cast("int", row[0]), cast("int", size), held_messages(connection, row[0], now)
 
 
 def _delete_queue(connection: sqlite3.Connection, queue_id: int) -> None:
-    connection.execute("DELETE FROM queue_messages WHERE queue = ?", (queue_id,))
+    for table in ("queue_messages", "queue_states", "queue_deduplication", "queue_damaged"):
+        connection.execute(f"DELETE FROM {table} WHERE queue = ?", (queue_id,))  # noqa: S608 - constants
     connection.execute("DELETE FROM queues WHERE id = ?", (queue_id,))
 
 
@@ -214,18 +317,25 @@ def _newest_message_id(connection: sqlite3.Connection) -> int:
     return cast("int", newest or 0)
 
 
-def _load(connection: sqlite3.Connection, queue_id: int, after: int, count: int) -> list[StoredMessage]:
+def _load(
+    connection: sqlite3.Connection, queue_id: int, after: int, count: int
+) -> tuple[list[StoredMessage], list[int]]:
+    """Messages that can be received, and the ids of damaged ones among them."""
     messages: list[StoredMessage] = []
+    damaged: list[int] = []
     loaded_bytes = 0
     rows = connection.execute(
-        "SELECT id, crc, body FROM queue_messages WHERE queue = ? AND id > ? ORDER BY id LIMIT ?",
+        "SELECT m.id, m.crc, m.body, s.attempts FROM queue_messages AS m"
+        " LEFT JOIN queue_states AS s ON s.queue = m.queue AND s.id = m.id"
+        " WHERE m.queue = ? AND m.id > ? AND s.due IS NULL ORDER BY m.id LIMIT ?",
         (queue_id, after, count),
     )
-    for message_id, crc, body in rows:
+    for message_id, crc, body, attempts in rows:
         if not isinstance(body, bytes) or zlib.crc32(body) != crc:
-            raise CorruptDataError(f"message {message_id} of a queue is damaged: its checksum does not match")
-        messages.append(StoredMessage(message_id, body))
+            damaged.append(message_id)
+            continue
+        messages.append(StoredMessage(message_id, body, attempts or 0))
         loaded_bytes += len(body)
         if loaded_bytes >= _WINDOW_BYTES:
             break
-    return messages
+    return messages, damaged

@@ -49,6 +49,33 @@ ROOM_MIGRATIONS: Final = (
             PRIMARY KEY (queue, id)
         ) WITHOUT ROWID""",
     ),
+    (
+        # Only messages that are or were held have a row. `due` is null when the message can be received again.
+        """CREATE TABLE queue_states (
+            queue INTEGER NOT NULL,
+            id INTEGER NOT NULL,
+            lease TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            due INTEGER,
+            duration INTEGER NOT NULL,
+            PRIMARY KEY (queue, id)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE queue_deduplication (
+            queue INTEGER NOT NULL,
+            key TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            PRIMARY KEY (queue, key)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX queue_deduplication_by_time ON queue_deduplication (queue, at)",
+        """CREATE TABLE queue_damaged (
+            queue INTEGER NOT NULL,
+            id INTEGER NOT NULL,
+            crc INTEGER,
+            body BLOB,
+            at INTEGER NOT NULL,
+            PRIMARY KEY (queue, id)
+        ) WITHOUT ROWID""",
+    ),
 )
 """Times are milliseconds since 1970 in UTC; `crc` is the CRC-32 of the content beside it."""
 
