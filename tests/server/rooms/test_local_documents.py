@@ -37,10 +37,10 @@ class Documents:
         self.access = LocalDocuments(self.service)
 
     async def describe(self, **options: Any) -> dict[str, Any]:
-        return await self.access.describe(PATH, FULL_ROOM_SCOPE, **options)
+        return (await self.access.describe(PATH, FULL_ROOM_SCOPE, **options)).content
 
     async def change(self, kind: Any, change: Any, scope: ApiScope = FULL_ROOM_SCOPE) -> dict[str, Any]:
-        return await self.access.change(PATH, DocumentChange(kind, change), scope)
+        return (await self.access.change(PATH, DocumentChange(kind, change), scope)).content
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ async def test_changes_that_come_at_once_follow_each_other(documents: Documents)
 
 
 async def test_the_scope_decides(documents: Documents) -> None:
-    assert await documents.access.describe(PATH, READ_ONLY) == content("one", "two")
+    assert (await documents.access.describe(PATH, READ_ONLY)).content == content("one", "two")
     with pytest.raises(PermissionDeniedError):
         await documents.change("replacement", content("three"), READ_ONLY)
     with pytest.raises(PermissionDeniedError):

@@ -30,6 +30,7 @@ from meshagent.server.kernel.operations import StreamedFile
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.file_observers import FileObservers, FileWatcher
 from meshagent.server.services.storage import StorageService
+from meshagent.server.stores.conditions import ChangeCondition
 from meshagent.server.stores.files import FileInfo, FileWriter
 from meshagent.server.stores.memory_files import MemoryFileStore
 from tests.support.fake_room import FakeRoom, PublishedEvent, fake_participant, start_operation
@@ -51,11 +52,13 @@ class HeldStore(MemoryFileStore):
         self.unended.add(writer)
         return writer
 
-    async def publish(self, writer: FileWriter, path: str, *, overwrite: bool) -> FileInfo:
+    async def publish(
+        self, writer: FileWriter, path: str, *, overwrite: bool, condition: ChangeCondition | None = None
+    ) -> FileInfo:
         self.entered.set()
         await self.gate.wait()
         self.unended.discard(writer)
-        return await super().publish(writer, path, overwrite=overwrite)
+        return await super().publish(writer, path, overwrite=overwrite, condition=condition)
 
     async def discard(self, writer: FileWriter) -> None:
         self.unended.discard(writer)

@@ -4,7 +4,8 @@
     PATCH /rooms/{room}/documents/{path}           change it; answers the document as it is then
 
 A PATCH body is a JSON Patch (RFC 6902, `application/json-patch+json`, or any JSON list), a merge patch
-(RFC 7396, `application/merge-patch+json`), or the whole new content (`application/json` object). It becomes
+(RFC 7396, `application/merge-patch+json`), or the whole new content (`application/json` object). Both
+answers have an `ETag` of the document's state, and If-Match and If-None-Match are honoured (RFC 9110 13). It becomes
 the fewest CRDT edits that lead there, so that people who edit the document at the same time keep their work.
 """
 
@@ -16,10 +17,15 @@ from aiohttp import web
 
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
+from meshagent.server.gateway.conditions import change_condition, read_condition
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.rooms.handle import DocumentChange
+from meshagent.server.stores.conditions import ChangeCondition
 
 MAX_PATCH_BYTES = 8 * 1024 * 1024
+_WITH_IDS = "-ids"
+"""Ends the entity tag of a document with its ids: another text of the same state."""
+
 _MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -38,8 +44,15 @@ class DocumentRoutes:
         path = request.match_info["path"]
         include_ids = request.query.get("ids", "").lower() in {"1", "true", "yes"}
         async with self._rooms.visit(request) as (admission, room):
-            content = await room.documents.describe(path, admission.scope, include_ids=include_ids)
-        return _json(content)
+            state = await room.documents.describe(path, admission.scope, include_ids=include_ids)
+        read_condition(request).check((state.version, state.version + _WITH_IDS))
+        etag = state.version + _WITH_IDS if include_ids else state.version
+        known = request.if_none_match
+        if known is not None and any(candidate.value in ("*", etag) for candidate in known):
+            unchanged = web.Response(status=304)
+            unchanged.etag = etag
+            return unchanged
+        return _json(state.content, etag)
 
     async def patch(self, request: web.Request) -> web.Response:
         """Change the document."""
@@ -47,8 +60,24 @@ class DocumentRoutes:
         async with self._rooms.visit(request) as (admission, room):
             admission.scope.require_sync(path, write=True)  # before the body is read
             change = _change_of(jsontext.loads(await _body(request)), request.content_type)
-            content = await room.documents.change(path, change, admission.scope)
-        return _json(content)
+            state = await room.documents.change(path, change, admission.scope, condition=_condition(request))
+        return _json(state.content, state.version)
+
+
+def _condition(request: web.Request) -> ChangeCondition | None:
+    """The condition of a change. The tag of the answer with ids names the same state as that of the one without."""
+    condition = change_condition(request)
+    if condition is None:
+        return None
+    return ChangeCondition(
+        versions=_states(condition.versions),
+        absent_versions=_states(condition.absent_versions),
+        unmodified_since=condition.unmodified_since,
+    )
+
+
+def _states(tags: frozenset[str] | None) -> frozenset[str] | None:
+    return None if tags is None else frozenset(tag.removesuffix(_WITH_IDS) for tag in tags)
 
 
 def _change_of(body: Any, content_type: str) -> DocumentChange:
@@ -73,5 +102,7 @@ async def _body(request: web.Request) -> bytes:
     return bytes(body)
 
 
-def _json(content: object) -> web.Response:
-    return web.Response(body=jsontext.dumps(content), content_type="application/json")
+def _json(content: object, etag: str) -> web.Response:
+    answer = web.Response(body=jsontext.dumps(content), content_type="application/json")
+    answer.etag = etag
+    return answer

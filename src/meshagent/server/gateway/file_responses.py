@@ -14,8 +14,11 @@ from urllib.parse import quote
 from aiohttp import ETag, hdrs, web
 
 from meshagent.api.errors import RoomException
+from meshagent.server.gateway.conditions import read_condition
+from meshagent.server.gateway.http_errors import error_response
 from meshagent.server.gateway.sendfile import can_sendfile, sendfile
 from meshagent.server.rooms.handle import FileContent
+from meshagent.server.stores.errors import PreconditionFailedError
 
 __all__ = ["send_file"]
 
@@ -52,7 +55,8 @@ async def send_file(
 ) -> web.StreamResponse:
     """Answer a GET or HEAD with a file, or the range of it that was asked for.
 
-    Status 200; 206 for a range; 304 when the client has this content; 416 for a range outside the file. Several
+    Status 200; 206 for a range; 304 when the client has this content; 412 when If-Match or If-Unmodified-Since
+    does not hold; 416 for a range outside the file. Several
     ranges in one request are not served: the answer is the whole file. Scripts in pages and pictures do not run,
     and browsers do not guess types: files of a room must not act in the name of this server.
 
@@ -64,6 +68,12 @@ async def send_file(
     """
     etag = ETag(file.info.version)
     headers = {**_headers(file, download=download), **(extra_headers or {})}
+    try:
+        read_condition(request).check_file(file.info)
+    except PreconditionFailedError as error:
+        failed = error_response(error)
+        failed.headers.update(extra_headers or {})
+        return failed
     if _is_unchanged(request, file, etag):
         return _empty(304, headers, etag)
     part = _part(request, file, etag)

@@ -1,6 +1,7 @@
 """Files over plain HTTP: the side door of `storage.*` for large files and for programs without a room client.
 
     PUT    /rooms/{room}/storage/{path}   store the body; `?overwrite=false` or `If-None-Match: *` only if new
+                                          (PUT and DELETE take the conditions of RFC 9110 13)
     GET    /rooms/{room}/storage/{path}   the file, or the listing of a folder; `?download` to save it
     DELETE /rooms/{room}/storage/{path}   a file or an empty folder; `?recursive=true` for all in a folder
     POST   /rooms/{room}/storage:move     {"source_path", "destination_path", "overwrite"}
@@ -21,6 +22,7 @@ from meshagent.api import jsontext
 from meshagent.api.contracts import storage as api
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
+from meshagent.server.gateway.conditions import change_condition, refuse_conditions, refuse_part
 from meshagent.server.gateway.file_responses import send_file
 from meshagent.server.gateway.http_errors import error_response
 from meshagent.server.kernel.admission import Admission
@@ -79,18 +81,20 @@ class FileRoutes:
     async def upload(self, request: web.Request) -> web.Response:
         """Store the body: all of it at its end, or nothing. 201 with the file's entry.
 
-        412 if it must be new and is not, 413 if it is too large, 507 if the disk is full.
+        400 for a part of a file, 412 if a condition does not hold, 413 if it is too large, 507 if the disk is full.
         """
         path = normalize_path(request.match_info["path"])
         must_be_new = request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
         overwrite = _flag(request, "overwrite", default=True) and not must_be_new
         async with self._rooms.visit(request) as (admission, room):
+            refuse_part(request)
             try:
                 info = await room.files.write(
                     path,
                     _batches(request),
                     admission.scope,
                     overwrite=overwrite,
+                    condition=change_condition(request),
                     announced_size=request.content_length,
                 )
             except LimitExceededError as error:
@@ -119,16 +123,17 @@ class FileRoutes:
         return _json({"files": [info.fields() for info in entries]})
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Delete a file or folder. 204."""
+        """Delete a file or folder. 204; 412 if a condition does not hold."""
         path = normalize_path(request.match_info["path"])
         recursive = _flag(request, "recursive")
         async with self._rooms.visit(request) as (admission, room):
-            await room.files.delete(path, admission.scope, recursive=recursive)
+            await room.files.delete(path, admission.scope, recursive=recursive, condition=change_condition(request))
         return web.Response(status=204)
 
     async def move(self, request: web.Request) -> web.Response:
         """Give a file or folder another path. 204."""
         async with self._rooms.visit(request) as (admission, room):
+            refuse_conditions(request)
             change = jsontext.decode(await _small_body(request), api.MoveRequest)
             await room.files.move(
                 change.source_path, change.destination_path, admission.scope, overwrite=change.overwrite

@@ -32,6 +32,7 @@ _STATUS_BY_CODE: Final = {
     "invalid_state": 409,
     "room_runs": 409,
     "limit_exceeded": 429,
+    "precondition_failed": 412,
     "body_too_large": 413,
     "internal": 500,
     "unavailable": 503,

@@ -18,6 +18,7 @@ from meshagent.api.errors import UnavailableError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.room_key import RoomKey
+from meshagent.server.stores.conditions import ChangeCondition
 from meshagent.server.stores.files import FileInfo
 from meshagent.server.websocket.handler import WebSocketHandler
 
@@ -25,6 +26,7 @@ __all__ = [
     "BuiltInKind",
     "DocumentAccess",
     "DocumentChange",
+    "DocumentState",
     "FileAccess",
     "FileContent",
     "ParticipantInfo",
@@ -118,6 +120,7 @@ class FileAccess(Protocol):
         scope: ApiScope,
         *,
         overwrite: bool = True,
+        condition: ChangeCondition | None = None,
         announced_size: int | None = None,
     ) -> FileInfo:
         """Store a file: all of it or, when `content` raises or the caller is cancelled before its end, nothing.
@@ -127,23 +130,28 @@ class FileAccess(Protocol):
             content: Its bytes. Not read if the file cannot be stored.
             scope: What the caller may do.
             overwrite: Whether a file at the path may be replaced.
+            condition: What must hold; checked before the content is read, and in the step that stores it.
             announced_size: How many bytes will come, where that is known.
 
         Raises:
             AlreadyExistsError: There is a file, and `overwrite` is false.
             ConflictError: `path` is a folder, or a part of it is a file.
             LimitExceededError: The content is, or is announced to be, larger than files may be.
+            PreconditionFailedError: `condition` does not hold.
             StoreFailedError: The disk refused.
         """
         ...
 
-    async def delete(self, path: str, scope: ApiScope, *, recursive: bool = False) -> None:
+    async def delete(
+        self, path: str, scope: ApiScope, *, recursive: bool = False, condition: ChangeCondition | None = None
+    ) -> None:
         """Delete a file or an empty folder; with `recursive` a folder and all that is in it.
 
         Raises:
             NotFoundError: There is nothing at `path`.
             ConflictError: The folder is not empty, and `recursive` is false.
             InvalidRequestError: `path` is the root.
+            PreconditionFailedError: `condition` does not hold.
         """
         ...
 
@@ -172,6 +180,14 @@ class DocumentChange:
     content: Any
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """A document as JSON, root tag first, and its version: the same for the same content, ids of elements included."""
+
+    content: dict[str, Any]
+    version: str
+
+
 class DocumentAccess(Protocol):
     """The documents of a room, as JSON with the root tag first.
 
@@ -179,16 +195,21 @@ class DocumentAccess(Protocol):
     no document at the path, and CorruptDataError if its log cannot be trusted.
     """
 
-    async def describe(self, path: str, scope: ApiScope, *, include_ids: bool = False) -> dict[str, Any]:
+    async def describe(self, path: str, scope: ApiScope, *, include_ids: bool = False) -> DocumentState:
         """The document; with `include_ids` each element has its `$id`."""
         ...
 
-    async def change(self, path: str, change: DocumentChange, scope: ApiScope) -> dict[str, Any]:
+    async def change(
+        self, path: str, change: DocumentChange, scope: ApiScope, *, condition: ChangeCondition | None = None
+    ) -> DocumentState:
         """Change the document in one step, by as few edits as possible; returns it as it is then.
+
+        `condition` is checked in the same step; a document has versions, but no time of its last change.
 
         Raises:
             ConflictError: A test of a JSON Patch failed; nothing changed.
             InvalidRequestError: The patch cannot be applied, or its result does not fit the schema; nothing changed.
+            PreconditionFailedError: `condition` does not hold; nothing changed.
         """
         ...
 

@@ -21,6 +21,7 @@ from meshagent.api.errors import (
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.media_types import media_type_of
+from meshagent.server.stores.conditions import ChangeCondition
 from meshagent.server.stores.files import DEFAULT_CHUNK_BYTES, FileInfo, FileReader, FileStore, FileWriter
 from meshagent.server.stores.paths import normalize_path
 
@@ -163,6 +164,7 @@ class RoomFiles:
         content: bytes | AsyncIterator[bytes],
         *,
         overwrite: bool = True,
+        condition: ChangeCondition | None = None,
         participant_id: str | None = None,
     ) -> FileInfo:
         """Store a file, atomically: if `content` raises or the caller is cancelled before its end, nothing is stored.
@@ -171,9 +173,12 @@ class RoomFiles:
             AlreadyExistsError: There is a file, and `overwrite` is false.
             ConflictError: `path` is a folder, or a part of it is a file.
             LimitExceededError: The content is longer than `max_file_bytes`.
+            PreconditionFailedError: `condition` does not hold, before or after the content came.
             StoreFailedError: The disk failed.
         """
-        normal = normalize_path(path) if overwrite else await self.check_target(path, overwrite=False)
+        normal = normalize_path(path)
+        if not overwrite or condition is not None:  # spares clients from sending a large file in vain
+            await self.check_target(path, overwrite=overwrite, condition=condition)
         writer = await self.start_write()
         try:
             if isinstance(content, bytes):
@@ -184,19 +189,24 @@ class RoomFiles:
         except BaseException:
             await self.run_shielded(self._files.discard(writer))
             raise
-        return await self.run_shielded(self.publish(writer, normal, overwrite=overwrite, participant_id=participant_id))
+        publishing = self.publish(
+            writer, normal, overwrite=overwrite, condition=condition, participant_id=participant_id
+        )
+        return await self.run_shielded(publishing)
 
-    async def check_target(self, path: str, *, overwrite: bool) -> str:
+    async def check_target(self, path: str, *, overwrite: bool, condition: ChangeCondition | None = None) -> str:
         """Check that a path can be written to; returns it normalised. Errors as in `write_file`.
 
         An early check that saves clients from sending a large file in vain; publishing checks again.
         """
         normal = normalize_path(path)
-        present = await self._files.stat(normal)
+        present = await (self._files.stat(normal) if condition is None else self.stat(normal))
         if present is not None and present.is_folder:
             raise ConflictError(f"{normal!r} is a folder" if normal else "the path is the root folder")
         if present is not None and not overwrite:
             raise AlreadyExistsError(f"file {normal!r} already exists")
+        if condition is not None:
+            condition.check_file(present)
         return normal
 
     async def start_write(self) -> FileWriter:
@@ -207,10 +217,20 @@ class RoomFiles:
         """Discard unpublished content; does nothing after `publish`."""
         await self._files.discard(writer)
 
-    async def publish(self, writer: FileWriter, path: str, *, overwrite: bool, participant_id: str | None) -> FileInfo:
+    async def publish(
+        self,
+        writer: FileWriter,
+        path: str,
+        *,
+        overwrite: bool,
+        condition: ChangeCondition | None = None,
+        participant_id: str | None,
+    ) -> FileInfo:
         """Make the written content the file at `path`, durably, and announce it. Run it with `run_shielded`."""
+        if condition is not None:
+            await self._observers.before_read(path)  # so that the version is that of the document, if it is one
         async with self._holding_off_saves(path):
-            info = await self._files.publish(writer, path, overwrite=overwrite)
+            info = await self._files.publish(writer, path, overwrite=overwrite, condition=condition)
             try:
                 await self._observers.replaced(path)
             finally:
@@ -228,7 +248,14 @@ class RoomFiles:
 
     # --- deleting and moving -------------------------------------------------------------------------
 
-    async def delete(self, path: str, *, recursive: bool = False, participant_id: str | None = None) -> None:
+    async def delete(
+        self,
+        path: str,
+        *,
+        recursive: bool = False,
+        condition: ChangeCondition | None = None,
+        participant_id: str | None = None,
+    ) -> None:
         """Delete a file or an empty folder; with `recursive` a folder and its content.
 
         Deleting a folder again in the same run of the room succeeds: a client that empties a folder and then deletes it
@@ -238,8 +265,9 @@ class RoomFiles:
             NotFoundError: There is nothing at `path`, and there was no folder in this run.
             ConflictError: The folder is not empty, and `recursive` is false.
             InvalidRequestError: `path` is the root.
+            PreconditionFailedError: `condition` does not hold.
         """
-        await self.run_shielded(self._delete(_below_root(path), recursive, participant_id))
+        await self.run_shielded(self._delete(_below_root(path), recursive, condition, participant_id))
 
     async def move(
         self, source: str, destination: str, *, overwrite: bool = False, participant_id: str | None = None
@@ -284,19 +312,25 @@ class RoomFiles:
             await self._files.publish(writer, path, overwrite=True)
         self._announce_file(FILE_UPDATED, path, participant_id)
 
-    async def _delete(self, path: str, recursive: bool, participant_id: str | None) -> None:
-        info = await self._files.stat(path)
+    async def _delete(
+        self, path: str, recursive: bool, condition: ChangeCondition | None, participant_id: str | None
+    ) -> None:
+        info = await (self._files.stat(path) if condition is None else self.stat(path))
         if info is None:
             if path in self._former_folders:
+                if condition is not None:
+                    condition.check(None)
                 return
             raise NotFoundError(f"file or folder {path!r} not found")
         if info.is_folder and not recursive:  # contains no documents, or the store rejects it
-            await self._files.delete(path)
+            await self._files.delete(path, condition=condition)
             self._remember_folder(path)
             return
         async with self._holding_off_saves(path):
+            if condition is not None:  # before documents go; the store checks once more, in the same step
+                condition.check_file(await self._files.stat(path))
             await self._observers.before_delete(path)
-            deleted = await self._files.delete(path, recursive=recursive)
+            deleted = await self._files.delete(path, recursive=recursive, condition=condition)
         if info.is_folder:
             self._remember_folder(path)
         for file in deleted:

@@ -143,6 +143,17 @@ def file_info(name: str, descriptor: int) -> FileInfo:
     )
 
 
+def entry_info(name: str, folder: int) -> FileInfo | None:
+    """The same for the file or folder `name` in an open folder; None if there is nothing of that name."""
+    if find(name, folder) is None:
+        return None
+    descriptor = os.open(name, _FILE, dir_fd=folder)
+    try:
+        return file_info(name, descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def mark_created(descriptor: int, replaced: int | None) -> None:
     """Store the creation time: that of the file `replaced`, or now. Does nothing without extended attributes."""
     status = os.fstat(descriptor)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from meshagent.api.errors import InternalError, UnavailableError
+from meshagent.api.errors import ConflictError, InternalError, UnavailableError
 
-__all__ = ["CorruptDataError", "StoreFailedError"]
+__all__ = ["CorruptDataError", "PreconditionFailedError", "StoreFailedError"]
 
 
 class StoreFailedError(UnavailableError):
@@ -21,3 +21,10 @@ class CorruptDataError(InternalError):
     """Stored data are damaged. Nothing is returned, never a part of a document."""
 
     code = "corrupt_data"
+
+
+class PreconditionFailedError(ConflictError):
+    """What is there is not what the change was meant for, so it was not made."""
+
+    code = "precondition_failed"
+    retryable = False

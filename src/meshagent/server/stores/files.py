@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, Self
 
+from meshagent.server.stores.conditions import ChangeCondition
+
 __all__ = ["DEFAULT_CHUNK_BYTES", "FileInfo", "FileReader", "FileStore", "FileStores", "FileWriter"]
 
 DEFAULT_CHUNK_BYTES = 256 * 1024
@@ -135,15 +137,18 @@ class FileStore(Protocol):
         """Start writing new content, invisible until published."""
         ...
 
-    async def publish(self, writer: FileWriter, path: str, *, overwrite: bool) -> FileInfo:
+    async def publish(
+        self, writer: FileWriter, path: str, *, overwrite: bool, condition: ChangeCondition | None = None
+    ) -> FileInfo:
         """Make the written content the file at `path`, atomically, creating missing folders.
 
-        The writer cannot be used afterwards, whether this succeeds or fails.
+        `condition` is checked in the same step. The writer cannot be used afterwards, whether this succeeds or fails.
 
         Raises:
             AlreadyExistsError: There is a file, and `overwrite` is false.
             ConflictError: `path` is a folder, or a part of it is a file.
             InvalidStateError: The writer was published or discarded before, or a write failed.
+            PreconditionFailedError: `condition` does not hold.
         """
         ...
 
@@ -151,13 +156,18 @@ class FileStore(Protocol):
         """Delete the written content; does nothing after `publish` or `discard`."""
         ...
 
-    async def delete(self, path: str, *, recursive: bool = False) -> tuple[str, ...]:
+    async def delete(
+        self, path: str, *, recursive: bool = False, condition: ChangeCondition | None = None
+    ) -> tuple[str, ...]:
         """Delete a file or a folder and return the paths of the deleted files, sorted.
+
+        `condition` is checked in the same step.
 
         Raises:
             NotFoundError: There is nothing at `path`.
             ConflictError: The folder is not empty and `recursive` is false.
             InvalidRequestError: `path` is the root.
+            PreconditionFailedError: `condition` does not hold.
         """
         ...
 

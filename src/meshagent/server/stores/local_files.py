@@ -29,8 +29,10 @@ from meshagent.api.errors import (
     NotFoundError,
     UnavailableError,
 )
+from meshagent.server.stores.conditions import ChangeCondition
 from meshagent.server.stores.confined_folders import (
     depth_below,
+    entry_info,
     file_info,
     files_below,
     find,
@@ -199,19 +201,23 @@ class LocalFileStore(FileStore):
     async def start_write(self, *, max_bytes: int | None = None) -> FileWriter:
         return LocalWriter(self._temp, self._disk, self._owner.run, max_bytes)
 
-    async def publish(self, writer: FileWriter, path: str, *, overwrite: bool) -> FileInfo:
+    async def publish(
+        self, writer: FileWriter, path: str, *, overwrite: bool, condition: ChangeCondition | None = None
+    ) -> FileInfo:
         assert isinstance(writer, LocalWriter)
         writer.begin_publish()
-        return await self._owner.run(lambda: self._publish(writer, path, overwrite), writes=True)
+        return await self._owner.run(lambda: self._publish(writer, path, overwrite, condition), writes=True)
 
     async def discard(self, writer: FileWriter) -> None:
         assert isinstance(writer, LocalWriter)
         if writer.begin_discard():
             await self._owner.run(writer.remove)
 
-    async def delete(self, path: str, *, recursive: bool = False) -> tuple[str, ...]:
+    async def delete(
+        self, path: str, *, recursive: bool = False, condition: ChangeCondition | None = None
+    ) -> tuple[str, ...]:
         path = _below_root(path)
-        return await self._owner.run(lambda: self._delete(path, recursive), writes=True)
+        return await self._owner.run(lambda: self._delete(path, recursive, condition), writes=True)
 
     async def move(self, source: str, destination: str, *, overwrite: bool = False) -> FileInfo:
         source, destination = _below_root(source), _below_root(destination)
@@ -236,13 +242,7 @@ class LocalFileStore(FileStore):
             if not name:
                 return file_info("", root)
             with opened_folder(root, parents) as folder:
-                if folder is None or find(name, folder) is None:
-                    return None
-                descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-        try:
-            return file_info(name, descriptor)
-        finally:
-            os.close(descriptor)
+                return None if folder is None else entry_info(name, folder)
 
     def _list_folder(self, path: str) -> list[FileInfo]:
         parents, name = _split(path)
@@ -269,7 +269,7 @@ class LocalFileStore(FileStore):
             os.close(descriptor)
             raise
 
-    def _publish(self, writer: LocalWriter, path: str, overwrite: bool) -> FileInfo:
+    def _publish(self, writer: LocalWriter, path: str, overwrite: bool, condition: ChangeCondition | None) -> FileInfo:
         try:
             path = normalize_path(path)
             parents, name = _split(path)
@@ -288,6 +288,7 @@ class LocalFileStore(FileStore):
                 self._disk.sync(descriptor)
                 with self._rename_lock, made_folder(root, parents, self._disk) as folder:
                     _check_target(path, find(name, folder), overwrite)
+                    _check_condition(condition, name, folder)
                     os.rename(temp, name, dst_dir_fd=folder)
                     published = os.dup(folder)
             try:
@@ -298,13 +299,14 @@ class LocalFileStore(FileStore):
         finally:
             writer.remove()
 
-    def _delete(self, path: str, recursive: bool) -> tuple[str, ...]:
+    def _delete(self, path: str, recursive: bool, condition: ChangeCondition | None) -> tuple[str, ...]:
         parents, name = _split(path)
         trash: Path | None = None
         with self._rename_lock, self._opened_root() as root, opened_folder(root, parents) as folder:
             status = None if folder is None else find(name, folder)
             if folder is None or status is None:
                 raise NotFoundError(f"file or folder {path!r} not found")
+            _check_condition(condition, name, folder)
             if not stat.S_ISDIR(status.st_mode):
                 files: tuple[str, ...] = (path,)
                 os.unlink(name, dir_fd=folder)
@@ -379,6 +381,11 @@ def _check_target(path: str, present: os.stat_result | None, overwrite: bool) ->
         raise ConflictError(f"{path!r} is a folder")
     if not overwrite:
         raise AlreadyExistsError(f"file {path!r} already exists")
+
+
+def _check_condition(condition: ChangeCondition | None, name: str, folder: int) -> None:
+    if condition is not None:
+        condition.check_file(entry_info(name, folder))
 
 
 def _remove_empty(name: str, folder: int, path: str) -> None:

@@ -16,6 +16,7 @@ from meshagent.api.errors import (
     LimitExceededError,
     NotFoundError,
 )
+from meshagent.server.stores.conditions import ChangeCondition
 from meshagent.server.stores.files import (
     DEFAULT_CHUNK_BYTES,
     FileInfo,
@@ -143,7 +144,9 @@ class MemoryFileStore(FileStore):
     async def start_write(self, *, max_bytes: int | None = None) -> FileWriter:
         return _MemoryWriter(max_bytes)
 
-    async def publish(self, writer: FileWriter, path: str, *, overwrite: bool) -> FileInfo:
+    async def publish(
+        self, writer: FileWriter, path: str, *, overwrite: bool, condition: ChangeCondition | None = None
+    ) -> FileInfo:
         assert isinstance(writer, _MemoryWriter)
         content = writer.finish()
         if content is None:
@@ -154,6 +157,8 @@ class MemoryFileStore(FileStore):
             raise ConflictError(f"{path!r} is a folder")
         if present is not None and not overwrite:
             raise AlreadyExistsError(f"file {path!r} already exists")
+        if condition is not None:
+            condition.check_file(None if present is None else present.info(path))
         self._make_parents(path)
         now = self._now()
         self._nodes[path] = _Node(content, now if present is None else present.created_at, now, next(self._versions))
@@ -163,10 +168,14 @@ class MemoryFileStore(FileStore):
         assert isinstance(writer, _MemoryWriter)
         writer.finish()
 
-    async def delete(self, path: str, *, recursive: bool = False) -> tuple[str, ...]:
+    async def delete(
+        self, path: str, *, recursive: bool = False, condition: ChangeCondition | None = None
+    ) -> tuple[str, ...]:
         path = _below_root(path)
         if path not in self._nodes:
             raise NotFoundError(f"file or folder {path!r} not found")
+        if condition is not None:
+            condition.check_file(self._nodes[path].info(path))
         gone = [path, *self._descendants(path)]
         if len(gone) > 1 and not recursive:
             raise ConflictError(f"the folder {path!r} is not empty")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError, PermissionDeniedError
 from meshagent.server.accounts.access import ApiAuthenticator, Caller, Role, UnauthenticatedError
+from meshagent.server.gateway.conditions import refuse_conditions, refuse_part
 from meshagent.server.gateway.http_errors import error_response
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -146,6 +147,9 @@ async def _answer(
         raise PermissionDeniedError("only the server's administrator may do this")
     if route.access.role is not None:
         role = await authenticator.require_role(caller, params["project_id"], route.access.role)
+    if route.method in ("PUT", "PATCH", "DELETE"):
+        refuse_part(request)
+        refuse_conditions(request)
     given = await _input(route, request)
     return await route.handler(ApiRequest(caller=caller, role=role, params=params, input=given, http=request))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
+import msgspec
+
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.server.rooms.handle import DocumentChange
+from meshagent.server.rooms.handle import DocumentChange, DocumentState
 from meshagent.server.services.documents.json_changes import json_patched, merge_patched
 from meshagent.server.services.documents.service import DocumentsService
+from meshagent.server.stores.conditions import ChangeCondition
 
 
 class LocalDocuments:
@@ -16,16 +20,30 @@ class LocalDocuments:
     def __init__(self, documents: DocumentsService) -> None:
         self._documents = documents
 
-    async def describe(self, path: str, scope: ApiScope, *, include_ids: bool = False) -> dict[str, Any]:
+    async def describe(self, path: str, scope: ApiScope, *, include_ids: bool = False) -> DocumentState:
         scope.require_sync(path, write=False)
-        return await self._documents.describe(path, include_ids=include_ids)
+        async with self._documents.using(path):  # so that both answers are of the same state
+            with_ids = await self._documents.describe(path, include_ids=True)
+            content = with_ids if include_ids else await self._documents.describe(path)
+        return DocumentState(content, _version(with_ids))
 
-    async def change(self, path: str, change: DocumentChange, scope: ApiScope) -> dict[str, Any]:
+    async def change(
+        self, path: str, change: DocumentChange, scope: ApiScope, *, condition: ChangeCondition | None = None
+    ) -> DocumentState:
         scope.require_sync(path, write=True)
         async with self._documents.using(path):  # so that reading and writing see the same document
             content = change.content
-            if change.kind != "replacement":
+            if change.kind != "replacement" or condition is not None:
                 current = await self._documents.describe(path, include_ids=True)
-                patched = json_patched if change.kind == "json-patch" else merge_patched
-                content = patched(current, change.content)
-            return await self._documents.replace_json(path, content, None)
+                if condition is not None:
+                    condition.check((_version(current),))
+                if change.kind != "replacement":
+                    patched = json_patched if change.kind == "json-patch" else merge_patched
+                    content = patched(current, change.content)
+            changed = await self._documents.replace_json(path, content, None)
+            return DocumentState(changed, _version(await self._documents.describe(path, include_ids=True)))
+
+
+def _version(content: dict[str, Any]) -> str:
+    """Names a document's content, however its attributes are ordered in memory."""
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]

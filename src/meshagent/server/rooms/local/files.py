@@ -9,6 +9,7 @@ from meshagent.api.errors import LimitExceededError, NotFoundError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.rooms.handle import FileContent
 from meshagent.server.services.storage import StorageService
+from meshagent.server.stores.conditions import ChangeCondition
 from meshagent.server.stores.files import FileInfo
 from meshagent.server.stores.paths import normalize_path
 
@@ -36,19 +37,22 @@ class LocalFiles:
         scope: ApiScope,
         *,
         overwrite: bool = True,
+        condition: ChangeCondition | None = None,
         announced_size: int | None = None,
     ) -> FileInfo:
         scope.require_storage(normalize_path(path), "write")
         limit = self._storage.max_file_bytes
         if announced_size is not None and announced_size > limit:
             raise LimitExceededError(f"a file has {limit} bytes at most", limit=limit)
-        return await self._storage.write_file(path, content, overwrite=overwrite)
+        return await self._storage.write_file(path, content, overwrite=overwrite, condition=condition)
 
-    async def delete(self, path: str, scope: ApiScope, *, recursive: bool = False) -> None:
+    async def delete(
+        self, path: str, scope: ApiScope, *, recursive: bool = False, condition: ChangeCondition | None = None
+    ) -> None:
         scope.require_storage(normalize_path(path), "delete")
         if recursive:
             await self._storage.require_below(scope, normalize_path(path), "delete")
-        await self._storage.delete(path, recursive=recursive)
+        await self._storage.delete(path, recursive=recursive, condition=condition)
 
     async def move(self, source: str, destination: str, scope: ApiScope, *, overwrite: bool = False) -> None:
         request = MoveRequest(source_path=source, destination_path=destination, overwrite=overwrite)
