@@ -5,7 +5,7 @@ python -m benchmarks.run [--quick] [--rounds N] [-- server flags]
 
 from __future__ import annotations
 
-from benchmarks import database, dialects, documents, fanout, files, joins, queues, tools
+from benchmarks import database, dialects, documents, fairness, fanout, files, joins, queues, tools
 from benchmarks.running import run_benchmarks
 
 
@@ -20,6 +20,7 @@ def main() -> None:
         "tables": database.run,
         "joins": joins.run,
         "files": files.run,
+        "fairness": fairness.run,
     }
     run_benchmarks(benchmarks, __doc__)
 

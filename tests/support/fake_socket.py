@@ -22,6 +22,8 @@ class FakeSocket(ClientSocket):
     buffered = 0
     congested = False
     taken = 0
+    sent_bytes = 0
+    acknowledged = None
 
     def __init__(self, handler: Connection) -> None:
         self.frames = b""

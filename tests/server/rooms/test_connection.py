@@ -50,6 +50,8 @@ class Socket:
     congested = False
     buffered = 0
     taken = 0
+    sent_bytes = 0
+    acknowledged = None
     is_reading = True
 
     def __init__(self) -> None:

@@ -12,7 +12,9 @@ class Connection:
     """Notes when it was probed or given up."""
 
     def __init__(self, loop: FakeLoop) -> None:
-        self.bytes_in = 0
+        self.heard_at = loop.now
+        self.buffered = 0
+        self.taken = 0
         self.reading_paused = False
         self.probes: list[float] = []
         self.given_up: list[float] = []
@@ -47,9 +49,9 @@ def test_an_answer_saves_it_until_the_next_silence(loop: FakeLoop, heartbeat: He
     connection = Connection(loop)
     heartbeat.add(connection)
     loop.advance(31)
-    connection.bytes_in += 6
+    connection.heard_at = loop.now
     loop.advance(300)
-    assert (connection.probes, connection.given_up) == ([30, 80], [100])
+    assert (connection.probes, connection.given_up) == ([30, 61], [81])
 
 
 def test_a_connection_that_sends_is_never_probed(loop: FakeLoop, heartbeat: Heartbeat) -> None:
@@ -57,7 +59,7 @@ def test_a_connection_that_sends_is_never_probed(loop: FakeLoop, heartbeat: Hear
     heartbeat.add(connection)
     for _ in range(20):
         loop.advance(29)
-        connection.bytes_in += 1
+        connection.heard_at = loop.now
     assert connection.probes == []
 
 
@@ -91,3 +93,16 @@ def test_a_connection_may_end_while_its_slot_is_looked_at(loop: FakeLoop, heartb
     loop.advance(49)
     assert second.probes == []
     assert len(heartbeat) == 1
+
+
+def test_a_connection_that_reads_a_long_backlog_is_not_given_up(loop: FakeLoop, heartbeat: Heartbeat) -> None:
+    connection = Connection(loop)
+    heartbeat.add(connection)
+    connection.buffered = 1000
+    for _ in range(10):
+        loop.advance(15)
+        connection.taken += 1
+    assert connection.probes == [30]
+    assert connection.given_up == []
+    loop.advance(50)
+    assert len(connection.given_up) == 1

@@ -336,3 +336,21 @@ async def test_closing_the_shell_ends_every_connection_and_refuses_new_ones() ->
         assert len(server.shell.sockets) == 0
         for peer, _ in pairs:
             await peer.__aexit__(None, None, None)
+
+
+async def test_what_a_peer_did_not_acknowledge_is_known_when_it_is_cut() -> None:
+    async with shell_server(WebSocketLimits(max_buffered_bytes=64 * MEBIBYTE)) as server:
+        raw = await stalled_peer(server)
+        stalled = await server.joined()
+        stalled.socket.write(server_frame(bytes(1000)))
+        first = stalled.socket.sent_bytes
+        await stalled.socket.drained()
+        while not stalled.socket.congested:
+            stalled.socket.write(server_frame(bytes(100_000)))
+            await asyncio.sleep(0)
+        stalled.socket.drop()
+        acknowledged = stalled.socket.acknowledged
+        if sys.platform == "linux":
+            assert acknowledged is not None
+            assert first <= acknowledged < stalled.socket.sent_bytes
+        raw.close()

@@ -29,6 +29,18 @@ class Outbox(Protocol):
         """Queue frames that the participant asked for; they are paced to its reading, whatever their size."""
         self.deliver(frames)
 
+    def position(self) -> int:
+        """Bytes that were delivered so far, kept ones included."""
+        return 0
+
+    def surely_missed(self, position: int) -> bool:
+        """Whether the participant, who is gone, certainly never got what ended at `position`."""
+        return False
+
+    def seems_present(self) -> bool:
+        """Whether the participant's program seems to be there, judged by what was heard of it lately."""
+        return True
+
     @property
     def is_full(self) -> bool:
         """Whether so much waits for the participant that senders should wait or give up."""

@@ -36,8 +36,15 @@ _WELCOME_DELAY = 0.002
 instance, is answered first; its first whole message brings the welcome forward."""
 
 
-_WORK: Final = frozenset({"storage", "database", "dataset", "sql", "room"})
-"""First words of the operations that keep disks and engines busy. The others wait for people, or cost little."""
+_WORK: Final = {"storage": 8, "database": 8, "dataset": 8, "sql": 8, "room": 8, "queues.send": 1}
+"""What the operations that keep disks and engines busy count, by name or by its first word. The others wait for people,
+or cost little."""
+
+_MAX_WORK: Final = 64
+
+
+def _weight(operation: str) -> int:
+    return _WORK.get(operation) or _WORK.get(operation.partition(".")[0], 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,6 @@ class ConnectionLimits:
         max_pending_requests: Requests that wait for something; one more is refused.
         max_pending_bytes: Bytes held by waiting requests, or by answers that wait, before the reader pauses.
         max_buffered_bytes: Bytes that others may have waiting for the participant before their senders wait.
-        max_concurrent_work: Requests for files, tables and documents that are worked on at a time; the reader pauses
-            while more wait.
         drain_timeout: Seconds in which the participant must read an eighth of that while senders wait.
     """
 
@@ -59,7 +64,6 @@ class ConnectionLimits:
     max_pending_bytes: int = 16 * 1024 * 1024
     max_buffered_bytes: int = 8 * 1024 * 1024
     drain_timeout: float = 10.0
-    max_concurrent_work: int = 8
 
     @property
     def backlog(self) -> BacklogLimits:
@@ -75,6 +79,7 @@ class _Work:
     coroutine: Coroutine[Any, Any, Any]
     size: int
     name: str
+    weight: int
 
 
 class RoomMembership(Protocol):
@@ -108,6 +113,7 @@ class Connection(WebSocketHandler, Owner):
     """
 
     __slots__ = (
+        "_acknowledged",
         "_backlog",
         "_limits",
         "_paused",
@@ -142,6 +148,7 @@ class Connection(WebSocketHandler, Owner):
         self._working = 0
         self._queued: deque[_Work] | None = None
         self._paused = False
+        self._acknowledged: int | None = None
         self._backlog: Backlog | None = None
         self._welcome: asyncio.TimerHandle | None = None
         self.socket = None
@@ -183,6 +190,8 @@ class Connection(WebSocketHandler, Owner):
             self._backlog.writable()
 
     def lost(self, code: int, reason: str) -> None:
+        if self.socket is not None:
+            self._acknowledged = self.socket.acknowledged
         self.socket = None
         self._close_backlog()
         if self._welcome is not None:
@@ -226,6 +235,16 @@ class Connection(WebSocketHandler, Owner):
             socket.write(frames)
         elif not self._has_room(socket, frames):
             self._kept(socket).reply(frames)
+
+    def position(self) -> int:
+        waiting = 0 if self._backlog is None else self._backlog.pushed_bytes + self._backlog.reply_bytes
+        return waiting + (0 if self.socket is None else self.socket.sent_bytes)
+
+    def surely_missed(self, position: int) -> bool:
+        return self._acknowledged is not None and position > self._acknowledged
+
+    def seems_present(self) -> bool:
+        return self.socket is not None and self.socket.seems_present()
 
     @property
     def is_full(self) -> bool:
@@ -303,32 +322,36 @@ class Connection(WebSocketHandler, Owner):
                 result.close()
             raise LimitExceededError(f"over {limit} requests of this connection are waiting", limit=limit)
         self._pending_bytes += size
-        if not asyncio.iscoroutine(result):
+        if asyncio.iscoroutine(result):
+            self._take_work(_Work(message_id, result, size, RUNNING.name, _weight(RUNNING.name)))
+        else:
             self._watch(message_id, asyncio.ensure_future(result), size)
-        elif RUNNING.name.partition(".")[0] in _WORK:
-            self._begin_work(_Work(message_id, result, size, RUNNING.name))
-        else:  # naming a task costs less than the number that it would get
-            self._watch(message_id, asyncio.get_running_loop().create_task(result, name=RUNNING.name), size)
         if self._pending_bytes > self._limits.max_pending_bytes:
             self._pace_reading()
 
-    def _begin_work(self, work: _Work) -> None:
-        """Start a request that keeps a disk or an engine busy, or let it wait for earlier ones."""
-        if self._working >= self._limits.max_concurrent_work:
-            if self._queued is None:
-                self._queued = deque()
-            self._queued.append(work)
-            self._pace_reading()
+    def _take_work(self, work: _Work) -> None:
+        """Start a request, or let it wait for earlier ones, in order, while too much is worked on."""
+        if not self._queued and self._working + work.weight <= _MAX_WORK:
+            self._start_work(work)
             return
-        self._working += 1
+        if self._queued is None:
+            self._queued = deque()
+        self._queued.append(work)
+        self._pace_reading()
+
+    def _start_work(self, work: _Work) -> None:
+        # Naming a task costs less than the number that it would get.
         task = asyncio.get_running_loop().create_task(work.coroutine, name=work.name)
-        task.add_done_callback(self._end_work)
+        if work.weight:
+            self._working += work.weight
+            task.add_done_callback(lambda _: self._end_work(work.weight))
         self._watch(work.message_id, task, work.size)
 
-    def _end_work(self, task: asyncio.Future[Any]) -> None:
-        self._working -= 1
-        if self._queued and self.socket is not None:
-            self._begin_work(self._queued.popleft())
+    def _end_work(self, weight: int) -> None:
+        self._working -= weight
+        while self._queued and self._working + self._queued[0].weight <= _MAX_WORK:
+            self._start_work(self._queued.popleft())
+        if self._paused:
             self._pace_reading()
 
     def _watch(self, message_id: int, future: asyncio.Future[Any], size: int) -> None:

@@ -47,6 +47,20 @@ class ClientSocket(Protocol):
         """
         ...
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that were given to `write` so far."""
+        ...
+
+    @property
+    def acknowledged(self) -> int | None:
+        """Bytes that the client's system had received when the connection was cut; None if that is not known."""
+        ...
+
+    def seems_present(self) -> bool:
+        """Whether the client seems to be there; asks it, if nothing was heard of it for a few seconds."""
+        ...
+
     def pause_reading(self) -> None:
         """Stop reading from the peer; what has been read is still delivered."""
         ...

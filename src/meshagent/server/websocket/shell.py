@@ -35,6 +35,7 @@ from meshagent.server.websocket.handler import WebSocketHandler
 from meshagent.server.websocket.handshake import UpgradedResponse, check_handshake, switching_protocols, take_transport
 from meshagent.server.websocket.heartbeat import Heartbeat
 from meshagent.server.websocket.read_slices import ReadSlices
+from meshagent.server.websocket.unacknowledged import unacknowledged_bytes
 
 __all__ = [
     "WebSocket",
@@ -51,6 +52,10 @@ _READ_BUFFER_BYTES: Final = 256 * 1024
 _COPIED_READ_BYTES: Final = 64 * 1024
 _CONGESTED_BYTES: Final = 64 * 1024  # as much as a transport takes before it asks its writer to pause
 _JOIN_BYTES: Final = 16 * 1024  # larger batches are handed over piece by piece: copying would cost more
+_QUIET_SECONDS: Final = 5.0
+"""Silence after which a peer that work is handed to is asked whether it is there."""
+_ANSWER_SECONDS: Final = 2.0
+"""Longest that it may take to answer before others are preferred."""
 _PING: Final = server_frame(b"", PING)
 
 _OPEN: Final = 0
@@ -85,6 +90,7 @@ class WebSocket(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
+        "_asked_at",
         "_corked_bytes",
         "_drain_waiters",
         "_end_code",
@@ -100,9 +106,11 @@ class WebSocket(asyncio.BufferedProtocol):
         "_timer",
         "_transport",
         "_transport_paused",
+        "acknowledged",
         "bytes_in",
         "bytes_out",
         "congested",
+        "heard_at",
         "reading_paused",
         "remote",
     )
@@ -130,6 +138,11 @@ class WebSocket(asyncio.BufferedProtocol):
         self.reading_paused = False
         """Whether `pause_reading` is in force."""
         self.bytes_in = 0
+        self.heard_at = shell.loop.time()
+        """The loop's time when something came last."""
+        self._asked_at = 0.0
+        self.acknowledged: int | None = None
+        """Bytes that the peer's system had received when the connection was cut; None if that is not known."""
         self.bytes_out = 0
         self.remote = remote
 
@@ -226,6 +239,22 @@ class WebSocket(asyncio.BufferedProtocol):
             self.reading_paused = False
             self._slices.resume()
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that were given to `write` so far."""
+        return self.bytes_out + self._corked_bytes
+
+    def seems_present(self) -> bool:
+        """Whether the peer seems to be there; asks it, if nothing was heard of it for a few seconds."""
+        now = self._shell.loop.time()
+        if now - self.heard_at < _QUIET_SECONDS or self.reading_paused:
+            return True
+        if self._asked_at <= self.heard_at:
+            self._asked_at = now
+            self.probe()
+            return True
+        return now - self._asked_at < _ANSWER_SECONDS
+
     # ---- asyncio.BufferedProtocol
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -243,6 +272,7 @@ class WebSocket(asyncio.BufferedProtocol):
     def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the peer; messages are delivered before this returns."""
         self.bytes_in += len(data)
+        self.heard_at = self._shell.loop.time()
         try:
             self._reader.feed(data)
         except ProtocolViolation as violation:
@@ -413,6 +443,9 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def _cut(self, code: int, reason: str) -> None:
         """End at once; `lost` follows from the transport, in a later turn."""
+        unacknowledged = unacknowledged_bytes(self._transport)
+        if unacknowledged is not None:
+            self.acknowledged = self.taken - unacknowledged
         if self._state == _OPEN:
             self._end_code, self._end_reason = code, reason
         self._state = _ENDING

@@ -19,7 +19,7 @@ from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.hosting import HostedToolkit, JsonArguments, ToolCall
 from meshagent.server.services.agents.tool_calls import AnswerFuture, ToolCalls
-from tests.support.fake_room import FakeRoom, fake_participant
+from tests.support.fake_room import FakeOutbox, FakeRoom, fake_participant
 
 TEXT = EncodedContent(b'{"type":"text","text":"hi"}')
 CLOSE = EncodedContent(b'{"type":"control","method":"close"}')
@@ -241,3 +241,31 @@ async def test_a_future_takes_the_answer_or_the_last_content() -> None:
     failed.close(CLOSE)
     with pytest.raises(UnavailableError, match="gone"):
         await failed.result
+
+
+class GoneOutbox(FakeOutbox):
+    """The outbox of a host that never got what came behind byte 100."""
+
+    at = 0
+
+    def position(self) -> int:
+        self.at += 100
+        return self.at
+
+    def surely_missed(self, position: int) -> bool:
+        return position > 100
+
+
+def test_a_call_that_its_host_never_got_goes_to_another_one() -> None:
+    calls = Calls()
+    calls.host.outbox = GoneOutbox()
+    calls.start()
+    calls.start()
+    calls.start(streams_input=True)
+    live = FakeHostLink()
+    other = HostedToolkit(host=fake_participant("other"), name="math", tools={"add": RegisteredTool()}, link=live)
+    calls.calls.left(calls.host, lambda _: other)
+    assert live.log == [("call", calls.link.log[1][1])]
+    assert calls.back.log == [("fail", ConnectionLostError)] * 2, "the first was received, the third streams"
+    calls.calls.host_answered(other.host, live.last_id, TEXT)
+    assert calls.back.log[2:] == [("answer", TEXT)]

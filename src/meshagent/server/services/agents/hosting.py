@@ -119,6 +119,8 @@ class ToolCall:
         link: The caller's end.
         streams_input: Whether items follow, until `input_closed`.
         message_id: The id that the host's answers have.
+        position: Where the call ends in all that the host was sent.
+        was_answered: Whether the host has begun to answer.
         ended: Whether the caller has its answer, or nobody waits for one any more.
     """
 
@@ -133,6 +135,8 @@ class ToolCall:
     streams_input: bool = False
     input_closed: bool = False
     message_id: int = -1
+    position: int = 0
+    was_answered: bool = False
     ended: bool = False
     started_at: float = field(default_factory=time.monotonic)
 

@@ -86,15 +86,17 @@ class Registry:
 
     def find_toolkit(self, name: str, viewer_id: str) -> HostedToolkit | None:
         """The toolkit that a call for `viewer_id` reaches: its private one of that name, else a public one."""
-        public = None
+        public: list[HostedToolkit] = []
         for toolkit in self._toolkits.values():
             if toolkit.name != name:
                 continue
             if not toolkit.public and toolkit.host.id == viewer_id:
                 return toolkit
-            if toolkit.public and public is None:
-                public = toolkit
-        return public
+            if toolkit.public:
+                public.append(toolkit)
+        if len(public) < 2:
+            return public[0] if public else None
+        return next((toolkit for toolkit in public if toolkit.host.outbox.seems_present()), public[0])
 
     def _visible(self, viewer_id: str) -> Iterator[HostedToolkit]:
         yield from (entry for entry in self._toolkits.values() if not entry.public and entry.host.id == viewer_id)

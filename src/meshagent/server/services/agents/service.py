@@ -17,7 +17,7 @@ from meshagent.server.kernel.operations import EncodedContent, ServedOperation, 
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.asks import Asks
 from meshagent.server.services.agents.builtin_agents import AgentsToolkit
-from meshagent.server.services.agents.hosting import HostedToolkit, HostLink, JsonArguments, ToolInput
+from meshagent.server.services.agents.hosting import HostedToolkit, HostLink, JsonArguments, ToolCall, ToolInput
 from meshagent.server.services.agents.ports import BuiltInToolkit, CallRouter
 from meshagent.server.services.agents.registry import (
     Registry,
@@ -191,8 +191,11 @@ class AgentsService:
 
     def left(self, participant: Participant) -> None:
         self._registry.remove_all_of(participant)
-        self._calls.left(participant)
+        self._calls.left(participant, self._other_host)
         self._asks.left(participant)
+
+    def _other_host(self, call: ToolCall) -> HostedToolkit | None:
+        return self._registry.find_toolkit(call.toolkit.name, call.caller.id)
 
     async def close(self) -> None:
         """Nothing to release: registrations and calls belong to participants, who are gone."""

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from meshagent.api.contracts.operation import EMPTY, Empty
@@ -23,6 +24,10 @@ from meshagent.server.services.agents.hosting import CallerLink, HostedToolkit, 
 
 MAX_CALLS_PER_CALLER = 10_000
 """Calls of one participant that may wait for their hosts at a time."""
+
+
+OtherHost = Callable[[ToolCall], HostedToolkit | None]
+"""Finds the toolkit that a call would reach if it were made now."""
 
 
 class ToolCalls:
@@ -87,13 +92,17 @@ class ToolCalls:
             caller_context=caller_context,
             streams_input=streams_input,
         )
-        call.message_id = toolkit.link.forward(call)
-        hosted = self._by_host.get(toolkit.host.id)
-        if hosted is None:
-            hosted = self._by_host[toolkit.host.id] = {}
-        hosted[call.message_id] = call
+        self._forward(call)
         mine[call.call_id] = call
         return call
+
+    def _forward(self, call: ToolCall) -> None:
+        call.message_id = call.toolkit.link.forward(call)
+        call.position = call.host.outbox.position()
+        hosted = self._by_host.get(call.host.id)
+        if hosted is None:
+            hosted = self._by_host[call.host.id] = {}
+        hosted[call.message_id] = call
 
     def send_input(self, call: ToolCall, item: EncodedContent) -> None:
         """One item of the caller's stream; dropped if the call has ended.
@@ -132,12 +141,14 @@ class ToolCalls:
         """The host answers with a stream."""
         call = self._find(host, message_id)
         if call is not None:
+            call.was_answered = True
             call.link.open()
 
     def host_sent(self, host: Participant, message_id: int, item: EncodedContent) -> None:
         """One item of the host's stream; items may come before the stream is opened."""
         call = self._find(host, message_id)
         if call is not None:
+            call.was_answered = True
             call.link.send(item)
 
     def host_closed(self, host: Participant, message_id: int, content: EncodedContent) -> None:
@@ -153,16 +164,34 @@ class ToolCalls:
 
     # --- leaving -------------------------------------------------------------------------------------
 
-    def left(self, participant: Participant) -> None:
-        """Fail the calls whose host has left, and tell the hosts whose caller has."""
+    def left(self, participant: Participant, other_host: OtherHost = lambda _: None) -> None:
+        """Fail the calls whose host has left, and tell the hosts whose caller has.
+
+        A call that the host certainly never got goes to another host of the same toolkit, if there is one.
+        """
         for call in list(self._by_host.pop(participant.id, {}).values()):
-            error = host_left(participant, call.full_name)
-            self._end(call, str(error))
-            call.link.fail(error)
+            if not self._moved(call, other_host):
+                error = host_left(participant, call.full_name)
+                self._end(call, str(error))
+                call.link.fail(error)
         for call in list(self._by_caller.pop(participant.id, {}).values()):
             self._end(call, None)
             if call.streams_input and not call.input_closed:
                 call.toolkit.link.close_input(call)
+
+    def _moved(self, call: ToolCall, other_host: OtherHost) -> bool:
+        """Hand a call that was not started to another host; whether that was done."""
+        if call.was_answered or call.streams_input or not call.host.outbox.surely_missed(call.position):
+            return False
+        toolkit = other_host(call)
+        if toolkit is None or call.tool not in toolkit.tools:
+            return False
+        call.toolkit = toolkit
+        try:
+            self._forward(call)
+        except RoomException:  # the other host's dialect cannot take this input
+            return False
+        return True
 
     def _end(self, call: ToolCall, error: str | None) -> None:
         call.ended = True
