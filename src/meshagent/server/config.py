@@ -132,7 +132,8 @@ class EngineProcessSettings(Settings):
         default=600.0, description="Longest that a write may run, waiting for other writes not counted."
     )
     cpu_seconds: PositiveFloat = Field(
-        default=120.0, description="Most processor time that one request may take before its process is killed."
+        default=120.0,
+        description="Most processor time that one search or step of a query may take; a write may take ten times it.",
     )
     idle_seconds: PositiveFloat = Field(default=300.0, description="How long a process stays that has nothing to do.")
 

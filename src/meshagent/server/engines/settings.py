@@ -19,8 +19,8 @@ class EngineSettings:
         read_seconds: How long one search, or one step of a query, may run. The engines' own limits, which kill
             nothing, should be reached before.
         write_seconds: How long one write may run, not counting the time that it waits for others.
-        cpu_seconds: Processor time that one call may take. What a process uses is shared out among the calls that
-            run in it at the time.
+        cpu_seconds: Processor time that one call may take, ten times as much for a write. What a process uses is
+            shared out among the calls that run in it at the time.
         stall_seconds: How long a process may take no messages.
         idle_seconds: After this time without a call, and with nothing open, a process is stopped.
         start_seconds: How long the start of a process may take.

@@ -56,6 +56,7 @@ class EngineSlot:
         self._starting: asyncio.Task[EngineConnection] | None = None
         self._retrying = asyncio.Lock()
         self._stopped = False
+        self._stopping = asyncio.Event()
         self.losses: Counter[str] = Counter()
         self.starts = 0
 
@@ -124,13 +125,13 @@ class EngineSlot:
 
     def kill(self) -> None:
         """End the process at once, and start none any more."""
-        self._stopped = True
+        self._stop()
         if self._process is not None:
             self._process.kill()
 
     async def close(self) -> None:
         """End the process: in order if it obeys, else by force."""
-        self._stopped = True
+        self._stop()
         if self._starting is not None:
             await asyncio.wait([self._starting])
         if self._running is not None:
@@ -165,28 +166,45 @@ class EngineSlot:
         if self._running is not None:
             await asyncio.wait([self._running])  # two processes must not write the same tables
         self._check_stopped()
-        lock = await self._lock.hold()
-        connection = EngineConnection()
+        loop = asyncio.get_running_loop()
+        connection, process = EngineConnection(), None
         try:
-            process = self._process = launch(lock)
-            loop = asyncio.get_running_loop()
+            process = self._process = launch(await self._lock.hold())
             await loop.create_unix_connection(lambda: connection.socket, sock=process.calls)
             connection.start(self._start_message)
-            async with asyncio.timeout(self._settings.start_seconds):
-                pid = await process.started()
-        except (OSError, TimeoutError) as error:
+            pid = await self._pid_of(process)
+        except BaseException as error:
             connection.socket.close()
-            if self._process is not None:
-                self._process.kill()
-            raise EngineEndedError(
-                f"the table engine cannot be started: {str(error) or 'it takes too long'}"
-            ) from error
-        self._check_stopped()
+            if process is not None:
+                process.kill()
+            if isinstance(error, (OSError, TimeoutError)):
+                reason = str(error) or "it takes too long"
+                raise EngineEndedError(f"the table engine cannot be started: {reason}") from error
+            raise
         self.starts += 1
         self._connection = connection
         self._watch = EngineWatch(pid, connection, self._settings)
         self._running = loop.create_task(self._look_after(process, connection, self._watch), name="table engine")
         return connection
+
+    async def _pid_of(self, process: EngineProcess) -> int:
+        """Wait until a process has started, and no longer than the server goes on."""
+        starting = asyncio.ensure_future(process.started())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            timeout = self._settings.start_seconds
+            await asyncio.wait((starting, stopping), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            self._check_stopped()
+            if not starting.done():
+                raise TimeoutError
+            return await starting
+        finally:
+            starting.cancel()
+            stopping.cancel()
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._stopping.set()
 
     def _check_stopped(self) -> None:
         if self._stopped:

@@ -17,6 +17,9 @@ Reason = Literal["memory", "processor time", "time", "stall", "crash"]
 
 REASONS: tuple[str, ...] = get_args(Reason)
 
+WRITE_CPU_FACTOR = 10
+"""Writes also train indexes and put files together, on all processors."""
+
 _UNKNOWN = "; whether a change took effect is unknown"
 
 
@@ -75,13 +78,12 @@ class EngineWatch:
         return Verdict("time", blamed) if blamed else None
 
     def _processor_time(self) -> Verdict | None:
-        limit = self._settings.cpu_seconds
-        text = f"this took more than {limit:g} seconds of processor time, and its engine was stopped"
-        blamed: dict[int, RoomException] = {
-            number: LimitExceededError(text + _UNKNOWN * call.is_write, limit=int(limit))
-            for number, call in self._running().items()
-            if call.cpu > limit
-        }
+        blamed: dict[int, RoomException] = {}
+        for number, call in self._running().items():
+            limit = self._settings.cpu_seconds * (WRITE_CPU_FACTOR if call.is_write else 1)
+            if call.cpu > limit:
+                text = f"this took more than {limit:g} seconds of processor time, and its engine was stopped"
+                blamed[number] = LimitExceededError(text + _UNKNOWN * call.is_write, limit=int(limit))
         return Verdict("processor time", blamed) if blamed else None
 
     def _memory(self) -> Verdict | None:

@@ -27,8 +27,8 @@ class DatabaseLimits:
         sql_memory_bytes: Memory for all SQL queries of a room together.
         sql_timeout: Seconds that one step of a query may take: opening it, or fetching the next rows.
         sql_idle_timeout: Seconds after which an open query that nobody reads is closed.
-        index_cache_bytes: Memory for parts of indexes, for all rooms together.
-        metadata_cache_bytes: Memory for descriptions of files, for all rooms together.
+        index_cache_bytes: Memory for parts of indexes, for all rooms of an engine process.
+        metadata_cache_bytes: Memory for descriptions of files, for all rooms of an engine process.
     """
 
     max_tables: int = 1_000
