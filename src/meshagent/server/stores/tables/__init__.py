@@ -1,5 +1,6 @@
 """Tables of rooms on LanceDB.
 
+    table_store     the port that rooms call, in plain data; engines and their processes are in `server.engines`
     table_engine    loads LanceDB at first use; shared by the rooms of a server
     room_tables     the tables of one room, rows as JSON
     arrow_tables, arrow_spool       the same with Arrow data, and temporary storage of uploads
@@ -12,7 +13,9 @@
     arrow_data, arrow_messages           validation of Arrow data from clients
     search, updates, indexes, index_configs    queries, updates, indexes
     errors          errors of the engine as errors of the room API
+    work_clock      how long a call has been worked on
     settings        limits and maintenance
 
-Only `table_engine` and `settings` may be imported at server start; the others import LanceDB or Arrow.
+The server's process imports `table_store`, `table_engine`, `durable_files`, `errors` and `settings`; the others import
+LanceDB or Arrow, and are for engine processes.
 """
