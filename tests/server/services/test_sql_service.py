@@ -51,13 +51,18 @@ def test_changes_are_taken_apart(cursor: Any) -> None:
     )
     with pytest.raises(duckdb.NotImplementedException):  # named and positional parameters in one text
         statement(cursor, update, pwho="it's", p1=3)
+    selected = Query("SELECT _rowid FROM \"t\" WHERE (x = 'a, b' AND y IN (1, 2))", frozenset({"t"}), frozenset())
     assert statement(cursor, update.replace("?", "$n"), pwho="it's", pn=3) == Update(
-        "t", {"a": "b || ', ' || 'it''s'", "c": "greatest(3, 2)"}, "x = 'a, b' AND y IN (1, 2)"
+        "t", {"a": "b || ', ' || 'it''s'", "c": "greatest(3, 2)"}, selected
     )
-    assert statement(cursor, "DELETE FROM t") == Delete("t", "true")
-    assert statement(cursor, "delete from t where x = ? or y = ?", p1="a", p2=None) == Delete(
-        "t", "x = 'a' or y = NULL"
+    assert statement(cursor, "DELETE FROM t") == Delete("t", None)
+    selected = Query('SELECT _rowid FROM "t" WHERE (x = $1 or y = $2)', frozenset({"t"}), frozenset({"1", "2"}))
+    assert statement(cursor, "delete from t where x = ? or y = ?", p1="a", p2=None) == Delete("t", selected)
+    update = "update t set a = ? where x = ? and y in (select y from s)"
+    selected = Query(
+        'SELECT _rowid FROM "t" WHERE (x = $2 and y in (select y from s))', frozenset({"t", "s"}), frozenset({"2"})
     )
+    assert statement(cursor, update, p1=5, p2=6) == Update("t", {"a": "5"}, selected)
     assert statement(cursor, 'INSERT INTO t (a, "b") VALUES (1, $b)') == Insert(
         "t", ["a", "b"], Query("VALUES (1, $b)", frozenset(), frozenset({"b"}))
     )
@@ -87,7 +92,15 @@ def test_other_changes_are_refused(cursor: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["DELETE FROM s.t", "UPDATE t SET a = 1, a = 2", "DELETE FROM t WHERE a = $a", "", "-- x"]
+    "text",
+    [
+        "DELETE FROM s.t",
+        "DELETE FROM t WHERE COLUMNS(*) > 1",
+        "UPDATE t SET a = 1, a = 2",
+        "DELETE FROM t WHERE a = $a",
+        "",
+        "-- x",
+    ],
 )
 def test_wrong_changes_are_refused(cursor: Any, text: str) -> None:
     with pytest.raises(InvalidRequestError):

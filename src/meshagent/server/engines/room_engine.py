@@ -21,6 +21,7 @@ from meshagent.api.contracts.dataset import IndexDescription
 from meshagent.api.errors import InvalidStateError, NotFoundError, PermissionDeniedError
 from meshagent.server.services.dataset import streams
 from meshagent.server.services.dataset.typed_values import Expression, decode_value, to_json_value
+from meshagent.server.services.sql.changes import change_rows
 from meshagent.server.services.sql.inserts import insert_rows
 from meshagent.server.services.sql.queries import SqlQueries, decode_parameters
 from meshagent.server.services.sql.statements import Delete, Insert, Query, Update
@@ -286,8 +287,10 @@ class RoomEngine(RoomTableStore):
         statement = await queries.parse(text, decode_parameters(parameters))
         if isinstance(statement, Query):
             return ParsedSql(is_query=True, reads=sorted(statement.tables))
-        reads = sorted(statement.rows.tables) if isinstance(statement, Insert) else []
-        return ParsedSql(is_query=False, reads=reads, changes=statement.table)
+        reads = set() if statement.rows is None else set(statement.rows.tables)
+        if not isinstance(statement, Insert):
+            reads.discard(statement.table)  # who may change its rows may say which
+        return ParsedSql(is_query=False, reads=sorted(reads), changes=statement.table)
 
     async def open_query(self, owner: str, text: str, parameters: bytes, tables: dict[str, str]) -> OpenedQuery:
         _, queries = await self._sql()
@@ -302,13 +305,9 @@ class RoomEngine(RoomTableStore):
         values = decode_parameters(parameters)
         parsed = await queries.parse(text, values)
         assert not isinstance(parsed, Query)
+        if isinstance(parsed, (Delete, Update)):
+            return await change_rows(arrow.tables, queries, parsed, _only(tables), values)
         statement = replace(parsed, table=_only(tables)(parsed.table))
-        if isinstance(statement, Delete):
-            return await arrow.tables.delete(statement.table, statement.where, quoted_names=True)
-        if isinstance(statement, Update):
-            return await arrow.tables.update(
-                statement.table, statement.where, values={}, expressions=statement.assigned, quoted_names=True
-            )
         return await insert_rows(arrow, queries, statement, owner, _only(tables), values)
 
     async def close_query(self, owner: str, query_id: str) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pyarrow as pa
+from lancedb import AsyncTable
 
-from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError
+from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError, RequestTimeoutError
 from meshagent.server.services.sql.engine import Cursor, SqlEngine
 from meshagent.server.services.sql.source import TableSource
-from meshagent.server.services.sql.statements import Query, Statement, parse
+from meshagent.server.services.sql.statements import ROW_ID, Query, Statement, parse
 from meshagent.server.stores.tables.arrow_data import batch_slices, ipc_stream, read_stream
 from meshagent.server.stores.tables.arrow_tables import ArrowTables
 from meshagent.server.stores.tables.settings import DatabaseLimits
@@ -48,13 +49,30 @@ class OpenQuery:
         self._step = asyncio.Lock()
         self._closed = False
 
-    async def begin(self, tables: ArrowTables, resolve: Resolve, query: Query, parameters: Mapping[str, Any]) -> None:
-        """Register the tables and start the query."""
+    async def begin(
+        self,
+        tables: ArrowTables,
+        resolve: Resolve,
+        query: Query,
+        parameters: Mapping[str, Any],
+        changing: Mapping[str, AsyncTable] | None = None,
+    ) -> None:
+        """Register the tables and start the query.
+
+        Args:
+            changing: A table that is being changed, by its name in the query, which may read the ids of its rows.
+        """
+        _check_names(query.tables)
         if missing := query.parameters - parameters.keys():
             raise InvalidRequestError(f"missing query parameter {min(missing)!r}")
         used = {name: parameters[name] for name in query.parameters}
         async with self._step:
-            sources = {name: await self._source(tables, resolve(name)) for name in sorted(query.tables)}
+            sources = {
+                name: await _changing_source(changing[name])
+                if changing and name in changing
+                else await self._source(tables, resolve(name))
+                for name in sorted(query.tables)
+            }
 
             def begin() -> pa.RecordBatchReader:
                 for name, source in sources.items():
@@ -105,6 +123,21 @@ class OpenQuery:
             reader, self._reader = self._reader, None
             await self._engine.release(*(() if reader is None else (reader,)), cursor)
             await self._resources.aclose()
+
+
+async def _changing_source(table: AsyncTable) -> TableSource:
+    """A table with the ids of its rows, for as long as its write queue is held."""
+    schema = (await table.schema()).append(pa.field(ROW_ID, pa.uint64()))
+    return TableSource(table, schema, asyncio.get_running_loop())
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Raise InvalidRequestError for names of tables that SQL cannot tell apart."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        if (other := spelled.setdefault(name.lower(), name)) != name:
+            both = f"{min(name, other)!r} and {max(name, other)!r}"
+            raise InvalidRequestError(f"the tables {both} differ only in case: give one an alias")
 
 
 class _ClosedCursor:
@@ -204,6 +237,39 @@ class SqlQueries:
                 await each(batch)
         finally:
             await self.close_query(owner, opened.query_id)
+
+    async def collect(
+        self,
+        query: Query,
+        resolve: Resolve,
+        parameters: Mapping[str, Any],
+        changing: Mapping[str, AsyncTable],
+        *,
+        max_rows: int,
+    ) -> list[Any]:
+        """The values in the first column of a query's rows; see `OpenQuery.begin` for `changing`.
+
+        Raises:
+            LimitExceededError: There are more than `max_rows`.
+            RequestTimeoutError: It takes longer than a step of a query may.
+        """
+        opened = OpenQuery(secrets.token_hex(16), "", self._engine)
+        values: list[Any] = []
+        try:
+            async with asyncio.timeout(self._limits.sql_timeout):
+                await opened.begin(self._tables, resolve, query, parameters, changing)
+                async for batch in opened.batches():
+                    values += batch.column(0).to_pylist()
+                    if len(values) > max_rows:
+                        raise LimitExceededError(
+                            f"the condition selects more than {max_rows} rows: change them in several steps",
+                            limit=max_rows,
+                        )
+        except TimeoutError:
+            raise RequestTimeoutError(f"finding the rows took longer than {self._limits.sql_timeout:g} s") from None
+        finally:
+            await opened.close()
+        return values
 
     async def close_query(self, owner: str, query_id: str) -> None:
         """Close a query; harmless if there is none of that participant's."""

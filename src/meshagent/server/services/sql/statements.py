@@ -1,7 +1,8 @@
 """Parses an SQL text: one query, or one insert, update or delete that maps to an operation of the room.
 
 DuckDB parses and runs queries. Rows are changed only through the table's write queue, durably. So changes are parsed
-here, their filters and expressions go to the table engine, and DuckDB runs only the query of an `INSERT`.
+here. DuckDB finds the rows that an `UPDATE` or `DELETE` is about, as it does for a `SELECT` with the same condition,
+and runs the query of an `INSERT`; the table engine writes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from meshagent.server.stores.tables.filters import MAX_LENGTH
 from meshagent.server.stores.tables.literals import sql_literal
 from meshagent.server.stores.tables.sql_tokens import Token, tokens_of
 
-__all__ = ["Delete", "Insert", "Query", "Statement", "Update", "parse"]
+__all__ = ["ROW_ID", "Delete", "Insert", "Query", "Statement", "Update", "parse"]
+
+ROW_ID = "_rowid"
+"""The column in which tables give the ids of their rows, to those who ask for it by name."""
 
 _FORBIDDEN_PREFIXES = ("duckdb_", "pragma_", "read_", "parquet_", "pg_", "sniff_", "__")
 _FORBIDDEN = frozenset(
@@ -48,19 +52,25 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Assign expressions to columns where a filter matches; parameters are substituted."""
+    """Assign expressions to columns; parameters are substituted in them.
+
+    Attributes:
+        table: The table.
+        assigned: Expressions by column.
+        rows: The query for the ids of the rows; None means all rows.
+    """
 
     table: str
     assigned: Mapping[str, str]
-    where: str
+    rows: Query | None
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the rows that a filter matches; parameters are substituted."""
+    """Delete the rows whose ids a query gives; None means all rows."""
 
     table: str
-    where: str
+    rows: Query | None
 
 
 Statement = Query | Insert | Update | Delete
@@ -92,9 +102,9 @@ def parse(cursor: Any, text: str, parameters: Mapping[str, Any]) -> Statement:
         case kinds.INSERT:
             return _ChangeParser(tokens, parameters).insert(cursor)
         case kinds.UPDATE:
-            return _ChangeParser(tokens, parameters).update()
+            return _ChangeParser(tokens, parameters).update(cursor)
         case kinds.DELETE:
-            return _ChangeParser(tokens, parameters).delete()
+            return _ChangeParser(tokens, parameters).delete(cursor)
     raise UnavailableError("unsupported statement: only SELECT, INSERT, UPDATE and DELETE are supported")
 
 
@@ -166,7 +176,7 @@ class _ChangeParser:
         (statement,) = cursor.extract_statements(text)
         return Insert(table, columns, _query(cursor, text, statement))
 
-    def update(self) -> Update:
+    def update(self, cursor: Any) -> Update:
         self._expect("update")
         table = self._name()
         self._expect("set")
@@ -180,37 +190,45 @@ class _ChangeParser:
             if not self._is(","):
                 break
             self._take()
-        return Update(table, assigned, self._where("UPDATE table SET column = expression, … [WHERE filter]"))
+        form = "UPDATE table SET column = expression, … [WHERE condition]"
+        return Update(table, assigned, self._rows(cursor, table, form))
 
-    def delete(self) -> Delete:
+    def delete(self, cursor: Any) -> Delete:
         self._expect("delete")
         self._expect("from")
-        return Delete(self._name(), self._where("DELETE FROM table [WHERE filter]"))
+        table = self._name()
+        return Delete(table, self._rows(cursor, table, "DELETE FROM table [WHERE condition]"))
 
-    def _where(self, form: str) -> str:
+    def _rows(self, cursor: Any, table: str, form: str) -> Query | None:
         if self._position == len(self._places):
-            return "true"
+            return None
         if not self._is("where"):
             raise _unsupported(form)
         self._take()
-        where = self._expression("returning")
+        start = self._position
+        where = self._expression("returning", keep_parameters=True)
         if self._position != len(self._places):
             raise _unsupported(form)
-        return where
+        for place, following in pairwise(self._places[start:]):
+            if self._all[place].is_word("columns") and self._all[following].text == "(":
+                raise InvalidRequestError("COLUMNS is not supported in the condition of a change")
+        quoted = '"' + table.replace('"', '""') + '"'
+        text = f"SELECT {ROW_ID} FROM {quoted} WHERE ({where})"  # noqa: S608 - a condition, as DuckDB has found
+        (statement,) = cursor.extract_statements(text)
+        return _query(cursor, text, statement)
 
-    def _expression(self, *ends: str) -> str:
-        """The text up to one of `ends` outside brackets, with parameters as literals."""
+    def _expression(self, *ends: str, keep_parameters: bool = False) -> str:
+        """The text up to one of `ends` outside brackets, with parameters as literals, or all of them with a name."""
         text, depth = "", 0
         while self._position < len(self._places) and not (depth == 0 and self._is(*ends)):
             if text and self._all[self._places[self._position] - 1].kind == "space":
                 text += " "
             token = self._take()
             depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
-            if token.text == "?":
-                self._questions += 1
-                text += self._literal(str(self._questions))
-            elif token.text == "$":
-                text += self._literal(self._take().text)
+            if token.text in ("?", "$"):
+                name = self._parameter(token)
+                literal = self._literal(name)
+                text += f"${name}" if keep_parameters else literal
             else:
                 text += token.text
         return text
@@ -220,6 +238,12 @@ class _ChangeParser:
         if start >= end:
             return ""
         return "".join(token.text for token in self._all[self._places[start] : self._places[end - 1] + 1])
+
+    def _parameter(self, token: Token) -> str:
+        if token.text == "$":
+            return self._take().text
+        self._questions += 1
+        return str(self._questions)
 
     def _literal(self, name: str) -> str:
         if name not in self._parameters:

@@ -42,6 +42,9 @@ __all__ = ["RoomTables"]
 
 T = TypeVar("T")
 
+Select = Callable[[AsyncTable], Awaitable[str | None]]
+"""Finds rows of a table within a write: a filter in the engine's dialect, or None for no rows."""
+
 _MANY_ROWS = 200
 
 
@@ -194,23 +197,37 @@ class RoomTables:
             raise InvalidRequestError(f"column {min(twice)!r} is in both values and values_sql")
 
         async def update(table: AsyncTable) -> int:
-            reader = RowReader(await table.schema())
-            columns = column_kinds(reader.schema)
-            assigned = {column: sql_literal(reader.read_value(column, value)) for column, value in values.items()}
-            for column, expression in expressions.items():
-                reader.read_value(column, None)  # does it exist?
-                assigned[column] = translate_expression(expression, columns, quoted_names=quoted_names)
-            return await apply_update(table, required_filter(where, columns, quoted_names), assigned)
+            schema = await table.schema()
+            assigned = _assignments(schema, values, expressions, quoted_names)
+            return await apply_update(table, required_filter(where, column_kinds(schema), quoted_names), assigned)
 
         return await self.change(name, update)
+
+    async def update_selected(self, name: str, select: Select, expressions: Mapping[str, str]) -> int:
+        """Assign expressions, in standard SQL, to the rows that `select` finds; returns their number."""
+
+        async def update(table: AsyncTable) -> int:
+            assigned = _assignments(await table.schema(), {}, expressions, True)
+            where = await select(table)
+            return 0 if where is None else await apply_update(table, where, assigned)
+
+        return await self.change(name, update)
+
+    async def delete_selected(self, name: str, select: Select) -> int:
+        """Delete the rows that `select` finds; returns their number."""
+
+        async def delete(table: AsyncTable) -> int:
+            where = await select(table)
+            return 0 if where is None else await _delete(table, where)
+
+        return await self.change(name, delete)
 
     async def delete(self, name: str, where: str, *, quoted_names: bool = False) -> int:
         """Delete the rows that `where` selects; returns their number."""
 
         async def delete(table: AsyncTable) -> int:
             columns = column_kinds(await table.schema())
-            deleted: Any = await table.delete(required_filter(where, columns, quoted_names))
-            return int(deleted.num_deleted_rows)  # the engine's annotations lack it
+            return await _delete(table, required_filter(where, columns, quoted_names))
 
         return await self.change(name, delete)
 
@@ -316,6 +333,23 @@ class RoomTables:
                 del self._users[name]
                 if not table.in_use:
                     self._tables.pop(name, None)
+
+
+def _assignments(
+    schema: pa.Schema, values: Mapping[str, Any], expressions: Mapping[str, str], quoted_names: bool
+) -> dict[str, str]:
+    """The engine's expressions by column, for values and the expressions of clients."""
+    reader, columns = RowReader(schema), column_kinds(schema)
+    assigned = {column: sql_literal(reader.read_value(column, value)) for column, value in values.items()}
+    for column, expression in expressions.items():
+        reader.read_value(column, None)  # does it exist?
+        assigned[column] = translate_expression(expression, columns, quoted_names=quoted_names)
+    return assigned
+
+
+async def _delete(table: AsyncTable, where: str) -> int:
+    deleted: Any = await table.delete(where)
+    return int(deleted.num_deleted_rows)  # the engine's annotations lack it
 
 
 def required_filter(where: str, columns: Mapping[str, ColumnKind], quoted_names: bool = False) -> str:
