@@ -104,4 +104,8 @@ def _strict(value: Json) -> Json:
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()  # far faster than a look at each character
+    except UnicodeEncodeError:
+        return True
+    return False

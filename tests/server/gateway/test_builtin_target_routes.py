@@ -113,4 +113,4 @@ async def test_what_is_no_call_is_refused(http: Http, body: bytes) -> None:
 
 async def test_calls_are_bounded(http: Http) -> None:
     async with http.post("/schemas/thread", data=io.BytesIO(b"x" * (MAX_CALL_BYTES + 1))) as answer:
-        assert answer.status == 429
+        assert answer.status == 413

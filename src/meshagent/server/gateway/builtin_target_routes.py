@@ -14,10 +14,11 @@ from aiohttp import web
 
 from meshagent.api import jsontext
 from meshagent.api.documents.builtin import builtin_schema
-from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError
+from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.api.webhook.events import CallEvent, read_event
 from meshagent.api.webhook.signature import parse
 from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.gateway.bodies import read_body
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.rooms.handle import BuiltInKind
@@ -66,12 +67,7 @@ class BuiltInTargetRoutes:
 
 
 async def _read_call(request: web.Request) -> CallEvent:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_CALL_BYTES:
-            raise LimitExceededError(f"a call has {MAX_CALL_BYTES} bytes at most", limit=MAX_CALL_BYTES)
-    payload = parse(bytes(body))
+    payload = parse(await read_body(request, MAX_CALL_BYTES))
     data = payload.get("data") if isinstance(payload, dict) else None
     event = read_event(str(payload.get("event")), data) if isinstance(data, dict) else None
     if not isinstance(event, CallEvent):

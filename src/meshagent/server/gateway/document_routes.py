@@ -17,6 +17,7 @@ from aiohttp import web
 
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
+from meshagent.server.gateway.bodies import read_json
 from meshagent.server.gateway.conditions import change_condition, read_condition
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.rooms.handle import DocumentChange
@@ -59,7 +60,7 @@ class DocumentRoutes:
         path = request.match_info["path"]
         async with self._rooms.visit(request) as (admission, room):
             admission.scope.require_sync(path, write=True)  # before the body is read
-            change = _change_of(jsontext.loads(await _body(request)), request.content_type)
+            change = _change_of(await read_json(request, MAX_PATCH_BYTES), request.content_type)
             state = await room.documents.change(path, change, admission.scope, condition=_condition(request))
         return _json(state.content, state.version)
 
@@ -91,15 +92,6 @@ def _change_of(body: Any, content_type: str) -> DocumentChange:
     if not isinstance(body, dict):
         raise InvalidRequestError("a patch is a JSON Patch (a list of operations) or an object")
     return DocumentChange("merge-patch" if content_type == _MERGE_PATCH else "replacement", body)
-
-
-async def _body(request: web.Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_PATCH_BYTES:
-            raise InvalidRequestError(f"a patch has {MAX_PATCH_BYTES} bytes at most")
-    return bytes(body)
 
 
 def _json(content: object, etag: str) -> web.Response:

@@ -16,12 +16,13 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
-from aiohttp import ClientPayloadError, hdrs, web
+from aiohttp import hdrs, web
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import storage as api
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
+from meshagent.server.gateway.bodies import body_pieces, is_compressed, read_body
 from meshagent.server.gateway.conditions import change_condition, refuse_conditions, refuse_part
 from meshagent.server.gateway.file_responses import send_file
 from meshagent.server.gateway.http_errors import error_response
@@ -95,7 +96,7 @@ class FileRoutes:
                     admission.scope,
                     overwrite=overwrite,
                     condition=change_condition(request),
-                    announced_size=request.content_length,
+                    announced_size=None if is_compressed(request) else request.content_length,
                 )
             except LimitExceededError as error:
                 return error_response(error, status=413)
@@ -134,7 +135,7 @@ class FileRoutes:
         """Give a file or folder another path. 204."""
         async with self._rooms.visit(request) as (admission, room):
             refuse_conditions(request)
-            change = jsontext.decode(await _small_body(request), api.MoveRequest)
+            change = jsontext.decode(await read_body(request, _MAX_MOVE_BYTES), api.MoveRequest)
             await room.files.move(
                 change.source_path, change.destination_path, admission.scope, overwrite=change.overwrite
             )
@@ -150,33 +151,17 @@ class FileRoutes:
 
 
 async def _batches(request: web.Request) -> AsyncIterator[bytes]:
-    """The body in large pieces, as it comes.
-
-    Raises:
-        InvalidRequestError: It broke off.
-    """
+    """The body in large pieces, as it comes; errors as in `body_pieces`."""
     pieces: list[bytes] = []
     size = 0
-    try:
-        async for piece in request.content.iter_any():
-            pieces.append(piece)
-            size += len(piece)
-            if size >= _BATCH_BYTES:
-                yield b"".join(pieces)
-                pieces, size = [], 0
-    except (ClientPayloadError, ConnectionError, web.RequestPayloadError) as error:
-        raise InvalidRequestError(f"the upload broke off: {error}") from None
+    async for piece in body_pieces(request):
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _BATCH_BYTES:
+            yield b"".join(pieces)
+            pieces, size = [], 0
     if pieces:
         yield b"".join(pieces)
-
-
-async def _small_body(request: web.Request) -> bytes:
-    body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > _MAX_MOVE_BYTES:
-            raise InvalidRequestError(f"the body has {_MAX_MOVE_BYTES} bytes at most")
-    return bytes(body)
 
 
 def _flag(request: web.Request, name: str, *, default: bool = False) -> bool:

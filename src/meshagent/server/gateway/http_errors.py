@@ -34,6 +34,7 @@ _STATUS_BY_CODE: Final = {
     "limit_exceeded": 429,
     "precondition_failed": 412,
     "body_too_large": 413,
+    "unsupported_encoding": 415,
     "internal": 500,
     "unavailable": 503,
     "connection_lost": 503,
@@ -60,7 +61,10 @@ def status_of(error: RoomException) -> int:
 
 def error_response(error: RoomException, *, status: int | None = None) -> web.Response:
     """The answer that says why a request failed; `status` where a route knows better than the code."""
-    return _response(status or status_of(error), error.code, str(error))
+    answer = _response(status or status_of(error), error.code, str(error))
+    if answer.status == 415:
+        answer.headers[hdrs.ACCEPT_ENCODING] = "gzip, deflate"  # RFC 9110 15.5.16
+    return answer
 
 
 @web.middleware

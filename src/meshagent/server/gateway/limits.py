@@ -48,6 +48,7 @@ class HttpLimits:
             "max_field_size": self.max_header_bytes,
             "max_headers": self.max_headers,
             "lingering_time": self.lingering_time,
+            "auto_decompress": False,  # routes unpack what they want, within their bounds (`gateway.bodies`)
             "logger": HttpLogger(logging.getLogger("meshagent.server.http")),
         }
 

@@ -30,6 +30,7 @@ from meshagent.llm.scripted import ScriptedModel, echo
 from meshagent.llm.scripted_http import ScriptedEndpoint
 from meshagent.server.config import LlmSettings
 from meshagent.server.gateway.auth import RoomAuthenticator, request_token
+from meshagent.server.gateway.bodies import read_json
 from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of
 from meshagent.server.gateway.room_gateway import room_name_of
 from meshagent.server.kernel.admission import Admission
@@ -49,13 +50,6 @@ PATHS: Final[Mapping[str, str]] = {
 }
 _PASSED_ON: Final = ("OpenAI-Beta",)
 _PASSED_BACK: Final = (hdrs.CONTENT_TYPE, hdrs.RETRY_AFTER, "x-request-id")
-
-
-class RequestTooLargeError(LimitExceededError):
-    """The body of a request is larger than the server takes."""
-
-    code = "body_too_large"
-    retryable = False
 
 
 class LlmProxyRoutes:
@@ -139,7 +133,7 @@ class LlmProxyRoutes:
     # -- asking
 
     async def _ask(self, request: web.Request, path: str, asker: Admission) -> web.StreamResponse:
-        body = jsontext.loads(await self._body(request))
+        body = await read_json(request, self._settings.max_request_bytes)
         if not isinstance(body, dict):
             raise InvalidRequestError("the request is not a JSON object")
         model = body.get("model") or DEFAULT_MODEL
@@ -162,15 +156,6 @@ class LlmProxyRoutes:
             data = await _bounded(upstream)
         self._count(asker, model, tokens_of(_json_or_none(data)))
         return web.Response(body=data, status=upstream.status, headers=_answer_headers(upstream))
-
-    async def _body(self, request: web.Request) -> bytes:
-        limit = self._settings.max_request_bytes
-        body = bytearray()
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                raise RequestTooLargeError(f"a request to a model has {limit} bytes at most", limit=limit)
-        return bytes(body)
 
     async def _pass_stream(
         self,

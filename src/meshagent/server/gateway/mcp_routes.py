@@ -35,6 +35,7 @@ from meshagent.api.errors import (
 )
 from meshagent.api.version import __version__
 from meshagent.server.gateway.asgi import AsgiApp, serve_asgi
+from meshagent.server.gateway.bodies import read_body
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.rooms.handle import ToolAccess, ToolDescription
@@ -100,7 +101,7 @@ class McpRoutes:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         async with self._rooms.visit(request) as (admission, room):
             admission.scope.require_agents("use_tools")
-            body = await _body(request)
+            body = await read_body(request, MAX_REQUEST_BYTES)
             app = await self._application()
             visit = _Visit(room.tools, admission, frozenset(request.query.getall("toolkit", ())), self._call_timeout)
             return await self._while_running(serve_asgi(app, request, body, extensions={_VISIT: visit}))
@@ -272,12 +273,3 @@ def _unused(name: str, taken: Mapping[str, object]) -> str:
         candidate = f"{name[: MAX_NAME_LENGTH - 4]}_{number}"
         number += 1
     return candidate
-
-
-async def _body(request: web.Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_REQUEST_BYTES:
-            raise LimitExceededError(f"an MCP request has {MAX_REQUEST_BYTES} bytes at most", limit=MAX_REQUEST_BYTES)
-    return bytes(body)

@@ -11,8 +11,9 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from meshagent.api import jsontext
-from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError, PermissionDeniedError
+from meshagent.api.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
 from meshagent.server.accounts.access import ApiAuthenticator, Caller, Role, UnauthenticatedError
+from meshagent.server.gateway.bodies import read_body
 from meshagent.server.gateway.conditions import refuse_conditions, refuse_part
 from meshagent.server.gateway.http_errors import error_response
 
@@ -20,12 +21,6 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 _MAX_PARAMETER_CHARS: Final = 1024
 
 InputT = TypeVar("InputT")
-
-
-class BodyTooLargeError(LimitExceededError):
-    """The request body exceeds the limit."""
-
-    code = "body_too_large"
 
 
 class Access(Enum):
@@ -171,7 +166,7 @@ async def _input(route: Route, request: web.Request) -> BaseModel:
         if route.query is not None:
             return route.query.model_validate(dict(request.query))
         if route.body is not None and route.body is not RawBody:
-            return route.body.model_validate_json(await _body(request) or b"{}")
+            return route.body.model_validate_json(await read_body(request, MAX_BODY_BYTES) or b"{}")
     except ValidationError as error:
         raise InvalidRequestError(_validation_message(error)) from None
     return NoBody()
@@ -184,15 +179,6 @@ def _validation_message(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}".removeprefix(": ")
         for problem in problems[:5]
     )
-
-
-async def _body(request: web.Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLargeError(f"the request body exceeds {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
-    return bytes(body)
 
 
 def _json(content: object, *, status: int) -> web.Response:

@@ -10,8 +10,9 @@ from meshagent.api.version import __version__
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.accounts.records import Session
 from meshagent.server.gateway.accounts import models as m
-from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, BodyTooLargeError, NoBody, RawBody, Route
+from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, NoBody, RawBody, Route
 from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.gateway.bodies import BodyTooLargeError, body_pieces
 from meshagent.server.stores.files import FileStore
 
 _PROJECT = "/accounts/projects/{project_id}"
@@ -199,7 +200,7 @@ class StorageRoutes:
         files = await self._store(request.project_id)
         writer = await files.start_write(max_bytes=self._max_bytes)
         try:
-            async for chunk in request.http.content.iter_any():
+            async for chunk in body_pieces(request.http):
                 await writer.write(chunk)
             await files.publish(writer, request.input.path, overwrite=True)
         except LimitExceededError as error:
