@@ -225,7 +225,7 @@ async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: U
             [
                 web.get("/rooms/{room}", gateway.enter),
                 *DocumentRoutes(gateway).routes(),
-                *FileRoutes(gateway, signer).routes(),
+                *FileRoutes(gateway, signer, accounts.rooms.name_of).routes(),
                 *BuiltInTargetRoutes(authenticator, gateway).routes(),
                 *account_routes(accounts, authenticator),
                 *llm.routes(),

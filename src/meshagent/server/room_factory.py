@@ -44,7 +44,7 @@ from meshagent.server.services.livekit import LivekitServer, LivekitService
 from meshagent.server.services.messaging import MessagingService
 from meshagent.server.services.queues import QueuesService
 from meshagent.server.services.sql.service import SqlService
-from meshagent.server.services.storage import StorageService
+from meshagent.server.services.storage import SignUrl, StorageService
 from meshagent.server.stores.documents import DocumentLogStore
 from meshagent.server.stores.files import FileStores
 from meshagent.server.stores.queues import QueueStore
@@ -138,30 +138,31 @@ class RoomFactory:
             population_changed: Called whenever somebody has come or gone.
         """
         session_id = str(uuid.uuid4())
-        storage_name = await self._registry.storage_name(key.project_id, key.room_name)
+        record = await self._registry.starting(key.project_id, key.room_name)
+        download_url = partial(self._download_url, key.project_id, record.id)
         session = self._sessions.open(key.project_id, key.room_name, session_id)
         room_log = RoomLog(session.record)
         state = RoomState(
             key,
-            storage_name=storage_name,
+            storage_name=record.storage_name,
             url=self._addresses.room_url(key.project_id, key.room_name),
             session_id=session_id,
             room_log=room_log,
         )
         observers = FileObservers()
-        storage = await self._storage(state, observers)
-        part = self._integrations.for_room(state, storage, partial(self._download_url, key, download=False))
+        storage = await self._storage(state, observers, download_url)
+        part = self._integrations.for_room(state, storage, partial(download_url, download=False))
         observers.listen(part.file_changed)
         services = self._room_services(state, room_log, storage, part)
         observers.watch(services.documents)
         room = self._room(state, room_log, services, session, _Lifecycle(key, part, self._starts), population_changed)
         return LocalRoom(room, services, self._integrations.targets)
 
-    async def _storage(self, state: RoomState, observers: FileObservers) -> StorageService:
+    async def _storage(self, state: RoomState, observers: FileObservers, download_url: SignUrl) -> StorageService:
         return StorageService(
             state,
             await self._stores.files.open(state.project_id, state.storage_name),
-            sign_url=partial(self._download_url, state.key),
+            sign_url=download_url,
             max_file_bytes=self._limits.max_file_bytes,
             observers=observers,
         )
@@ -236,8 +237,8 @@ class RoomFactory:
             max_connections=self._limits.max_connections,
         )
 
-    def _download_url(self, key: RoomKey, path: str, download: bool) -> str:
-        signed = self._signer.sign(key.project_id, key.room_name, path, download=download)
+    def _download_url(self, project_id: str, room_id: str, path: str, download: bool) -> str:
+        signed = self._signer.sign(project_id, room_id, path, download=download)
         return self._addresses.public + signed
 
 

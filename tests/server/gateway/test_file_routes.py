@@ -84,8 +84,11 @@ class Side:
         )
         self.rooms = FakeRooms(self.storage)
         app = web.Application(middlewares=[error_middleware])
-        app.add_routes(FileRoutes(self.rooms, self.signer).routes())
+        app.add_routes(FileRoutes(self.rooms, self.signer, self.room_name).routes())
         self.client: TestClient[Any, Any] = TestClient(TestServer(app), headers={"Authorization": "Bearer good"})
+
+    async def room_name(self, project_id: str, room_id: str) -> str | None:
+        return room_id
 
     async def put(self, path: str, content: bytes = b"content", **query: str) -> ClientResponse:
         return await self.client.put(f"{ROOT}/{path}", data=io.BytesIO(content), params=query)

@@ -60,14 +60,23 @@ class RoomRegistry:
         self._creation_lock = asyncio.Lock()
 
     async def storage_name(self, project_id: str, name: str) -> str:
-        """What the data of a room that starts is kept under; the room becomes known if it was not.
+        """What the data of a room that starts is kept under; as `starting`."""
+        return (await self.starting(project_id, name)).storage_name
+
+    async def starting(self, project_id: str, name: str) -> RoomRecord:
+        """A room that starts; it becomes known if it was not.
 
         Raises:
             UnavailableError: It is being renamed or deleted just now.
         """
         if (project_id, name) in self._unavailable_names:
             raise UnavailableError(f"the room {name} is being renamed or deleted")
-        return (await self.ensure(project_id, name)).storage_name
+        return await self.ensure(project_id, name)
+
+    async def name_of(self, project_id: str, room_id: str) -> str | None:
+        """What the room of an id is called now; None if there is none, or not any more."""
+        room = await self._store.rooms.find(project_id=project_id, id=room_id)
+        return None if room is None else room.name
 
     async def ensure(self, project_id: str, name: str) -> RoomRecord:
         """The room, made if it does not exist.

@@ -12,7 +12,7 @@ The token is the room's, as a bearer header or `?token=`; its grants hold here t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
@@ -28,7 +28,7 @@ from meshagent.server.gateway.file_responses import send_file
 from meshagent.server.gateway.http_errors import error_response
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.room_key import RoomKey
-from meshagent.server.kernel.url_signing import SIGNED_FILES_PREFIX, UrlSigner
+from meshagent.server.kernel.url_signing import SIGNED_FILES_PREFIX, SignedFile, UrlSigner
 from meshagent.server.rooms.handle import FileAccess
 from meshagent.server.stores.paths import normalize_path
 
@@ -59,11 +59,22 @@ class FileRooms(Protocol):
         ...
 
 
-class FileRoutes:
-    """Serves files."""
+RoomNames = Callable[[str, str], Awaitable[str | None]]
+"""What the room of a project and an id is called now; None if there is none, or not any more."""
 
-    def __init__(self, rooms: FileRooms, signer: UrlSigner) -> None:
+
+class FileRoutes:
+    """Serves files.
+
+    Args:
+        rooms: The rooms.
+        signer: Verifies signed URLs.
+        room_name: Finds the room of a signed URL.
+    """
+
+    def __init__(self, rooms: FileRooms, signer: UrlSigner, room_name: RoomNames) -> None:
         self._rooms = rooms
+        self._room_name = room_name
         self._signer = signer
 
     def routes(self) -> list[web.RouteDef]:
@@ -142,11 +153,24 @@ class FileRoutes:
         return web.Response(status=204)
 
     async def signed(self, request: web.Request) -> web.StreamResponse:
-        """The file of a signed URL; pages of other origins may fetch it, since the URL is the credential."""
+        """The file of a signed URL; pages of other origins may fetch it, since the URL is the credential.
+
+        The URL goes with its room when that is renamed, and ends with it: it opens no other room of the name.
+        """
         allowed = self._signer.verify(request.match_info["signed"])
         headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Referrer-Policy": "no-referrer"}
-        key = RoomKey(allowed.project_id, allowed.room_name)
-        async with self._rooms.hold(key) as room, await room.files.open(allowed.path, FULL_ROOM_SCOPE) as file:
+        name = await self._room_name(allowed.project_id, allowed.room_id)
+        if name is None:
+            raise NotFoundError("the room of this download URL was deleted")
+        async with self._rooms.hold(RoomKey(allowed.project_id, name)) as room:
+            if await self._room_name(allowed.project_id, allowed.room_id) != name:
+                raise NotFoundError("the room of this download URL was deleted or renamed; try again")
+            return await self._send_signed(request, room, allowed, headers)
+
+    async def _send_signed(
+        self, request: web.Request, room: RoomWithFiles, allowed: SignedFile, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        async with await room.files.open(allowed.path, FULL_ROOM_SCOPE) as file:
             return await send_file(request, file, download=allowed.download, extra_headers=headers)
 
 

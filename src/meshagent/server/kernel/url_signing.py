@@ -20,16 +20,19 @@ __all__ = ["SIGNED_FILES_PREFIX", "SignedFile", "UrlSigner"]
 
 SIGNED_FILES_PREFIX: Final = "/files"
 
-_PURPOSE: Final = b"openmeshagent signed file URLs 1"
+_PURPOSE: Final = b"openmeshagent signed file URLs 2"
 _SIGNATURE_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class SignedFile:
-    """What a signed URL allows; `path` is as it was signed, `expires_at` in seconds since 1970."""
+    """What a signed URL allows; `path` is as it was signed, `expires_at` in seconds since 1970.
+
+    The room's id names one life of a room: another one of the same name has another id.
+    """
 
     project_id: str
-    room_name: str
+    room_id: str
     path: str
     download: bool
     expires_at: int
@@ -49,17 +52,17 @@ class UrlSigner:
         self._lifetime = lifetime
         self._now = now
 
-    def sign(self, project_id: str, room_name: str, path: str, *, download: bool) -> str:
+    def sign(self, project_id: str, room_id: str, path: str, *, download: bool) -> str:
         """The path of a URL for a file: `/files/SIGNED/NAME`, where NAME is for people only.
 
         Args:
             project_id: Whose room it is.
-            room_name: The room.
+            room_id: The room.
             path: The file in it.
             download: Whether a browser is to save the file instead of showing it.
         """
         expires_at = int(self._now() + self._lifetime)
-        claims = msgspec.json.encode((project_id, room_name, path, download, expires_at))
+        claims = msgspec.json.encode((project_id, room_id, path, download, expires_at))
         signed = base64.urlsafe_b64encode(self._signature(claims) + claims).rstrip(b"=").decode()
         return f"{SIGNED_FILES_PREFIX}/{signed}/{quote(path.rpartition('/')[2], safe='')}"
 
