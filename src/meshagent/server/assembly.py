@@ -1,7 +1,7 @@
 """How the parts of a server fit together. Only this module and `room_factory` name concrete classes.
 
-Each part is made whole, after the parts that it needs: the directory of rooms and the listeners of their starts, which
-need nobody; accounts and integrations, which look into the directory; the factory of rooms; the routes.
+Each part is built complete, after its dependencies: the directory of rooms and the listeners for their starts, which
+have none; accounts and integrations, which look up rooms in the directory; the room factory; the routes.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def room_limits(limits: LimitSettings) -> RoomLimits:
             max_message_bytes=limits.max_message_bytes,
             max_pending_requests=limits.max_pending_requests,
             max_pending_bytes=limits.max_pending_bytes,
-            max_buffered_bytes=limits.max_buffered_bytes,
+            max_pushed_bytes=limits.max_buffered_bytes,
             drain_timeout=limits.drain_timeout,
         ),
         max_connections=limits.max_connections_per_room,
@@ -262,7 +262,11 @@ def room_limits(limits: LimitSettings) -> RoomLimits:
 
 
 def websocket_limits(limits: LimitSettings) -> WebSocketLimits:
-    """The settings that bound each socket."""
+    """The settings that bound each socket.
+
+    `max_buffered_bytes` also is `ConnectionLimits.max_pushed_bytes`: a room's backlog makes senders wait before a
+    socket reaches it.
+    """
     return WebSocketLimits(
         max_message_bytes=limits.max_packet_bytes,
         max_buffered_bytes=limits.max_buffered_bytes,

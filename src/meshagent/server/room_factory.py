@@ -1,4 +1,4 @@
-"""What is in a room: builds each run from the server's stores, from what needs nobody up to the room itself."""
+"""Builds a room and its services, dependencies first."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
 from meshagent.server.services.documents.ports import Update
-from meshagent.server.services.documents.service import DocumentSession, DocumentsService
+from meshagent.server.services.documents.service import DocumentsService, DocumentSubscription
 from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.memory_documents import MemoryDocumentLog
 from tests.support.documents import Copy
@@ -75,7 +75,7 @@ class Scene:
         self.files = Files()
         self.service = DocumentsService(self.room, self.log, self.files, max_bytes=max_bytes, save_delay=0.0)
 
-    async def watch(self, path: str = PATH) -> tuple[DocumentSession, Watcher, Copy]:
+    async def watch(self, path: str = PATH) -> tuple[DocumentSubscription, Watcher, Copy]:
         watcher = Watcher()
         async with self.service.using(path, create=True) as document:
             session = self.service.subscribe(document, watcher)

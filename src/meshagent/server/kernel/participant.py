@@ -13,20 +13,20 @@ class Outbox(Protocol):
     """The queue of encoded messages for one participant. It is bounded, and adding to it never waits."""
 
     def deliver(self, frames: bytes) -> None:
-        """Queue encoded frames. A participant that cannot keep up is disconnected, not waited for."""
+        """Queue encoded frames; never waits. A participant for whom too much is queued is disconnected."""
         ...
 
     def offer(self, frames: bytes) -> asyncio.Future[bool] | None:
         """Queue frames that their sender can wait with.
 
         Returns:
-            None if they are queued; else what becomes True when they are, False if the participant left before.
+            None if they are queued; else a future: True once they are queued, False if the participant left first.
         """
         self.deliver(frames)
         return None
 
     def reply(self, frames: bytes) -> None:
-        """Queue frames that the participant asked for; they are paced to its reading, whatever their size."""
+        """Queue frames that the participant asked for, whatever their size; they are sent as fast as it reads."""
         self.deliver(frames)
 
     def position(self) -> int:

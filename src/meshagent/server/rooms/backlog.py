@@ -1,9 +1,9 @@
-"""What waits to be sent to one participant because it reads more slowly than it is sent to.
+"""Outgoing messages queued for a connection that cannot keep up.
 
-Two kinds of messages wait, in one order. What the participant asked for (answers, downloads, states of documents) is
-paced to its reading, however much it is: the server reads no more of its requests meanwhile. What others push (events,
-broadcasts, updates) is bounded: senders that can wait do (`offer`); the others' messages are kept up to a bound, and a
-participant that does not read for some seconds while others push is cut off.
+Two kinds of messages are queued, in one order. Replies (answers, downloads, states of documents) are sent at the pace
+of the participant's reading, whatever their size; while more than `max_reply_bytes` of them wait, the server stops
+reading its requests. Pushed messages (events, broadcasts, updates from others) are bounded: senders that can wait do
+(`offer`), the rest is queued up to `PUSHED_FACTOR` times the bound. A participant that reads too little is cut off.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_WINDOW: Final = 1024 * 1024
 """Bytes handed to a socket ahead of its reading: enough to keep a fast reader busy."""
 
 PUSHED_FACTOR: Final = 8
-"""What others push may reach this many times `max_buffered_bytes` for a participant that reads, but slowly."""
+"""What others push may reach this many times `max_pushed_bytes` for a participant that reads, but slowly."""
 
 MAX_STREAMS: Final = 64
 """Downloads that wait before the reader pauses; each holds an open file."""
@@ -105,8 +105,8 @@ class Backlog:
         "_limits",
         "_name",
         "_owner",
+        "_sent_to_kernel",
         "_socket",
-        "_taken",
         "_task",
         "_timer",
         "_writable",
@@ -127,7 +127,7 @@ class Backlog:
         self.streams = 0
         self._writable: asyncio.Event | None = None
         self._checks_without_progress = 0
-        self._taken = socket.taken
+        self._sent_to_kernel = socket.taken
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(limits.drain_timeout, self._check)
         self._task = loop.create_task(self._run(), name="sending to a slow reader")
@@ -286,8 +286,8 @@ class Backlog:
     def _check(self) -> None:
         """Cut off a participant that does not read enough; called every `drain_timeout` seconds."""
         limits = self._limits
-        taken = self._socket.taken
-        read, self._taken = taken - self._taken, taken
+        sent = self._socket.taken
+        read, self._sent_to_kernel = sent - self._sent_to_kernel, sent
         self._checks_without_progress = 0 if read else self._checks_without_progress + 1
         seconds = f"{limits.drain_timeout:g} s"
         if self.is_full and read < limits.max_pushed_bytes // 8:

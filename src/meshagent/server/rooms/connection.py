@@ -55,20 +55,21 @@ class ConnectionLimits:
         max_message_bytes: Data of one message; a larger request is answered with an error.
         max_pending_requests: Requests that wait for something; one more is refused.
         max_pending_bytes: Bytes held by waiting requests, or by answers that wait, before the reader pauses.
-        max_buffered_bytes: Bytes that others may have waiting for the participant before their senders wait.
-        drain_timeout: Seconds in which the participant must read an eighth of that while senders wait.
+        max_pushed_bytes: Bytes that others may have queued for the participant before senders wait; the setting
+            `limits.max_buffered_bytes`.
+        drain_timeout: Seconds in which the participant must read an eighth of `max_pushed_bytes` while senders wait.
     """
 
     max_message_bytes: int = 64 * 1024 * 1024
     max_pending_requests: int = 10_000
     max_pending_bytes: int = 16 * 1024 * 1024
-    max_buffered_bytes: int = 8 * 1024 * 1024
+    max_pushed_bytes: int = 8 * 1024 * 1024
     drain_timeout: float = 10.0
 
     @property
     def backlog(self) -> BacklogLimits:
         """What may wait to be sent."""
-        return BacklogLimits(self.max_buffered_bytes, self.max_pending_bytes, self.drain_timeout)
+        return BacklogLimits(self.max_pushed_bytes, self.max_pending_bytes, self.drain_timeout)
 
 
 @dataclass(slots=True)

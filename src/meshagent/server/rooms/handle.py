@@ -276,11 +276,10 @@ class RoomHandle(Protocol):
     def tools(self) -> ToolAccess: ...
 
     async def join(self, admission: Admission) -> WebSocketHandler:
-        """A seat in the room: the handler for the connection whose handshake the caller is about to accept.
+        """The handler for a connection that is about to be accepted.
 
-        The participant enters when the handler's `connected` is called. The handler gets whole packets and writes
-        whole frames, and reads nothing else of its socket; so the one that a room on another machine gives is a relay
-        which passes packets, frames, back-pressure and the end of the connection on, unread.
+        The participant joins the room when the handler's `connected` is called. The handler receives whole packets
+        and writes whole frames, and uses nothing else of its socket.
 
         Raises:
             LimitExceededError: The room is full.

@@ -1,4 +1,4 @@
-"""Who hears of what happens to a room's files: the documents that live at their paths, and webhooks."""
+"""Observers of changes to a room's files: documents stored at their paths, and webhooks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FileWatcher(Protocol):
         ...
 
     async def before_move(self, source: str, destination: str) -> None:
-        """The file or folder is about to get another path. Told the other way round when that failed."""
+        """The file or folder is about to be moved. Called again with the paths swapped if the move fails."""
         ...
 
 

@@ -17,13 +17,13 @@ from meshagent.server.webhooks.room_calls import Invitation, RoomCallSender
 log = logging.getLogger(__name__)
 
 ROOM_START_RETRY = RetryPolicy(attempts=10, initial_delay=0.5, max_delay=30.0)
-"""A service may start together with the server, and take its time."""
+"""Patient, because a service may start together with the server."""
 
 
 class RoomStartCalls:
     """Calls the services of a project into its rooms.
 
-    The room's log says what became of each: `service.called`, or `service.call_failed` after the last attempt.
+    The outcome of each call is in the room's log: `service.called`, or `service.call_failed` after the last attempt.
     """
 
     def __init__(
@@ -62,7 +62,10 @@ class RoomStartCalls:
             await asyncio.sleep(delay)
 
     async def _attempt(self, room: RoomContext, service: ExternalService, event_id: str) -> RoomException | None:
-        """Call once. What is wrong, or None. Whatever it is may pass: a proxy says 404 until its service is up."""
+        """Call the service once; return the error, or None.
+
+        All errors are retried: a proxy may answer 404 until the service is up.
+        """
         invitation = Invitation(
             project_id=room.project_id,
             room_name=room.name,

@@ -20,7 +20,7 @@ class ClientSocket(Protocol):
 
     @property
     def taken(self) -> int:
-        """Bytes that the system has taken so far; it grows while the client reads."""
+        """Bytes that the operating system has taken so far; it grows while the client reads."""
         ...
 
     @property

@@ -166,7 +166,7 @@ class WebSocket(asyncio.BufferedProtocol):
 
     @property
     def taken(self) -> int:
-        """Bytes that the system has taken so far."""
+        """Bytes that the operating system has taken so far."""
         return self.bytes_out - self._transport.get_write_buffer_size()
 
     @property
@@ -179,7 +179,8 @@ class WebSocket(asyncio.BufferedProtocol):
 
         They leave with everything else of this loop turn. Never waits: if more than
         `max_buffered_bytes` wait already, the connection is cut, what waits is freed, and `lost` is
-        called with 1013 in a later turn. A single write may be larger than that. Does nothing once the
+        called with 1013 in a later turn. A single write may be larger than that. Rooms
+        queue less than this bound (`rooms.backlog`): it is the last resort for every sender. Does nothing once the
         connection is not open.
         """
         if self._state:

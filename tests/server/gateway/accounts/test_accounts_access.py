@@ -15,9 +15,9 @@ from meshagent.server.accounts.database import DatabaseStartError
 from tests.support.accounts_server import ADMIN_TOKEN, AccountsServer, accounts_server
 
 # What the documentation promises; written out here so that a slip in the table of routes shows.
-PUBLIC = {"get_config", "validate_participant_token", "connect_share", "connect_share_of_old"}
+PUBLIC = {"get_config", "validate_participant_token", "connect_share", "connect_share_legacy"}
 SIGNED_IN = {"whoami", "list_projects", "get_user_profile", "update_user_profile"}
-ADMINISTRATOR = {
+SERVER_ADMIN = {
     "create_project",
     "create_user",
     "list_users",
@@ -34,7 +34,7 @@ MEMBER = {
     "get_room",
     "connect_room",
 }
-ADMIN = {
+PROJECT_ADMIN = {
     "update_project_settings",
     "add_user_to_project",
     "update_user_role",
@@ -76,7 +76,7 @@ DEVELOPER = {
     "create_project_participant_token",
     "create_share",
     "list_shares",
-    "list_shares_of_old",
+    "list_shares_legacy",
     "update_share",
     "delete_share",
     "list_recent_sessions",
@@ -100,7 +100,7 @@ def expected_refusal(route: str, caller: str) -> int | None:
         return 401
     if route in SIGNED_IN:
         return None
-    needed = 4 if route in ADMINISTRATOR else 3 if route in ADMIN else 2 if route in DEVELOPER else 1
+    needed = 4 if route in SERVER_ADMIN else 3 if route in PROJECT_ADMIN else 2 if route in DEVELOPER else 1
     return None if ROLES.get(caller, 0) >= needed else 403
 
 
@@ -123,7 +123,7 @@ async def _tokens(api: AccountsServer, admin: AccountsClient) -> dict[str, str |
 
 
 async def test_every_route_lets_in_whom_it_should(api: AccountsServer, admin: AccountsClient) -> None:
-    assert {route.name for route in api.table} == PUBLIC | SIGNED_IN | ADMINISTRATOR | MEMBER | DEVELOPER | ADMIN
+    assert {route.name for route in api.table} == PUBLIC | SIGNED_IN | SERVER_ADMIN | MEMBER | DEVELOPER | PROJECT_ADMIN
     tokens = await _tokens(api, admin)
     mistakes = []
     async with aiohttp.ClientSession() as session:

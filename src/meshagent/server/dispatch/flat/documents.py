@@ -17,14 +17,14 @@ from meshagent.server.dispatch.document_updates import update_base64
 from meshagent.server.kernel.operations import AnswerWithFollowUp, ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.documents.ports import Update
-from meshagent.server.services.documents.service import DocumentSession, DocumentsService
+from meshagent.server.services.documents.service import DocumentsService, DocumentSubscription
 from meshagent.server.stores.paths import normalize_path
 from meshagent.server.websocket.encoding import encode_event
 
 log = logging.getLogger(__name__)
 
 _EMPTY_UPDATE = b"\x00\x00"
-_NO_SESSIONS: Mapping[str, DocumentSession] = {}
+_NO_SUBSCRIPTIONS: Mapping[str, DocumentSubscription] = {}
 
 
 class _FlatSubscriber:
@@ -62,8 +62,8 @@ class FlatDocuments:
 
     def __init__(self, documents: DocumentsService) -> None:
         self._documents = documents
-        self._sessions: dict[str, dict[str, DocumentSession]] = {}
-        """Sessions by participant id and normalized path."""
+        self._subscriptions: dict[str, dict[str, DocumentSubscription]] = {}
+        """Subscriptions by participant id and normalized path."""
 
     def operations(self) -> list[ServedOperation]:
         return [
@@ -90,7 +90,7 @@ class FlatDocuments:
         path = normalize_path(request.path)
         async with self._documents.using(request.path, create=create) as document:
             subscriber = _FlatSubscriber(caller, request.path)
-            mine = self._sessions.setdefault(caller.id, {})
+            mine = self._subscriptions.setdefault(caller.id, {})
             previous = mine.pop(path, None)
             mine[path] = self._documents.subscribe(document, subscriber)
             if previous is not None:
@@ -103,9 +103,9 @@ class FlatDocuments:
         return AnswerWithFollowUp(api.ConnectResult(schema=document.schema_json), send_state)
 
     def disconnect(self, caller: Participant, request: api.DisconnectRequest) -> Empty:
-        session = self._sessions.get(caller.id, {}).pop(normalize_path(request.path), None)
-        if session is not None:
-            session.close()
+        subscription = self._subscriptions.get(caller.id, {}).pop(normalize_path(request.path), None)
+        if subscription is not None:
+            subscription.close()
         return EMPTY
 
     def sync(self, caller: Participant, request: api.SyncRequest, payload: bytes) -> Any:
@@ -117,15 +117,15 @@ class FlatDocuments:
         Raises:
             MalformedUpdateError: The payload is not an update; nothing changed.
         """
-        session = self._sessions.get(caller.id, _NO_SESSIONS).get(normalize_path(request.path))
-        if session is None:
+        subscription = self._subscriptions.get(caller.id, _NO_SUBSCRIPTIONS).get(normalize_path(request.path))
+        if subscription is None:
             log.info("dropped an update of %r for %s, which it has not open", caller, request.path)
             return EMPTY
         if not caller.scope.can_write_document(request.path):
             log.info("dropped an update of %r for %s, which it may only read", caller, request.path)
             return EMPTY
         try:
-            durable = session.apply(_update_of(payload), caller.id)
+            durable = subscription.apply(_update_of(payload), caller.id)
         except InvalidStateError:
             log.info("dropped an update of %r for %s, which was deleted", caller, request.path)
             return EMPTY
@@ -133,11 +133,11 @@ class FlatDocuments:
         return EMPTY if durable is None else asyncio.shield(durable)
 
     def left(self, participant: Participant) -> None:
-        for session in self._sessions.pop(participant.id, {}).values():
-            session.close()
+        for subscription in self._subscriptions.pop(participant.id, {}).values():
+            subscription.close()
 
     async def close(self) -> None:
-        self._sessions.clear()
+        self._subscriptions.clear()
 
 
 def _update_of(payload: bytes) -> bytes:

@@ -19,7 +19,7 @@ from meshagent.server.dispatch.invoke.stream import Stream
 from meshagent.server.dispatch.invoke.stream_tasks import Inbox, Spawn
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.services.documents.ports import Update
-from meshagent.server.services.documents.service import DocumentSession, DocumentsService
+from meshagent.server.services.documents.service import DocumentsService, DocumentSubscription
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,9 @@ class DocumentStream:
     __slots__ = (
         "_acknowledgements",
         "_documents",
-        "_session",
         "_started",
         "_stream",
+        "_subscription",
         "_sync_header",
         "_task",
         "_waiting",
@@ -59,7 +59,7 @@ class DocumentStream:
     def __init__(self, stream: Stream, documents: DocumentsService, spawn: Spawn) -> None:
         self._stream = stream
         self._documents = documents
-        self._session: DocumentSession | None = None
+        self._subscription: DocumentSubscription | None = None
         self._started = False
         self._sync_header = b""
         self._waiting = Inbox()
@@ -70,8 +70,8 @@ class DocumentStream:
     # --- the client's side ---------------------------------------------------------------------------
 
     def receive(self, item: EncodedContent) -> asyncio.Future[None] | None:
-        if self._session is not None:
-            return self._take(self._session, closes_stream(item.header), item.payload)
+        if self._subscription is not None:
+            return self._take(self._subscription, closes_stream(item.header), item.payload)
         self._waiting.put(item)
         if not self._started:
             self._started = True
@@ -80,29 +80,29 @@ class DocumentStream:
         self._acknowledgements.append(acknowledged)
         return acknowledged
 
-    def _take(self, session: DocumentSession, is_close: bool, update: bytes) -> asyncio.Future[None] | None:
+    def _take(self, subscription: DocumentSubscription, is_close: bool, update: bytes) -> asyncio.Future[None] | None:
         if is_close:
-            session.close()
+            subscription.close()
             self._stream.close()
             return None
         participant = self._stream.participant
-        if not participant.scope.can_write_document(session.document.path):
-            raise PermissionDeniedError(f"the token does not allow editing {session.document.path}")
-        return session.apply(_decode_base64(update), participant.id)
+        if not participant.scope.can_write_document(subscription.document.path):
+            raise PermissionDeniedError(f"the token does not allow editing {subscription.document.path}")
+        return subscription.apply(_decode_base64(update), participant.id)
 
     def cancel(self) -> None:
         self._task.cancel()
         self._give_up_waiting()
-        if self._session is not None:
-            self._session.close()
+        if self._subscription is not None:
+            self._subscription.close()
 
     async def _open(self) -> None:
         try:
             start, _ = await self._waiting.start(_Start)
-            session = await self._join(start)
+            subscription = await self._join(start)
             while not self._waiting.is_empty:
                 item = await self._waiting.next()
-                durable = self._take(session, item.is_close, item.payload)
+                durable = self._take(subscription, item.is_close, item.payload)
                 _settle(self._acknowledgements.popleft(), durable)
         except RoomException as error:
             self._fail(error)
@@ -113,15 +113,15 @@ class DocumentStream:
     def _fail(self, error: RoomException) -> None:
         self._stream.fail(error)
         self._give_up_waiting()
-        if self._session is not None:
-            self._session.close()
+        if self._subscription is not None:
+            self._subscription.close()
 
     def _give_up_waiting(self) -> None:
         """Nothing more is taken: the stream has failed, which the client was told, or the client has left."""
         while self._acknowledgements:
             self._acknowledgements.popleft().cancel()
 
-    async def _join(self, start: _Start) -> DocumentSession:
+    async def _join(self, start: _Start) -> DocumentSubscription:
         scope = self._stream.participant.scope
         scope.require_sync(start.path, write=False)
         create = start.create and scope.can_write_document(start.path)
@@ -132,10 +132,10 @@ class DocumentStream:
             path = document.path
             header = {"type": "binary", "headers": {"kind": "sync", "path": path}}
             self._sync_header = jsontext.dumps(header)
-            self._session = session = self._documents.subscribe(document, self)
+            self._subscription = subscription = self._documents.subscribe(document, self)
             state = base64.b64encode(document.document.encode_state(vector))
             self._stream.send(binary_content({"kind": "state", "path": path, "schema": document.schema_json}, state))
-            return session
+            return subscription
 
     # --- the document's side -------------------------------------------------------------------------
 

@@ -24,19 +24,19 @@ InputT = TypeVar("InputT")
 
 
 class Access(Enum):
-    """Who may use a route: the weakest caller that is let in."""
+    """Who may use a route: the least privilege that is enough."""
 
     PUBLIC = "anybody, without a token"
     SIGNED_IN = "anybody with a good token"
     MEMBER = "members of the project"
     DEVELOPER = "developers of the project"
-    ADMIN = "administrators of the project"
-    ADMINISTRATOR = "the server's administrator"
+    PROJECT_ADMIN = "administrators of the project"
+    SERVER_ADMIN = "the server's administrator"
 
     @property
     def role(self) -> Role | None:
         """The role in the project of the path, if that is what counts."""
-        return Role.__members__.get(self.name)
+        return Role.__members__.get(self.name.removeprefix("PROJECT_"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ async def _answer(
     caller, role = Caller(kind="user", name="anybody"), None
     if route.access is not Access.PUBLIC:
         caller = await authenticator.identify(_bearer(request))
-    if route.access is Access.ADMINISTRATOR and caller.kind != "administrator":
+    if route.access is Access.SERVER_ADMIN and caller.kind != "administrator":
         raise PermissionDeniedError("only the server's administrator may do this")
     if route.access.role is not None:
         role = await authenticator.require_role(caller, params["project_id"], route.access.role)

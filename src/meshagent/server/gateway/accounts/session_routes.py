@@ -97,7 +97,7 @@ class SessionRoutes:
                 method="GET",
                 path=f"{_PROJECT}/usage",
                 summary="For each room: sessions, participants and seconds, as far as records are kept.",
-                access=Access.ADMIN,
+                access=Access.PROJECT_ADMIN,
                 handler=self.usage,
                 answer=m.UsageAnswer,
             ),

@@ -88,13 +88,13 @@ class OpenDocument:
         self._max_bytes = max_bytes
         self._snapshot_running = False
         self._reloading = False
-        self._awaiting_repair: list[asyncio.Future[None]] | None = None
+        self._awaiting_rewrite: list[asyncio.Future[None]] | None = None
         self._in_flight = 0
 
     @property
     def is_saved(self) -> bool:
         """Whether all changes are in the log."""
-        return self._turn is None and self._awaiting_repair is None and self._in_flight == 0
+        return self._turn is None and self._awaiting_rewrite is None and self._in_flight == 0
 
     def apply(self, update: bytes, author: Subscriber | None, author_id: str | None) -> asyncio.Future[None] | None:
         """Merge a change into the document, in the order of the calls.
@@ -175,9 +175,9 @@ class OpenDocument:
     # --- durability ----------------------------------------------------------------------------------
 
     def _append(self, update: bytes, durable: asyncio.Future[None]) -> None:
-        if self._awaiting_repair is not None:
+        if self._awaiting_rewrite is not None:
             # The log has a gap; the next snapshot will contain this change too.
-            self._awaiting_repair.append(durable)
+            self._awaiting_rewrite.append(durable)
             return
         try:
             stored = self._store.append(self.incarnation, update)
@@ -205,17 +205,17 @@ class OpenDocument:
     def _append_failed(self, error: BaseException, durable: asyncio.Future[None]) -> None:
         if not durable.done():
             durable.set_exception(error)
-        if self.ended or self._awaiting_repair is not None:
+        if self.ended or self._awaiting_rewrite is not None:
             return
         log.error("cannot store a change of document %s: %s; keeping it in memory, and trying again", self.path, error)
-        self._awaiting_repair = []
-        self._spawn(self._repair(), name=f"repair of {self.path}")
+        self._awaiting_rewrite = []
+        self._spawn(self._rewrite_log(), name=f"rewriting the log of {self.path}")
 
-    async def _repair(self) -> None:
+    async def _rewrite_log(self) -> None:
         """Write snapshots until one succeeds; each change is answered by the first attempt that included it."""
         attempt = 0
         while not self.ended:
-            waiting, self._awaiting_repair = self._awaiting_repair or [], []
+            waiting, self._awaiting_rewrite = self._awaiting_rewrite or [], []
             try:
                 await self._write_snapshot()
             except RoomException as error:
@@ -225,10 +225,10 @@ class OpenDocument:
                 attempt += 1
                 continue
             _resolve(waiting, None)
-            if not self._awaiting_repair:
+            if not self._awaiting_rewrite:
                 break
-        _resolve(self._awaiting_repair or [], InvalidStateError(f"the document {self.path} was deleted"))
-        self._awaiting_repair = None
+        _resolve(self._awaiting_rewrite or [], InvalidStateError(f"the document {self.path} was deleted"))
+        self._awaiting_rewrite = None
 
     def _reload_soon(self) -> None:
         """The CRDT library failed: reload from the log, which has every acknowledged change."""

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 _SCHEMA_FOLDER = ".schemas"
 
 
-class DocumentSession:
-    """One subscriber's session on one document."""
+class DocumentSubscription:
+    """A subscription of one subscriber to one document."""
 
     __slots__ = ("_service", "document", "subscriber")
 
@@ -113,10 +113,10 @@ class DocumentsService:
             document.pins -= 1
             self._release(document)
 
-    def subscribe(self, document: OpenDocument, subscriber: Subscriber) -> DocumentSession:
+    def subscribe(self, document: OpenDocument, subscriber: Subscriber) -> DocumentSubscription:
         """Subscribe to a document from `using`. The state read in this loop iteration and later pushes are complete."""
         document.subscribers.add(subscriber)
-        return DocumentSession(self, document, subscriber)
+        return DocumentSubscription(self, document, subscriber)
 
     def unsubscribe(self, document: OpenDocument, subscriber: Subscriber) -> None:
         document.subscribers.discard(subscriber)
