@@ -450,6 +450,68 @@ async def test_division_by_zero_is_the_callers_error(people: RoomDatabase, where
         await people.ask(api.DELETE, table="people", where=where)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("o", {"a": 1, "unknown": 2}),
+        ("o", {"a": 1.5}),
+        ("o", {"a": True}),
+        ("o", {"inner": {"unknown": 1}}),
+        ("o", [1]),
+        ("items", [{"k": 1, "unknown": 2}]),
+        ("items", {"k": 1}),
+        ("vector", [1e39, 1.0]),
+        ("vector", [1.0, -1e39]),
+        ("vector", [None, 1.0]),
+        ("number", 1e39),
+    ],
+)
+async def test_values_that_a_column_cannot_hold_are_refused(database: RoomDatabase, column: str, value: Any) -> None:
+    first = {"id": 1, "o": {"a": 1, "inner": {"x": "y"}}, "items": [{"k": 1}], "vector": [1.5, 2.5]}
+    await database.ask(api.CREATE_TABLE, name="t", data=[first])
+    await database.ask(api.ADD_COLUMNS, table="t", new_columns={"number": "CAST(1.5 AS FLOAT)"})
+    before = await database.rows("t")
+    for call, fields in (
+        (api.INSERT, {"records": [{"id": 2, column: value}]}),
+        (api.MERGE, {"on": "id", "records": [{"id": 1, column: value}]}),
+        (api.UPDATE, {"where": "true", "values": {column: value}}),
+    ):
+        with pytest.raises(InvalidRequestError):
+            await database.ask(call, table="t", **fields)
+    assert await database.rows("t") == before
+    await database.ask(
+        api.INSERT,
+        table="t",
+        records=[{"o": {"a": 2, "inner": None}, "items": [{}, None], "vector": [3.4e38, -3.4e38], "number": 3.4e38}],
+    )
+    assert len(await database.rows("t")) == 2
+
+
+async def test_columns_whose_names_differ_in_case_are_swapped(database: RoomDatabase) -> None:
+    await database.ask(api.CREATE_TABLE, name="t", data=[{"a": 1, "A": 2}])
+    await database.ask(api.UPDATE, table="t", where="true", values_sql={"a": "`A`", "A": "`a`"})
+    assert await database.rows("t") == [{"a": 2, "A": 1}]
+
+
+async def test_merging_on_a_name_with_a_double_quote_is_refused(database: RoomDatabase) -> None:
+    await database.ask(api.CREATE_TABLE, name="t", data=[{'q"x': 1, "n": 1}])
+    with pytest.raises(InvalidRequestError, match="double quote"):
+        await database.ask(api.MERGE, table="t", on='q"x', records=[{'q"x': 1, "n": 2}])
+    assert await database.rows("t") == [{'q"x': 1, "n": 1}]
+
+
+async def test_a_phrase_in_double_quotes_is_searched(database: RoomDatabase) -> None:
+    texts = ["hello big world", "big hello world", 'say "hi" now']
+    await database.ask(api.CREATE_TABLE, name="t", data=[{"s": text} for text in texts])
+    await database.ask(api.CREATE_FULL_TEXT_SEARCH_INDEX, table="t", column="s")
+    assert [row["s"] for row in await database.rows("t", text='"hello big"')] == ["hello big world"]
+    assert [row["s"] for row in await database.rows("t", text='"hi"')] == ['say "hi" now']
+    assert {row["s"] for row in await database.rows("t", text="hello big")} == set(texts[:2])
+    assert [row["s"] for row in await database.rows("t", text='say "hi"')] == ['say "hi" now']
+    for odd in ('""', '"', '"hello', 'a"b"c'):
+        await database.rows("t", text=odd)
+
+
 # --- search --------------------------------------------------------------------------------------------
 
 

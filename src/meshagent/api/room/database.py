@@ -17,6 +17,7 @@ from meshagent.api.contracts.database import CreateMode, Row
 from meshagent.api.contracts.operation import EMPTY, Empty, Operation
 from meshagent.api.errors import InvalidRequestError
 from meshagent.api.room.core import RoomCalls
+from meshagent.api.room.json_values import check_json_values
 
 __all__ = ["CreateMode", "DatabaseClient", "Filter", "sql_filter"]
 
@@ -66,6 +67,7 @@ class DatabaseClient:
         """
         types = None if schema is None else {column: data_type.to_json() for column, data_type in schema.items()}
         rows = None if data is None else list(data)
+        check_json_values(rows)
         await self._do(api.CREATE_TABLE, api.CreateTableRequest(name=name, schema=types, data=rows, mode=mode))
 
     async def create_table_from_data(
@@ -106,6 +108,7 @@ class DatabaseClient:
             values: Column name to its new value.
             values_sql: Column name to an SQL expression over the row as it was. Both may be given.
         """
+        check_json_values(values)
         request = api.UpdateRequest(
             table=table,
             where=sql_filter(where),
@@ -234,4 +237,6 @@ def _literal(value: Any) -> str:
 
 
 def _rows(records: Sequence[Row] | Row) -> api.Rows:
-    return dict(records) if isinstance(records, Mapping) else list(records)
+    rows = dict(records) if isinstance(records, Mapping) else list(records)
+    check_json_values(rows)
+    return rows

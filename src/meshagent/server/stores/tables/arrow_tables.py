@@ -18,7 +18,7 @@ from meshagent.server.stores.tables.arrow_spool import ArrowSpool
 from meshagent.server.stores.tables.columns import column_kinds
 from meshagent.server.stores.tables.filters import translate_filter
 from meshagent.server.stores.tables.index_configs import described_indexes
-from meshagent.server.stores.tables.room_tables import RoomTables
+from meshagent.server.stores.tables.room_tables import RoomTables, check_merge_column
 from meshagent.server.stores.tables.row_counts import adding_rows, check_rows
 from meshagent.server.stores.tables.search import MAX_RANKED_LIMIT, Search, SearchStream, open_search
 
@@ -62,6 +62,8 @@ class ArrowTables:
 
         If several uploaded rows have the same key, the last one wins.
         """
+        for column in on:
+            check_merge_column(column)
         rows = await asyncio.to_thread(lambda: _last_of_each(spool.reader().read_all(), on))
 
         async def merge(table: AsyncTable) -> None:

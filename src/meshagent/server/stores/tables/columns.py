@@ -25,6 +25,7 @@ from meshagent.api.contracts.data_types import (
 from meshagent.api.contracts.database import Row
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.server.stores.tables.grammar import ColumnKind
+from meshagent.server.stores.tables.nested_values import Reader, fits_float, nested_reader
 from meshagent.server.stores.tables.temporal import parse_date, parse_timestamp
 
 __all__ = ["MAX_COLUMNS", "column_reader", "infer_schema", "schema_from_types", "column_kinds", "vector_columns"]
@@ -45,9 +46,6 @@ _PLAIN: Mapping[type[DataType], pa.DataType] = {
     DateDataType: pa.date32(),
     TimestampDataType: pa.timestamp("us"),
 }
-
-Reader = Callable[[Any], Any]
-"""Converts a non-null JSON value to what Arrow takes for the column; raises ValueError with the expected form."""
 
 
 def schema_from_types(types: Mapping[str, Mapping[str, Any]]) -> pa.Schema:
@@ -111,6 +109,10 @@ def column_reader(column_type: pa.DataType) -> Reader:
     """The converter from JSON values to values of that type."""
     if pa.types.is_fixed_size_list(column_type):
         return _vector_reader(column_type)
+    if (nested := nested_reader(column_type, column_reader)) is not None:
+        return nested
+    if pa.types.is_floating(column_type):
+        return _float_reader(column_type)
     for is_kind, reader in _READERS:
         if is_kind(column_type):
             return reader
@@ -259,16 +261,28 @@ def _read_timestamp(value: Any) -> datetime:
 
 def _vector_reader(column_type: pa.DataType) -> Reader:
     size = column_type.list_size
-    whole = not pa.types.is_floating(column_type.value_type)
+    element = column_type.value_type
+    whole = not pa.types.is_floating(element)
+    read_element = _read_int if whole else _float_reader(element)
 
     def read_vector(value: Any) -> list[Any]:
         if type(value) is not list or len(value) != size:
             raise ValueError(f"a list of {size} numbers")
         if not whole and set(map(type, value)) <= {int, float}:
-            return value if all(map(math.isfinite, value)) else _raise(f"a list of {size} finite numbers")
-        return [_read_int(item) if whole else _read_float(item) for item in value]
+            # The largest decides: one check instead of one for each element.
+            fits = all(map(math.isfinite, value)) and fits_float(max(map(abs, value), default=0.0), element)
+            return value if fits else _raise(f"a list of {size} finite numbers that fit {element}")
+        return [read_element(item) for item in value]
 
     return read_vector
+
+
+def _float_reader(column_type: pa.DataType) -> Reader:
+    def read_float(value: Any) -> float:
+        number = _read_float(value)
+        return number if fits_float(number, column_type) else _raise(f"a finite number that fits {column_type}")
+
+    return read_float
 
 
 def _raise(wanted: str) -> Any:
@@ -277,7 +291,6 @@ def _raise(wanted: str) -> Any:
 
 _READERS: Sequence[tuple[Callable[[pa.DataType], bool], Reader]] = (
     (pa.types.is_int64, _read_int),
-    (pa.types.is_floating, _read_float),
     (pa.types.is_boolean, _read_bool),
     (pa.types.is_string, _read_text),
     (pa.types.is_large_string, _read_text),

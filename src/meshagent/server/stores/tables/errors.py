@@ -81,6 +81,8 @@ def _translated(error: Exception, table: str) -> RoomException:
         return no_such_table(table)
     if "already exists" in lowered:
         return AlreadyExistsError(said)
+    if "required for phrase queries" in lowered:
+        return InvalidStateError("the full-text index was made without positions: make it anew to search for phrases")
     if "unprocessable" in lowered or "not enough rows" in lowered:
         return InvalidStateError(said)
     if isinstance(error, (ValueError, TypeError)):

@@ -58,7 +58,7 @@ async def _config(table: AsyncTable, kind: IndexKind, column: str, schema: pa.Sc
     if kind == "scalar":
         return BTree()
     if kind == "text":
-        return FTS()
+        return FTS(with_position=True)  # without positions a phrase in double quotes cannot be searched
     size = vector_columns(schema).get(column)
     if size is None:
         raise InvalidRequestError(f"column {column!r} does not contain float vectors")

@@ -241,6 +241,7 @@ class RoomTables:
         async def merge(table: AsyncTable) -> None:
             reader = RowReader(await table.schema())
             reader.read_value(on, None)
+            check_merge_column(on)
             groups: dict[frozenset[str], list[Row]] = {}
             for row in fold_by_key(reader.read(rows), on):
                 groups.setdefault(frozenset(row), []).append(row)
@@ -350,6 +351,12 @@ def _assignments(
 async def _delete(table: AsyncTable, where: str) -> int:
     deleted: Any = await table.delete(where)
     return int(deleted.num_deleted_rows)  # the engine's annotations lack it
+
+
+def check_merge_column(name: str) -> None:
+    """Raise InvalidRequestError for a column that the engine (LanceDB 0.40) cannot merge on."""
+    if '"' in name:
+        raise InvalidRequestError(f"cannot merge on column {name!r}: its name has a double quote")
 
 
 def required_filter(where: str, columns: Mapping[str, ColumnKind], quoted_names: bool = False) -> str:

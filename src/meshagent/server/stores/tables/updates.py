@@ -39,6 +39,9 @@ async def remove_scratch_columns(table: AsyncTable) -> None:
 
 
 def _interdependent(assigned: Mapping[str, str]) -> list[str]:
-    """The columns whose expression reads another column that is assigned too; the engine ignores case in names."""
-    changed = {column.lower() for column in assigned}
-    return [column for column, expression in assigned.items() if names_in(expression) & (changed - {column.lower()})]
+    """The columns whose expression may read another column that is assigned too; a bare name is of any case."""
+
+    def others(column: str) -> set[str]:
+        return {other.lower() for other in assigned if other != column}
+
+    return [column for column, expression in assigned.items() if names_in(expression) & others(column)]
