@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.documents.runtime import RuntimeDocument
 from meshagent.api.errors import ConnectionLostError, InvalidStateError, NotFoundError, PermissionDeniedError
 from meshagent.api.room.sync import MeshDocument, SyncClient
@@ -23,6 +24,7 @@ class Peer:
     def __init__(self) -> None:
         self.core = FakeCore()
         self.document = RuntimeDocument(SCHEMA)
+        self.life: str | None = None  # a server that does not tell it
         self.core.answers["room.connect"] = self._connect
         self.core.answers["room.sync"] = self._take
 
@@ -30,7 +32,10 @@ class Peer:
         vector = header.get("vector")
         state = self.document.get_state(b64decode(vector) if vector else None)
         self.core.deliver("room.sync", {"path": header["path"]}, b64encode(state))
-        return {"schema": SCHEMA.to_json()}
+        answer = {"schema": SCHEMA.to_json()}
+        if self.life is None:
+            return answer
+        return {**answer, "life": self.life, "vector": b64encode(self.document.get_state_vector()).decode()}
 
     def _take(self, header: dict[str, Any], payload: bytes) -> None:
         self.document.apply_update(b64decode(payload))
@@ -92,6 +97,43 @@ async def test_edits_made_without_a_connection_are_sent_once_it_is_back(same_run
         assert sorted(texts(peer.document)) == sorted(texts(document)) == ["first", "meanwhile", "offline"]
         vectors = [header.get("vector") for header, _ in peer.core.received("room.connect")]
         assert [vector is not None for vector in vectors] == [False, same_run]
+
+
+async def test_a_document_that_ended_meanwhile_keeps_its_unsent_edits() -> None:
+    async with opened() as (peer, sync, document):
+        synced = document.get_state()
+        peer.core.lose_connection()
+        add(document, "made offline")
+        peer.core.answers["room.connect"] = lambda header, payload: {"schema": {}, "ended": "replaced"}
+        await peer.core.reconnect(same_run=False)
+        assert document.ended is not None
+        assert document.ended.change == "replaced"
+        assert texts(document) == ["first", "made offline"]
+        again = RuntimeDocument(SCHEMA, data=synced)
+        again.apply_update(document.unsent)
+        assert texts(again) == ["first", "made offline"]
+        assert texts(peer.document) == ["first"]
+        with pytest.raises(DocumentEndedError):
+            add(document, "more")
+        with pytest.raises(DocumentEndedError):
+            await sync.flush("notes.list")
+        assert [name for name, _ in peer.core.emitted] == ["document.ended"]
+        with pytest.raises(DocumentEndedError):
+            await sync.close("notes.list")
+
+
+async def test_a_state_vector_in_the_answer_says_what_the_room_lacks() -> None:
+    async with opened() as (peer, sync, document):
+        peer.life = "1.2"
+        await sync.close("notes.list")
+        document = await sync.open("notes.list")
+        peer.core.lose_connection()
+        add(document, "made offline")
+        await peer.core.reconnect(same_run=False)
+        await sync.flush("notes.list")
+        assert texts(peer.document) == ["first", "made offline"]
+        [sent] = [b64decode(payload) for _, payload in peer.core.received("room.sync")]
+        assert len(sent) < len(document.get_state())
 
 
 async def test_a_document_that_cannot_be_restored_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -203,10 +203,41 @@ async def test_a_document_that_cannot_be_opened(documents: Documents, start: dic
     assert documents.streams.count(alice.participant) == 0
 
 
-async def test_the_end_of_the_document_is_the_end_of_the_stream(documents: Documents) -> None:
+@pytest.mark.parametrize("change", ["deleted", "replaced", "moved"])
+async def test_the_end_of_the_document_fails_the_stream(documents: Documents, change: str) -> None:
     alice = FakeCaller()
     await documents.open(alice)
-    await documents.service.before_delete(PATH)
+    if change == "deleted":
+        await documents.service.before_delete(PATH)
+    elif change == "replaced":
+        await documents.service.replaced(PATH)
+    else:
+        await documents.service.before_move(PATH, "b.document")
+    error, close = alice.take()
+    assert isinstance(error, Event)
+    assert isinstance(close, Event)
+    assert (error.chunk["type"], close.chunk) == ("error", CLOSE)
+    assert change in error.chunk["text"]
+    assert documents.streams.count(alice.participant) == 0
+
+
+async def test_the_end_of_the_room_is_the_end_of_the_stream(documents: Documents) -> None:
+    alice = FakeCaller()
+    await documents.open(alice)
+    await documents.service.close()
     closed = alice.take_event().chunk
     assert (closed["method"], closed["status_code"], bool(closed["message"])) == ("close", 1000, True)
-    assert documents.streams.count(alice.participant) == 0
+
+
+async def test_a_copy_of_another_life_cannot_open_the_document(documents: Documents) -> None:
+    _, copy = await documents.open(FakeCaller("old"))
+    await documents.service.before_delete(PATH)
+    await documents.service.create(PATH, None)
+    alice = FakeCaller()
+    vector = base64.b64encode(copy.doc.get_state()).decode()
+    documents.begin(alice).receive(started(vector=vector))
+    await documents.room.settle()
+    _, error, close = alice.take()
+    assert isinstance(error, Event)
+    assert isinstance(close, Event)
+    assert (error.chunk["type"], error.chunk["code"], close.chunk) == ("error", 1006, CLOSE)

@@ -37,6 +37,7 @@ class Documents:
         answer = await self.flat.connect(caller.participant, api.ConnectRequest(path=path, **more))
         assert isinstance(answer, AnswerWithFollowUp)
         assert caller.take() == []
+        assert isinstance(answer, AnswerWithFollowUp)
         answer.follow_up()
         state = caller.take_event()
         assert (state.type, state.header) == ("room.sync", {"path": path})
@@ -75,6 +76,7 @@ async def test_changes_before_the_state_is_sent_are_part_of_it(documents: Docume
     answer = await documents.flat.connect(bob.participant, api.ConnectRequest(path=PATH))
     await documents.sync(alice, copy.append("heading", **{"$id": "1"}))
     assert bob.take() == []
+    assert isinstance(answer, AnswerWithFollowUp)
     answer.follow_up()
     state = bob.take_event()
     assert Copy(base64.b64decode(state.payload)).tags == ["heading"]

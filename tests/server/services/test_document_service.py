@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from meshagent.api.documents.builtin import builtin_schema
+from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
 from meshagent.server.services.documents.ports import Update
 from meshagent.server.services.documents.service import DocumentsService, DocumentSubscription
@@ -57,13 +58,20 @@ class Watcher:
 
     def __init__(self) -> None:
         self.updates: list[bytes] = []
-        self.end: str | None = None
+        self.end: DocumentEndedError | None = None
+        self.ends = 0
+        self.leaves_when_moved = False
 
     def push(self, update: Update) -> None:
         self.updates.append(update.data)
 
-    def ended(self, reason: str) -> None:
-        self.end = reason
+    def ended(self, error: DocumentEndedError | None) -> None:
+        self.end = error
+        self.ends += 1
+
+    def moved(self, error: DocumentEndedError) -> bool:
+        self.end = error
+        return self.leaves_when_moved
 
 
 class Scene:
@@ -237,6 +245,7 @@ async def test_a_deleted_document_ends_for_its_watchers_and_starts_empty(scene: 
     await scene.service.before_delete(PATH)
     scene.files.files.pop(PATH, None)
     assert watcher.end is not None
+    assert watcher.end.change == "deleted"
     with pytest.raises(NotFoundError):
         await scene.service.describe(PATH)
     _, _, fresh = await scene.watch()
@@ -251,6 +260,99 @@ async def test_a_moved_document_keeps_its_watchers(scene: Scene) -> None:
     assert await scene.service.describe("b/one.document") == {"document": {"content": [{"heading": {"text": "t"}}]}}
     with pytest.raises(NotFoundError):
         await scene.service.describe("a/one.document")
+
+
+async def test_watchers_that_know_of_moves_leave(scene: Scene) -> None:
+    session, watcher, _ = await scene.watch()
+    watcher.leaves_when_moved = True
+    await scene.service.before_move(PATH, "b.document")
+    assert watcher.end is not None
+    assert (watcher.end.change, watcher.end.new_path) == ("moved", "b.document")
+    assert session.document.subscribers == set()
+
+
+# --- lives of a document ---------------------------------------------------------------------------------
+
+
+async def life_of(scene: Scene, path: str = PATH) -> str:
+    async with scene.service.using(path, create=True) as document:
+        return document.life
+
+
+async def replace(scene: Scene) -> None:
+    await scene.service.before_delete(PATH)
+    scene.files.files.pop(PATH, None)
+
+
+@pytest.mark.parametrize("with_file", [False, True])
+async def test_a_copy_of_another_life_is_refused_and_not_merged(scene: Scene, with_file: bool) -> None:
+    session, _, copy = await scene.watch()
+    await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "old"}), "alice"))
+    await scene.service.before_read(PATH)
+    file = scene.files.files[PATH]
+    await replace(scene)
+    if with_file:  # the new document is made from a file that the old one wrote
+        scene.files.files[PATH] = file
+    session, _, fresh = await scene.watch()
+    before = await scene.service.describe(PATH)
+    with pytest.raises(DocumentEndedError):
+        session.apply(copy.doc.get_update(), "alice")
+    with pytest.raises(DocumentEndedError) as refused:
+        async with scene.service.joining(PATH, vector=copy.doc.get_state()):
+            pass
+    assert refused.value.change == "replaced"
+    copy.doc.apply_update(fresh.doc.get_update())  # a client that merges by itself, and sends all it has
+    if not with_file:
+        with pytest.raises(DocumentEndedError):
+            session.apply(copy.doc.get_update(), "alice")
+    assert await scene.service.describe(PATH) == before
+    async with scene.service.joining(PATH, vector=fresh.doc.get_state()):
+        await durable(session.apply(fresh.append("heading", **{"$id": "2", "text": "new"}), "bob"))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_life_that_is_gone_is_found_or_not_made_again(scene: Scene, restart: bool) -> None:
+    life = await life_of(scene)
+    await scene.service.before_move(PATH, "b.document")
+    scene.files.files.clear()
+    later = await restarted(scene) if restart else scene
+    with pytest.raises(DocumentEndedError) as moved:
+        async with later.service.joining(PATH, life=life, create=True):
+            pass
+    assert (moved.value.change, moved.value.new_path) == ("moved", "b.document")
+    await later.service.before_delete("b.document")
+    with pytest.raises(DocumentEndedError) as deleted:
+        async with later.service.joining(PATH, life=life, create=True):
+            pass
+    assert deleted.value.change == "deleted"
+    assert await scene.log.stat("project/room", PATH) is None
+    await life_of(later)
+    with pytest.raises(DocumentEndedError) as replaced:
+        async with later.service.joining(PATH, life=life, create=True):
+            pass
+    assert replaced.value.change == "replaced"
+
+
+async def test_a_life_stays_the_same_over_restarts_and_snapshots(scene: Scene) -> None:
+    session, _, copy = await scene.watch()
+    life = await life_of(scene)
+    await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "t"}), "alice"))
+    session.close()
+    await scene.room.settle()
+    assert await life_of(await restarted(scene)) == life
+
+
+async def test_a_document_without_a_mark_takes_any_copy(scene: Scene) -> None:
+    """Documents that were made before there were marks."""
+    copy = Copy()
+    first = copy.append("heading", **{"$id": "1", "text": "t"})
+    schema = builtin_schema("document")
+    assert schema is not None
+    await scene.log.create(
+        "project/room", PATH, schema_name="document", schema_json=json.dumps(schema.to_json()), state=first
+    )
+    async with scene.service.joining(PATH, vector=copy.doc.get_state()) as document:
+        assert document.life == "1.0"
 
 
 async def test_a_document_that_would_grow_too_large_refuses_the_edit() -> None:
@@ -327,7 +429,7 @@ async def test_closing_writes_everything_down() -> None:
     await durable(session.apply(copy.append("heading", **{"$id": "1", "text": "kept"}), "alice"))
     await scene.service.close()
     await scene.room.settle()
-    assert watcher.end is not None
+    assert watcher.ends == 1
     stored = await scene.log.load("project/room", PATH)
     assert stored is not None
     assert stored.updates == ()  # all of it is in the snapshot

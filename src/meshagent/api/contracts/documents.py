@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,17 +18,46 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Subscribe to a document. With `vector`, a base64 state vector, only missing updates are sent."""
+    """Subscribe to a document. With `vector`, a base64 state vector, only missing updates are sent.
+
+    With `track` the answer tells which life of the document it is, and `room.ended` follows when that ends. `life` is
+    the one that a client has a copy of.
+    """
 
     path: str
     create: bool = True
     vector: str | None = None
+    track: bool = False
+    life: str | None = None
 
 
-class ConnectResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The document's schema; its state follows as a `room.sync` event."""
+class ConnectResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The document's schema; its state follows as a `room.sync` event.
+
+    The other fields are for clients that asked with `track`. With `ended` there is no subscription and no state.
+
+    Attributes:
+        life: Identifies the life of the document.
+        vector: State vector of the room's copy, base64.
+        read_only: Whether the client's edits are refused.
+        ended: What became of the life that the client asked for: `deleted`, `replaced` or `moved`.
+        new_path: Where it was moved.
+    """
 
     schema: dict[str, Any]
+    life: str | None = None
+    vector: str | None = None
+    read_only: bool = False
+    ended: Literal["deleted", "replaced", "moved"] | None = None
+    new_path: str | None = None
+
+
+class EndedNotice(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that the client tracks has ended, and with it the subscription."""
+
+    path: str
+    change: Literal["deleted", "replaced", "moved"]
+    new_path: str | None = None
 
 
 class DisconnectRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,3 +84,5 @@ DESCRIBE = Operation("room.describe", DescribeRequest, JsonBody)
 
 UPDATED = Event("room.sync", SyncRequest)
 """A document has changed, or a new subscriber gets its state; the payload is as in a `SyncRequest`."""
+
+ENDED = Event("room.ended", EndedNotice)

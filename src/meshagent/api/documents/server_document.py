@@ -16,6 +16,7 @@ import msgspec
 
 from meshagent.api.documents.crdt_doc import CrdtDoc, DocumentDamagedError, MalformedUpdateError, merge_updates
 from meshagent.api.documents.crdt_tree import read_root, write_root
+from meshagent.api.documents.lives import DocumentEndedError, make_mark, new_mark_author
 from meshagent.api.documents.patch import patch_root
 from meshagent.api.documents.repair import find_violations, remove_violations
 from meshagent.api.documents.schema import ElementType, MeshSchema
@@ -63,7 +64,7 @@ class ServerDocument:
         client_id: Author id of the server's own changes; random by default.
     """
 
-    __slots__ = ("_doc", "_held", "_held_bytes", "_known", "_recent", "schema")
+    __slots__ = ("_doc", "_held", "_held_bytes", "_known", "_marks", "_recent", "schema")
 
     def __init__(self, schema: MeshSchema, *, client_id: int | None = None) -> None:
         self.schema = schema
@@ -71,6 +72,7 @@ class ServerDocument:
         self._recent: dict[bytes, None] = {}
         self._held: dict[bytes, UpdateScan] = {}
         self._held_bytes = 0
+        self._marks: set[int] = set()
         self._known: dict[int, int] = {}  # changes of each author that the document has at least
 
     @property
@@ -81,6 +83,30 @@ class ServerDocument:
     @property
     def held_bytes(self) -> int:
         return self._held_bytes
+
+    @property
+    def life(self) -> int | None:
+        """Author of the mark of this life; None for documents that were made before there were marks."""
+        return max(self._marks, default=None)
+
+    def begin_life(self) -> None:
+        """Mark the content as that of a new life; imported content may have marks of earlier ones."""
+        author = new_mark_author(self._marks)
+        self._marks.add(author)
+        self._doc.apply(make_mark(author), scanned=True)
+        self._take(check=False)
+
+    def is_of_another_life(self, vector: bytes) -> bool:
+        """Whether a copy with that state vector has content, but not of this life.
+
+        Raises:
+            MalformedUpdateError: It is no state vector.
+        """
+        try:
+            clocks = read_vector(vector)
+        except IndexError:
+            raise MalformedUpdateError("not a state vector") from None
+        return bool(clocks) and self.life is not None and self.life not in clocks
 
     def load(self, updates: Iterable[bytes]) -> None:
         """Apply stored history, oldest first, as it is: the schema may have changed since it was written.
@@ -99,6 +125,7 @@ class ServerDocument:
 
         Raises:
             MalformedUpdateError: Not an update; the document is as it was.
+            DocumentEndedError: It comes from a copy of another life of the document.
             LimitExceededError: It depends on changes that have not arrived, and no more such updates can be held.
             DocumentDamagedError: Close this object and load the document again from its history.
         """
@@ -180,6 +207,8 @@ class ServerDocument:
         and does not put them into its state.
         """
         scan = scan_update(update)
+        if scan.marks:
+            self._check_life(scan.marks, loading=loading)
         if self._lacks(scan.needs):
             self._hold(update, scan, loading=loading)
             return Applied(pending=True)
@@ -187,6 +216,12 @@ class ServerDocument:
         if self._held and applied.update is not None:
             return self._with_held(applied, check=not loading)
         return applied
+
+    def _check_life(self, marks: frozenset[int], *, loading: bool) -> None:
+        if loading:
+            self._marks |= marks
+        elif not marks <= self._marks or self.life not in marks:
+            raise DocumentEndedError("the update is of another document that was at this path", change="replaced")
 
     def _apply(self, update: bytes, scan: UpdateScan, *, check: bool) -> Applied:
         """Apply an update that lacks nothing."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from meshagent.api.documents.lives import MARK_ROOT
 from meshagent.api.errors import InvalidRequestError
 
 __all__ = ["MAX_VALUE_NESTING", "MalformedUpdateError", "UpdateScan", "scan_update"]
@@ -37,6 +38,7 @@ _HAS_RIGHT_ORIGIN: Final = 0x40
 _HAS_KEY: Final = 0x20
 _NAMED_TYPES: Final = (3, 5)  # XML elements and hooks
 _LAST_TYPE: Final = 6
+_NO_MARKS: Final[frozenset[int]] = frozenset()
 _SIZES: Final[Mapping[int, int]] = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
 
 
@@ -52,10 +54,12 @@ class UpdateScan(NamedTuple):
     Attributes:
         ends: What a document has of each author of the update once it is applied.
         needs: What a document must have before the update can be applied in full; only authors with at least one.
+        marks: Authors of the marks of lives in the update.
     """
 
     ends: dict[int, int]
     needs: dict[int, int]
+    marks: frozenset[int] = _NO_MARKS
 
 
 def scan_update(update: bytes) -> UpdateScan:
@@ -88,11 +92,13 @@ def _number(raw: bytes) -> int:
 class _Scanner:
     """One pass over an update."""
 
-    __slots__ = ("_data", "_ends", "_needs", "_position", "_references")
+    __slots__ = ("_author", "_data", "_ends", "_marks", "_needs", "_position", "_references")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._position = 0
+        self._author = 0
+        self._marks: list[int] = []
         self._ends: dict[int, int] = {}
         self._needs: dict[int, int] = {}
         self._references: dict[int, int] = {}
@@ -108,12 +114,13 @@ class _Scanner:
         for client, clock in self._references.items():
             if clock > ends.get(client, 0) and clock > needs.get(client, 0):
                 needs[client] = clock
-        return UpdateScan(ends, needs)
+        return UpdateScan(ends, needs, frozenset(self._marks) if self._marks else _NO_MARKS)
 
     def _block(self) -> None:
         """The changes of one author."""
         raw_count, raw_client, raw_clock = self._match(_THREE)
         client, clock = self._client(raw_client), _number(raw_clock)
+        self._author = client
         if client in self._ends:
             raise _malformed("it lists an author twice")
         if clock:
@@ -154,7 +161,8 @@ class _Scanner:
             self._refer(client, clock)
         else:
             if self._varint() == 1:
-                self._bytes()  # the name of a root
+                if self._bytes() == MARK_ROOT:
+                    self._marks.append(self._author)
             else:
                 client, clock = self._match(_TWO)
                 self._refer(client, clock)

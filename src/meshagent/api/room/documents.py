@@ -6,15 +6,17 @@ import asyncio
 import binascii
 import logging
 from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pycrdt
 
 from meshagent.api.contracts import documents as api
 from meshagent.api.documents.crdt_doc import MalformedUpdateError, merge_updates
+from meshagent.api.documents.lives import Change, DocumentEndedError
 from meshagent.api.documents.runtime import RuntimeDocument
 from meshagent.api.documents.schema import MeshSchema
-from meshagent.api.errors import ConnectionLostError, RequestTimeoutError, RoomException
+from meshagent.api.errors import ConnectionLostError, PermissionDeniedError, RequestTimeoutError, RoomException
 from meshagent.api.room.core import RoomCore
 from meshagent.api.room.reconnect import ReconnectPolicy
 
@@ -30,13 +32,35 @@ REFUSAL_RETRIES: Final = ReconnectPolicy(max_attempts=6)
 class MeshDocument(RuntimeDocument):
     """A document of a room that this client has opened. Edits are sent to the room automatically.
 
+    Events: `ended(error)` when the document was deleted, replaced or moved; besides those of `Document`.
+
     Attributes:
         synchronized: Done when the content of the room was received.
+        read_only: Whether the room refuses edits of this participant; they raise `PermissionDeniedError`.
+        ended: What happened to the document, None while it is there. Once it has ended, the content stays readable and
+            edits raise this error.
+        unsent: The edits that the room did not take before the document ended, as an update; empty if there are none.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.synchronized: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.read_only = False
+        self.ended: DocumentEndedError | None = None
+        self.unsent = b""
+
+    def send_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        """As `RuntimeDocument.send_changes`.
+
+        Raises:
+            DocumentEndedError: The document was deleted, replaced or moved.
+            PermissionDeniedError: The token of the participant allows only reading it.
+        """
+        if self.ended is not None:
+            raise self.ended
+        if self.read_only:
+            raise PermissionDeniedError("the token does not allow editing this document")
+        super().send_changes(changes)
 
 
 class OpenDocument:
@@ -60,6 +84,8 @@ class OpenDocument:
         self._sender: asyncio.Task[None] | None = None
         self._changed_offline = False
         self._known_vector = b"\x00"  # what the room certainly has
+        self._life: str | None = None
+        self._early_end: DocumentEndedError | None = None
         self._restored: asyncio.Future[bytes] | None = None
         self._refusal: RoomException | None = None
         self._settled = asyncio.Event()
@@ -69,9 +95,14 @@ class OpenDocument:
 
     async def open(self) -> MeshDocument:
         """Subscribe to the document, and return it once it has the content of the room."""
-        result = await self._room.call(api.CONNECT, api.ConnectRequest(path=self.path, create=self._create))
+        request = api.ConnectRequest(path=self.path, create=self._create, track=True)
+        result = await self._room.call(api.CONNECT, request)
+        if self._early_end is not None:
+            raise self._early_end
+        self._life = result.life
         schema = MeshSchema.from_json(result.schema)
         document = self.document = MeshDocument(schema=schema, on_document_sync=self._edited)
+        document.read_only = result.read_only
         early, self._early = self._early, []
         for update in early:
             self.receive(update)
@@ -93,6 +124,7 @@ class OpenDocument:
         """Wait until the room has all edits.
 
         Raises:
+            DocumentEndedError: The document was deleted, replaced or moved before that.
             RoomException: The room refused an edit.
             RequestTimeoutError: The connection is lost and does not come back in time.
         """
@@ -204,6 +236,27 @@ class OpenDocument:
         self._settled.set()
         self._room.emit("document.error", path=self.path, error=error)
 
+    def ended(self, error: DocumentEndedError) -> None:
+        """Stop synchronizing: the document was deleted, replaced or moved. Its content stays as it is here."""
+        document = self.document
+        if document is None:
+            self._early_end = error
+            return
+        if self._refusal is not None or document.ended is not None:
+            return
+        self._fail_opening(error)
+        self._online = False
+        self._stop_sending()
+        self._edits.clear()
+        if not self._settled.is_set():
+            self._refusal = error
+            document.unsent = document.get_state(self._known_vector)
+        document.ended = error
+        document.emit("ended", error)
+        self._settled.set()
+        log.warning("%s", error)
+        self._room.emit("document.ended", path=self.path, error=error)
+
     # -- after a lost connection
 
     def connection_lost(self) -> None:
@@ -217,21 +270,29 @@ class OpenDocument:
         """Subscribe again, receive missed edits, and send those that the room lacks.
 
         Args:
-            same_run: The room has been running since, so it still has everything that it acknowledged. Otherwise its
-                whole state is requested, to find out what it lacks.
+            same_run: The room has been running since, so it still has everything that it acknowledged. Otherwise the
+                state vector in its answer says what it lacks, or else its whole state is requested.
         """
         document = self.document
-        if document is None or self._refusal is not None:
+        if document is None or self._refusal is not None or document.ended is not None:
             return
-        vector = b64encode(document.get_state_vector()).decode() if same_run else None
+        tells_vector = self._life is not None
+        vector = b64encode(document.get_state_vector()).decode() if same_run or tells_vector else None
         self._restored = asyncio.get_running_loop().create_future()
         try:
-            request = api.ConnectRequest(path=self.path, create=self._create, vector=vector)
-            await self._room.call_now(api.CONNECT, request)
+            request = api.ConnectRequest(
+                path=self.path, create=self._create, vector=vector, track=True, life=self._life
+            )
+            result = await self._room.call_now(api.CONNECT, request)
+            if result.ended is not None:
+                self.ended(ended_error(self.path, result.ended, result.new_path))
+                return
             received = await self._restored
         finally:
             self._restored = None
-        if not same_run:
+        if result.vector is not None:
+            self._known_vector = b64decode(result.vector)
+        elif not same_run:
             self._known_vector = pycrdt.get_state(received)
         self._go_online(document, same_run=same_run)
 
@@ -244,6 +305,12 @@ class OpenDocument:
             self._settled.set()
         else:
             self._edited(b64encode(missing).decode())
+
+
+def ended_error(path: str, change: Change, new_path: str | None) -> DocumentEndedError:
+    """The error for what the room says about a document that has ended."""
+    where = f" to {new_path}" if new_path else ""
+    return DocumentEndedError(f"the document {path} was {change}{where}", change=change, new_path=new_path)
 
 
 def _merged(edits: list[str]) -> bytes:

@@ -11,7 +11,7 @@ from meshagent.api.contracts import documents as api
 from meshagent.api.errors import ConnectionLostError, InvalidStateError, RoomException
 from meshagent.api.room._done import DONE, Done
 from meshagent.api.room.core import ConnectionHooks, RoomCore
-from meshagent.api.room.documents import MeshDocument, OpenDocument
+from meshagent.api.room.documents import MeshDocument, OpenDocument, ended_error
 
 __all__ = ["MeshDocument", "SyncClient"]
 
@@ -28,6 +28,7 @@ class SyncClient:
         self._room = room
         self._open: dict[str, OpenDocument] = {}
         room.listen(api.UPDATED, self._on_update)
+        room.listen(api.ENDED, self._on_ended)
         room.follow_connection(
             ConnectionHooks(
                 name="documents",
@@ -59,7 +60,9 @@ class SyncClient:
     async def open(self, path: str, create: bool = True) -> MeshDocument:
         """Open a document and return it. Edits of others arrive in it, and edits made here go to the others.
 
-        Opening it again returns the same object; it is closed when `close` was called as often as `open`.
+        Opening it again returns the same object; it is closed when `close` was called as often as `open`. When the
+        document is deleted, replaced or moved, the room emits `document.ended(path, error)`, and the object keeps its
+        content (`MeshDocument.ended`, `MeshDocument.unsent`); close it before opening what is there now.
 
         Args:
             path: The document; its extension names its schema.
@@ -147,6 +150,11 @@ class SyncClient:
             log.debug("ignored an update of %s, which is not open any more", path)
         else:
             entry.receive(payload)
+
+    def _on_ended(self, event: api.EndedNotice, payload: bytes) -> None:
+        entry = self._open.get(_normalized(event.path))
+        if entry is not None:
+            entry.ended(ended_error(entry.path, event.change, event.new_path))
 
     async def _flush_all(self) -> None:
         """Wait until the room has all edits."""

@@ -12,6 +12,7 @@ from typing import Any
 from meshagent.api.contracts import documents as api
 from meshagent.api.contracts.content import JsonBody
 from meshagent.api.contracts.operation import EMPTY, Empty
+from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from meshagent.server.dispatch.document_updates import update_base64
 from meshagent.server.kernel.operations import AnswerWithFollowUp, ServedOperation, serve, serve_payload
@@ -30,12 +31,15 @@ _NO_SUBSCRIPTIONS: Mapping[str, DocumentSubscription] = {}
 class _FlatSubscriber:
     """A participant that watches a document. Updates carry the path in the participant's own spelling."""
 
-    __slots__ = ("_participant", "_started", "path")
+    __slots__ = ("_participant", "_started", "_tracks", "end", "path")
 
-    def __init__(self, participant: Participant, path: str) -> None:
+    def __init__(self, participant: Participant, path: str, *, tracks: bool) -> None:
         self._participant = participant
         self._started = False
+        self._tracks = tracks
         self.path = path
+        self.end: DocumentEndedError | None = None
+        """What happened to the document, for a participant that wants to be told."""
 
     def start(self, state: Update) -> None:
         """Send the state. Changes made before are part of it; changes made later follow."""
@@ -46,8 +50,18 @@ class _FlatSubscriber:
         if self._started:
             self._participant.outbox.deliver(update.encoded(self.path, self._encode))
 
-    def ended(self, reason: str) -> None:
-        """The flat dialect has no message for it. Later updates of the participant are acknowledged and dropped."""
+    def ended(self, error: DocumentEndedError | None) -> None:
+        """Tell participants that asked for it. Later updates of the others are acknowledged and dropped."""
+        if error is None or not self._tracks:
+            return
+        self.end = error
+        notice = api.EndedNotice(path=self.path, change=error.change, new_path=error.new_path)
+        self._participant.outbox.deliver(encode_event(_EVENT_ID, api.ENDED.name, notice))
+
+    def moved(self, error: DocumentEndedError) -> bool:
+        """Older clients know nothing of moves, and go on with the document under the path that they know."""
+        self.ended(error)
+        return self._tracks
 
     def _encode(self, update: Update) -> bytes:
         return encode_event(_EVENT_ID, api.UPDATED.name, api.SyncRequest(path=self.path), update_base64(update))
@@ -83,13 +97,22 @@ class FlatDocuments:
     async def describe(self, caller: Participant, request: api.DescribeRequest) -> JsonBody:
         return JsonBody(json=await self._documents.describe(request.path))
 
-    async def connect(self, caller: Participant, request: api.ConnectRequest) -> AnswerWithFollowUp:
+    async def connect(self, caller: Participant, request: api.ConnectRequest) -> AnswerWithFollowUp | api.ConnectResult:
+        """Subscribe, or say what became of the document that the caller has a copy of."""
+        try:
+            return await self._connect(caller, request)
+        except DocumentEndedError as error:
+            if not request.track:
+                raise
+            return api.ConnectResult(schema={}, ended=error.change, new_path=error.new_path)
+
+    async def _connect(self, caller: Participant, request: api.ConnectRequest) -> AnswerWithFollowUp:
         """Subscribe; the state follows the answer at once, since clients deadlock on the other order (protocol 3.3)."""
         create = request.create and caller.scope.can_write_document(request.path)
         vector = _decode_base64(request.vector.encode()) if request.vector else None
         path = normalize_path(request.path)
-        async with self._documents.using(request.path, create=create) as document:
-            subscriber = _FlatSubscriber(caller, request.path)
+        async with self._documents.joining(request.path, life=request.life, vector=vector, create=create) as document:
+            subscriber = _FlatSubscriber(caller, request.path, tracks=request.track)
             mine = self._subscriptions.setdefault(caller.id, {})
             previous = mine.pop(path, None)
             mine[path] = self._documents.subscribe(document, subscriber)
@@ -100,7 +123,15 @@ class FlatDocuments:
             state = _EMPTY_UPDATE if document.ended else document.document.encode_state(vector)
             subscriber.start(Update(state))
 
-        return AnswerWithFollowUp(api.ConnectResult(schema=document.schema_json), send_state)
+        if not request.track:
+            return AnswerWithFollowUp(api.ConnectResult(schema=document.schema_json), send_state)
+        answer = api.ConnectResult(
+            schema=document.schema_json,
+            life=document.life,
+            vector=base64.b64encode(document.document.state_vector()).decode(),
+            read_only=not caller.scope.can_write_document(request.path),
+        )
+        return AnswerWithFollowUp(answer, send_state)
 
     def disconnect(self, caller: Participant, request: api.DisconnectRequest) -> Empty:
         subscription = self._subscriptions.get(caller.id, {}).pop(normalize_path(request.path), None)
@@ -121,11 +152,15 @@ class FlatDocuments:
         if subscription is None:
             log.info("dropped an update of %r for %s, which it has not open", caller, request.path)
             return EMPTY
+        if isinstance(subscription.subscriber, _FlatSubscriber) and subscription.subscriber.end is not None:
+            raise subscription.subscriber.end
         if not caller.scope.can_write_document(request.path):
             log.info("dropped an update of %r for %s, which it may only read", caller, request.path)
             return EMPTY
         try:
             durable = subscription.apply(_update_of(payload), caller.id)
+        except DocumentEndedError:
+            raise
         except InvalidStateError:
             log.info("dropped an update of %r for %s, which was deleted", caller, request.path)
             return EMPTY

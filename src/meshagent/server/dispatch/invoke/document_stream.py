@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from meshagent.api import jsontext
+from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError, RoomException
 from meshagent.server.dispatch.contents import binary_content, close_content, closes_stream
 from meshagent.server.dispatch.document_updates import update_base64
@@ -126,8 +127,12 @@ class DocumentStream:
         scope.require_sync(start.path, write=False)
         create = start.create and scope.can_write_document(start.path)
         vector = _decode_base64(start.vector.encode()) if start.vector else None
-        async with self._documents.using(
-            start.path, create=create, initial_json=_initial_content(start.initial_json), schema=start.schema or None
+        async with self._documents.joining(
+            start.path,
+            vector=vector,
+            create=create,
+            initial_json=_initial_content(start.initial_json),
+            schema=start.schema or None,
         ) as document:
             path = document.path
             header = {"type": "binary", "headers": {"kind": "sync", "path": path}}
@@ -142,8 +147,15 @@ class DocumentStream:
     def push(self, update: Update) -> None:
         self._stream.send(EncodedContent(self._sync_header, update_base64(update)))
 
-    def ended(self, reason: str) -> None:
-        self._stream.close(close_content(reason))
+    def ended(self, error: DocumentEndedError | None) -> None:
+        if error is None:
+            self._stream.close(close_content("the room ended"))
+        else:
+            self._stream.fail(error)
+
+    def moved(self, error: DocumentEndedError) -> bool:
+        self._stream.fail(error)
+        return True
 
 
 def _settle(acknowledged: asyncio.Future[None], durable: asyncio.Future[None] | None) -> None:

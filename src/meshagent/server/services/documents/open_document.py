@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from meshagent.api.documents.crdt_doc import DocumentDamagedError, merge_updates
+from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.documents.server_document import ServerDocument
 from meshagent.api.errors import InvalidStateError, LimitExceededError, RoomException
 from meshagent.server.services.documents.ports import Subscriber, Update
@@ -272,13 +273,30 @@ class OpenDocument:
         self._unsaved_updates -= updates
         self._unsaved_bytes -= size
 
-    def end(self, reason: str) -> None:
-        """End the document: notify subscribers, and store nothing more."""
+    @property
+    def life(self) -> str:
+        """Identifies this document among all that are or were at its path."""
+        return f"{self.incarnation}.{self.document.life or 0}"
+
+    def moved(self, path: str) -> None:
+        """Note the new path, and tell subscribers, who can then end their subscriptions."""
+        error = DocumentEndedError(f"the document {self.path} was moved to {path}", change="moved", new_path=path)
+        self.path = path
+        for subscriber in list(self.subscribers):
+            if subscriber.moved(error):
+                self.subscribers.discard(subscriber)
+
+    def end(self, error: DocumentEndedError | None) -> None:
+        """End the document: notify subscribers, and store nothing more.
+
+        Args:
+            error: What happened to it; None if it is only unloaded.
+        """
         if self.ended:
             return
         self.ended = True
         for subscriber in list(self.subscribers):
-            subscriber.ended(reason)
+            subscriber.ended(error)
         self.subscribers.clear()
         self.document.close()
 

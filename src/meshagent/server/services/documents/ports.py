@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
+from meshagent.api.documents.lives import DocumentEndedError
+
 
 class DocumentFiles(Protocol):
     """The room's files, as documents need them: schemas are read from files, and states are saved as files."""
@@ -42,6 +44,10 @@ class Subscriber(Protocol):
         """Receive a change that another subscriber made; must not wait or raise."""
         ...
 
-    def ended(self, reason: str) -> None:
-        """The document has ended, for example because it was deleted; no more calls follow."""
+    def ended(self, error: DocumentEndedError | None) -> None:
+        """The document was deleted or replaced, or else the room ends; no more calls follow."""
+        ...
+
+    def moved(self, error: DocumentEndedError) -> bool:
+        """The document has another path; returns whether the subscription ends, or else goes on as it was."""
         ...

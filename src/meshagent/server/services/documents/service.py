@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from meshagent.api.documents.builtin import builtin_schema
+from meshagent.api.documents.lives import Change, DocumentEndedError
 from meshagent.api.documents.schema import MeshSchema, MeshSchemaException
 from meshagent.api.documents.server_document import ServerDocument
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, NotFoundError, RoomException
@@ -113,6 +114,46 @@ class DocumentsService:
             document.pins -= 1
             self._release(document)
 
+    @asynccontextmanager
+    async def joining(
+        self, path: str, *, life: str | None = None, vector: bytes | None = None, **making: Any
+    ) -> AsyncIterator[OpenDocument]:
+        """`using` for a client that may have a copy already, of which nothing is merged into another life.
+
+        Args:
+            path: As in `using`.
+            life: The life (`OpenDocument.life`) of the client's copy.
+            vector: The state vector of its copy.
+            making: The other arguments of `using`; nothing is made for a client that has a copy.
+
+        Raises:
+            DocumentEndedError: What the client has a copy of is not at `path` any more.
+            RoomException: As `using`.
+        """
+        if life is not None or vector not in (None, b"\x00"):
+            making["create"] = False
+        try:
+            async with self.using(path, **making) as document:
+                if life not in (None, document.life):
+                    raise await self._ended(normalize_path(path), life or "", "replaced")
+                if vector is not None and document.document.is_of_another_life(vector):
+                    raise DocumentEndedError(f"the document {document.path} was replaced", change="replaced")
+                yield document
+        except NotFoundError:
+            if life is None:
+                raise
+            raise await self._ended(normalize_path(path), life, "deleted") from None
+
+    async def _ended(self, path: str, life: str, change: Change) -> DocumentEndedError:
+        """What became of a life that is not at `path`: moved, or else `change`."""
+        for stored in await self._store.list_documents(self._room_key):
+            if life.startswith(f"{stored.incarnation}.") and stored.path != path:
+                async with self.using(stored.path) as found:
+                    if found.life == life:
+                        text = f"the document {path} was moved to {stored.path}"
+                        return DocumentEndedError(text, change="moved", new_path=stored.path)
+        return DocumentEndedError(f"the document {path} was {change}", change=change)
+
     def subscribe(self, document: OpenDocument, subscriber: Subscriber) -> DocumentSubscription:
         """Subscribe to a document from `using`. The state read in this loop iteration and later pushes are complete."""
         document.subscribers.add(subscriber)
@@ -164,15 +205,18 @@ class DocumentsService:
 
     async def before_delete(self, path: str) -> None:
         """The file or folder at `path` is about to be deleted: delete its documents with their history first."""
+        await self._delete(path, "deleted")
+
+    async def _delete(self, path: str, change: Change) -> None:
         for stored in await self._stored_at_or_below(path):
             async with self._lock(stored):
-                self._forget(stored, "the document was deleted")
+                self._forget(stored, DocumentEndedError(f"the document {stored} was {change}", change=change))
                 await self._store.delete(self._room_key, stored)
                 (await self._paths()).discard(stored)
 
     async def replaced(self, path: str) -> None:
         """The file of the document at `path` was replaced: the document is reloaded from it at its next use."""
-        await self.before_delete(path)
+        await self._delete(path, "replaced")
 
     async def before_move(self, source: str, destination: str) -> None:
         """The file or folder at `source` is about to be moved: move its documents."""
@@ -185,8 +229,9 @@ class DocumentsService:
                 known.discard(stored)
                 known.add(target)
                 if document is not None:
-                    document.path = target
                     self._open[target] = document
+                    document.moved(target)
+                    self._release(document)
 
     # --- room lifecycle -----------------------------------------------------------------------------
 
@@ -204,7 +249,7 @@ class DocumentsService:
                 await self._save_file(document)
             except RoomException as error:
                 log.error("cannot write the file of document %s: %s; its log is complete", document.path, error)
-            document.end("the room ended")
+            document.end(None)
         self._open.clear()
 
     # --- loading -------------------------------------------------------------------------------------
@@ -326,17 +371,17 @@ class DocumentsService:
             if document.subscribers or document.pins or document.ended:
                 return
             if document.is_saved and not document.file_is_stale:
-                self._forget(document.path, "nobody uses the document")
+                self._forget(document.path, None)
             else:
                 self._schedule_save(document)
 
-    def _forget(self, path: str, reason: str) -> None:
+    def _forget(self, path: str, error: DocumentEndedError | None) -> None:
         timer = self._save_timers.pop(path, None)
         if timer is not None:
             timer.cancel()
         document = self._open.pop(path, None)
         if document is not None:
-            document.end(reason)
+            document.end(error)
 
     # --- finding -------------------------------------------------------------------------------------
 
@@ -390,6 +435,7 @@ def _new_content(
         content.from_json(initial_json)
     else:
         content.seed()
+    content.begin_life()
     return content
 
 
