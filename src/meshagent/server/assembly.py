@@ -36,6 +36,7 @@ from meshagent.server.gateway.status_routes import LoopFigures, ServerFigures, S
 from meshagent.server.identity import ServerIdentity
 from meshagent.server.integrations import Integrations, open_integrations
 from meshagent.server.kernel.loop_watch import LoopWatch
+from meshagent.server.kernel.rate_limits import RequestRates
 from meshagent.server.kernel.url_signing import UrlSigner
 from meshagent.server.room_factory import RoomFactory, RoomLimits, RoomStores
 from meshagent.server.rooms.connection import ConnectionLimits
@@ -253,6 +254,10 @@ def room_limits(limits: LimitSettings) -> RoomLimits:
             max_pending_bytes=limits.max_pending_bytes,
             max_pushed_bytes=limits.max_buffered_bytes,
             drain_timeout=limits.drain_timeout,
+            rates=RequestRates(
+                per_token=limits.requests_per_second_per_token,
+                per_project=limits.requests_per_second_per_project,
+            ),
         ),
         max_connections=limits.max_connections_per_room,
         max_file_bytes=limits.max_file_bytes,

@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -65,6 +66,12 @@ class LimitSettings(Settings):
     max_pending_bytes: PositiveInt = Field(
         default=16 * MIB,
         description="Content of those requests; beyond it the connection is read no further for a while.",
+    )
+    requests_per_second_per_token: NonNegativeFloat = Field(
+        default=0.0, description="Requests a second of all connections with one token; 0 is no limit."
+    )
+    requests_per_second_per_project: NonNegativeFloat = Field(
+        default=0.0, description="Requests a second of all tokens of a project; 0 is no limit."
     )
     max_connections_per_room: PositiveInt = Field(default=10_000, description="Participants in one room.")
     max_file_bytes: PositiveInt = Field(default=5 * GIB, description="Largest file in a room's storage.")

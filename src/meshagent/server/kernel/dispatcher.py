@@ -107,6 +107,10 @@ class Dispatcher:
         self._request_handlers = dict(request_handlers or {})
         self._failed = failed
 
+    def is_one_way(self, message_type: str) -> bool:
+        """Whether messages of a type get no answer."""
+        return message_type in self._one_way_handlers
+
     def dispatch(self, caller: Caller, message: Message) -> None:
         """Handle one message. Never raises: every request gets exactly one answer."""
         entry = self._served.get(message.type)

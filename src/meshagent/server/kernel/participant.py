@@ -63,11 +63,23 @@ class Participant:
         name: From the token; attribute `name` always equals it.
         role: `user`, `agent`, `tool`, or other text from the token.
         attributes: What others see; changed by the participant itself.
+        attribute_bytes: The most that their JSON text can have.
         scope: What its token allows.
         key_id: The key that signed its token; None is the server's default secret.
     """
 
-    __slots__ = ("attributes", "id", "key_id", "messaging_enabled", "name", "outbox", "project_id", "role", "scope")
+    __slots__ = (
+        "attribute_bytes",
+        "attributes",
+        "id",
+        "key_id",
+        "messaging_enabled",
+        "name",
+        "outbox",
+        "project_id",
+        "role",
+        "scope",
+    )
 
     def __init__(
         self,
@@ -87,6 +99,7 @@ class Participant:
         self.outbox = outbox
         self.project_id = project_id
         self.key_id = key_id
+        self.attribute_bytes = 0
         self.attributes: dict[str, Any] = {"name": name}
         self.messaging_enabled = False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from meshagent.api import jsontext
 from meshagent.api.contracts.messaging import MESSAGE, PARTICIPANT_ATTRIBUTES, MessageEvent
 from meshagent.api.errors import InvalidRequestError
@@ -11,6 +13,9 @@ from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.participant import Participant
 
 MAX_ATTRIBUTES = 1000
+
+MAX_ATTRIBUTE_BYTES = 1024 * 1024
+"""JSON text of all attributes of one participant."""
 
 
 class ParticipantAttributes:
@@ -23,7 +28,7 @@ class ParticipantAttributes:
         """Merge a participant's own attributes; its `name` stays the token's (protocol 5.6).
 
         Raises:
-            InvalidRequestError: There would be too many.
+            InvalidRequestError: There would be too many, or too many bytes.
         """
         changed, _ = envelope.unpack(message.data)
         changed.pop("name", None)
@@ -32,6 +37,7 @@ class ParticipantAttributes:
         merged = {**participant.attributes, **changed}
         if len(merged) > MAX_ATTRIBUTES:
             raise InvalidRequestError(f"a participant can have {MAX_ATTRIBUTES:,} attributes at most")
+        self._check_size(participant, merged, len(message.data))
         participant.attributes = merged
         if not participant.messaging_enabled:
             return
@@ -42,3 +48,14 @@ class ParticipantAttributes:
             message=jsontext.raw({"attributes": changed}),
         )
         self._room.publish(MESSAGE, event, to=others)
+
+    def _check_size(self, participant: Participant, merged: dict[str, Any], added: int) -> None:
+        """Refuse too many bytes. Counted is what was sent; only beyond the bound is it measured what is left of it."""
+        size = participant.attribute_bytes + added
+        if size > MAX_ATTRIBUTE_BYTES:
+            size = len(jsontext.dumps(merged))
+            if size > MAX_ATTRIBUTE_BYTES:
+                raise InvalidRequestError(
+                    f"the attributes of a participant can have {MAX_ATTRIBUTE_BYTES:,} bytes at most"
+                )
+        participant.attribute_bytes = size

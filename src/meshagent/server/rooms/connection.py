@@ -13,16 +13,17 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from meshagent.api.errors import LimitExceededError, RoomException, UnavailableError
 from meshagent.api.wire.close_codes import CloseCode
-from meshagent.api.wire.packets import Reassembler
+from meshagent.api.wire.packets import Message, Reassembler
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.dispatcher import Dispatcher
 from meshagent.server.kernel.operations import AnswerWithFollowUp, StreamedFile
 from meshagent.server.kernel.participant import Participant
+from meshagent.server.kernel.rate_limits import RequestGate, RequestRates
 from meshagent.server.kernel.running_operation import RUNNING
 from meshagent.server.rooms.backlog import MAX_STREAMS, Backlog, BacklogLimits, Owner
 from meshagent.server.websocket.encoding import encode_answer, encode_failure
@@ -58,6 +59,7 @@ class ConnectionLimits:
         max_pushed_bytes: Bytes that others may have queued for the participant before senders wait; the setting
             `limits.max_buffered_bytes`.
         drain_timeout: Seconds in which the participant must read an eighth of `max_pushed_bytes` while senders wait.
+        rates: How many requests tokens and projects may send in a second.
     """
 
     max_message_bytes: int = 64 * 1024 * 1024
@@ -65,6 +67,7 @@ class ConnectionLimits:
     max_pending_bytes: int = 16 * 1024 * 1024
     max_pushed_bytes: int = 8 * 1024 * 1024
     drain_timeout: float = 10.0
+    rates: RequestRates = field(default_factory=RequestRates)
 
     @property
     def backlog(self) -> BacklogLimits:
@@ -116,6 +119,7 @@ class Connection(WebSocketHandler, Owner):
     __slots__ = (
         "_acknowledged",
         "_backlog",
+        "_gate",
         "_limits",
         "_paused",
         "_pending_bytes",
@@ -143,6 +147,7 @@ class Connection(WebSocketHandler, Owner):
         )
         self._room = room
         self._limits = limits
+        self._gate = limits.rates.gate(admission)
         self._reassembler = Reassembler(limits.max_message_bytes)
         self._tasks: set[asyncio.Future[Any]] | None = None
         self._pending_bytes = 0
@@ -173,7 +178,10 @@ class Connection(WebSocketHandler, Owner):
         if message is not None:
             if self._welcome is not None:
                 self._send_welcome()
-            self._room.dispatcher.dispatch(self, message)
+            if self._gate is None:
+                self._room.dispatcher.dispatch(self, message)
+            else:
+                self._dispatch_within_rate(self._gate, message)
         elif reassembler.oversized is not None:
             oversized, reassembler.oversized = reassembler.oversized, None
             limit = self._limits.max_message_bytes
@@ -181,6 +189,15 @@ class Connection(WebSocketHandler, Owner):
                 oversized.id,
                 LimitExceededError(f"the message is larger than the limit of {limit} bytes", limit=limit),
             )
+
+    def _dispatch_within_rate(self, gate: RequestGate, message: Message) -> None:
+        dispatcher = self._room.dispatcher
+        exceeded = None if dispatcher.is_one_way(message.type) else gate.exceeded()
+        if exceeded is None:
+            dispatcher.dispatch(self, message)
+        else:
+            text = f"this token or its project sent over {exceeded:g} requests a second"
+            self.fail(message.id, LimitExceededError(text, limit=int(exceeded)))
 
     def received_text(self, text: str) -> bool:
         """Text frames belong to no client of this protocol; they are ignored, not punished (protocol 1.3)."""

@@ -93,6 +93,7 @@ class HostedToolkit:
     tools: Mapping[str, RegisteredTool]
     link: HostLink
     annotations: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -102,6 +103,7 @@ class HostedAgent:
 
     host: Participant
     registration: RegisterAgentRequest
+    size: int = 0
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property

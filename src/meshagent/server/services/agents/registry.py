@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.agents import RegisterAgentRequest, RegisteredTool, RegisterToolkitRequest
 from meshagent.api.errors import AlreadyExistsError, LimitExceededError
 from meshagent.server.kernel.participant import Participant
@@ -14,6 +15,9 @@ from meshagent.server.services.agents.hosting import HostedAgent, HostedToolkit,
 from meshagent.server.services.agents.ports import BuiltInToolkit
 
 MAX_REGISTRATIONS_PER_PARTICIPANT = 1000
+
+MAX_REGISTRATION_BYTES = 4 * 1024 * 1024
+"""JSON text of all toolkits and agents that one participant registers."""
 
 
 class Registry:
@@ -34,9 +38,10 @@ class Registry:
 
         Raises:
             AlreadyExistsError: The participant hosts one of that name; calls could not tell them apart.
-            LimitExceededError: The participant has too many registrations.
+            LimitExceededError: The participant has too many registrations, or too many bytes of them.
         """
-        self._check_count(host)
+        size = len(jsontext.dumps(request))
+        self._check_bounds(host, size)
         if any(known.host is host and known.name == request.name for known in self._toolkits.values()):
             raise AlreadyExistsError(f"toolkit {request.name!r} is already registered by this participant")
         toolkit = HostedToolkit(
@@ -49,14 +54,16 @@ class Registry:
             tools=request.tools,
             link=link,
             annotations=annotations or {},
+            size=size,
         )
         self._toolkits[toolkit.id] = toolkit
         return toolkit
 
     def add_agent(self, host: Participant, request: RegisterAgentRequest) -> HostedAgent:
         """Register an agent; several of one name are allowed."""
-        self._check_count(host)
-        agent = HostedAgent(host=host, registration=request)
+        size = len(jsontext.dumps(request))
+        self._check_bounds(host, size)
+        agent = HostedAgent(host=host, registration=request, size=size)
         self._agents[agent.id] = agent
         return agent
 
@@ -102,12 +109,16 @@ class Registry:
         yield from (entry for entry in self._toolkits.values() if not entry.public and entry.host.id == viewer_id)
         yield from (entry for entry in self._toolkits.values() if entry.public)
 
-    def _check_count(self, host: Participant) -> None:
-        hosted = sum(toolkit.host is host for toolkit in self._toolkits.values())
-        hosted += sum(agent.host is host for agent in self._agents.values())
-        if hosted >= MAX_REGISTRATIONS_PER_PARTICIPANT:
+    def _check_bounds(self, host: Participant, size: int) -> None:
+        hosted = [entry.size for entry in (*self._toolkits.values(), *self._agents.values()) if entry.host is host]
+        if len(hosted) >= MAX_REGISTRATIONS_PER_PARTICIPANT:
             limit = MAX_REGISTRATIONS_PER_PARTICIPANT
             raise LimitExceededError(f"a participant can register at most {limit} toolkits and agents", limit=limit)
+        if sum(hosted) + size > MAX_REGISTRATION_BYTES:
+            limit = MAX_REGISTRATION_BYTES
+            raise LimitExceededError(
+                f"the registrations of a participant can have {limit:,} bytes at most", limit=limit
+            )
 
 
 def describe_agent(agent: HostedAgent) -> dict[str, Any]:
