@@ -110,7 +110,8 @@ class Registry:
         yield from (entry for entry in self._toolkits.values() if entry.public)
 
     def _check_bounds(self, host: Participant, size: int) -> None:
-        hosted = [entry.size for entry in (*self._toolkits.values(), *self._agents.values()) if entry.host is host]
+        hosted = [toolkit.size for toolkit in self._toolkits.values() if toolkit.host is host]
+        hosted += [agent.size for agent in self._agents.values() if agent.host is host]
         if len(hosted) >= MAX_REGISTRATIONS_PER_PARTICIPANT:
             limit = MAX_REGISTRATIONS_PER_PARTICIPANT
             raise LimitExceededError(f"a participant can register at most {limit} toolkits and agents", limit=limit)
