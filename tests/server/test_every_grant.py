@@ -51,7 +51,7 @@ def smallest_request(operation: Operation[Any, Any]) -> dict[str, Any]:
 def _simplest(kind: Any) -> Any:
     if isinstance(kind, UnionType):
         return _simplest(get_args(kind)[0])
-    return {dict: {}, list: [], msgspec.Raw: {}, int: 1}.get(get_origin(kind) or kind, "a.txt")
+    return {dict: {}, list: [], msgspec.Raw: {}, int: 1, float: 1}.get(get_origin(kind) or kind, "a.txt")
 
 
 async def test_every_operation_is_refused_in_the_flat_dialect(room: Room, nobody: Asker) -> None:

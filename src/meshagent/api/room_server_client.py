@@ -61,6 +61,7 @@ from meshagent.api.room.participants import (
     RemoteParticipant,
 )
 from meshagent.api.room.queues import (
+    LeasedMessage,
     Queue,
     QueuesClient,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "MessagingClient",
     "Participant",
     "Protocol",
+    "LeasedMessage",
     "Queue",
     "QueuesClient",
     "RawOutputs",

@@ -25,7 +25,19 @@ async def test_messages_arrive_as_they_were_sent(content: Body, message: Any) ->
     core = FakeCore()
     core.answers["queues.receive"] = lambda header, payload: content
     assert await QueuesClient(room=core).receive(name="jobs", wait=False) == message
-    assert core.received("queues.receive") == [({"name": "jobs", "create": True, "wait": False, "receive_id": 1}, b"")]
+    assert core.received("queues.receive") == [
+        (
+            {
+                "name": "jobs",
+                "create": True,
+                "wait": False,
+                "receive_id": 1,
+                "lease": None,
+                "max_attempts": None,
+            },
+            b"",
+        )
+    ]
 
 
 async def test_other_contents_are_refused() -> None:
@@ -50,7 +62,11 @@ async def test_queues_are_written_and_emptied() -> None:
     await queues.close("jobs")
     assert core.requests == [
         ("queues.open", {"name": "jobs"}, b""),
-        ("queues.send", {"name": "jobs", "message": {"a": [1, None]}, "create": False}, b""),
+        (
+            "queues.send",
+            {"name": "jobs", "message": {"a": [1, None]}, "create": False, "delay": 0, "deduplication_id": None},
+            b"",
+        ),
         ("queues.drain", {"name": "jobs"}, b""),
         ("queues.close", {"name": "jobs"}, b""),
     ]
@@ -79,3 +95,35 @@ async def test_a_receive_whose_connection_is_gone_has_nothing_to_cancel() -> Non
     await asyncio.wait([waiting])
     await core.settle()
     assert core.received("queues.cancel_receive") == []
+
+
+async def test_a_leased_message_is_acknowledged_released_and_extended() -> None:
+    core = FakeCore()
+    answer = JsonBody(json={"message": {"a": 1}, "lease": "7.ab", "attempts": 2})
+    core.answers["queues.receive"] = lambda header, payload: answer
+    leased = await QueuesClient(room=core).receive("jobs", lease=30, max_attempts=5)
+    assert leased is not None
+    assert (leased.queue, leased.message, leased.attempts, leased.lease) == ("jobs", {"a": 1}, 2, "7.ab")
+    await leased.extend(60)
+    await leased.release(delay=5)
+    await leased.ack()
+    [(request, _)] = core.received("queues.receive")
+    assert (request["lease"], request["max_attempts"]) == (30, 5)
+    assert core.requests[1:] == [
+        ("queues.extend", {"name": "jobs", "lease": "7.ab", "seconds": 60}, b""),
+        ("queues.release", {"name": "jobs", "lease": "7.ab", "delay": 5}, b""),
+        ("queues.ack", {"name": "jobs", "lease": "7.ab"}, b""),
+    ]
+
+
+async def test_an_empty_queue_has_no_lease() -> None:
+    core = FakeCore()
+    core.answers["queues.receive"] = lambda header, payload: EmptyBody()
+    assert await QueuesClient(room=core).receive("jobs", wait=False, lease=30) is None
+
+
+async def test_a_text_is_no_leased_message() -> None:
+    core = FakeCore()
+    core.answers["queues.receive"] = lambda header, payload: TextBody(text="work")
+    with pytest.raises(RoomException, match="text"):
+        await QueuesClient(room=core).receive("jobs", lease=30)

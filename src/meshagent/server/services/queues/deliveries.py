@@ -20,12 +20,15 @@ MAX_REMEMBERED_BYTES: Final = 1024 * 1024
 class Delivery:
     """A message on its way to a receiver, or just arrived there. It goes back to its queue once at most."""
 
-    __slots__ = ("message", "queue", "returning", "waiter")
+    __slots__ = ("is_leased", "lease", "message", "queue", "returning", "waiter")
 
     def __init__(self, queue: OpenQueue, waiter: Waiter, message: StoredMessage) -> None:
         self.queue = queue
         self.waiter = waiter
         self.message = message
+        self.lease: str | None = None
+        self.is_leased = False
+        """Whether the lease has begun."""
         self.returning: asyncio.Task[None] | None = None
 
 

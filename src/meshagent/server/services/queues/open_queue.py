@@ -10,6 +10,7 @@ from meshagent.api.contracts import queues as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
+from meshagent.server.services.queues.held import HeldMessages
 from meshagent.server.stores.queues import DEFAULT_WINDOW, StoredMessage, StoredQueue
 
 MAX_NAME_LENGTH: Final = 255
@@ -34,12 +35,13 @@ class Waiter:
 class OpenQueue:
     """An open queue, with its head in memory."""
 
-    __slots__ = ("appending", "arrived", "head", "name", "queue_id", "reads", "refilling", "stored", "waiters")
+    __slots__ = ("appending", "arrived", "head", "held", "name", "queue_id", "reads", "refilling", "stored", "waiters")
 
-    def __init__(self, name: str, stored: StoredQueue) -> None:
+    def __init__(self, name: str, stored: StoredQueue, held: HeldMessages) -> None:
         self.name = name
         self.queue_id = stored.queue_id
         self.head: deque[StoredMessage] = deque(stored.head)
+        self.held = held
         self.stored = stored.size
         """Stored messages that are not being delivered, including those in `head`."""
         self.arrived = 0
@@ -89,11 +91,33 @@ class OpenQueue:
         elif len(head) == self.stored - 1:
             head.append(message)
 
+    def came_back(self, first: int, count: int) -> None:
+        """Messages that were held can be received again; `first` is the smallest of their ids."""
+        is_complete = self.head_is_complete
+        self.stored += count
+        if self.refilling:
+            self.reads += 1
+        elif self.head and (is_complete or first < self.head[-1].message_id):
+            self.head.clear()  # read again when somebody receives
+
     def forget_messages(self) -> None:
         """All messages were removed."""
+        self.held.clear()
         self.head.clear()
         self.stored = 0
         self.reads += 1
+
+    def next_wants_lease(self) -> bool:
+        """Whether the receiver that has waited longest asks for a lease."""
+        while self.waiters and self.waiters[0].answer.done():
+            self.waiters.popleft()
+        return bool(self.waiters) and self.waiters[0].request.lease is not None
+
+    def withdraw_impatient(self) -> None:
+        """Answer those that do not want to wait that there is no message."""
+        for waiter in self.waiters:
+            if not waiter.request.wait:
+                waiter.withdraw()
 
     def withdraw_waiters(self) -> None:
         """Answer all receivers that there is no message."""

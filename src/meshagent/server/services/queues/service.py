@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from collections.abc import Awaitable
+from typing import Literal
 
 from meshagent.api.contracts import queues as api
 from meshagent.api.contracts.operation import EMPTY, Empty
@@ -21,14 +21,18 @@ from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import EncodedContent, ServedOperation, serve
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.queues.deliveries import Delivery, RecentDeliveries, find_waiter
-from meshagent.server.services.queues.open_queue import MAX_NAME_LENGTH, OpenQueue, Waiter
+from meshagent.server.services.queues.held import Held
+from meshagent.server.services.queues.leasing import (
+    DEAD_LETTER_SUFFIX,
+    MAX_DEDUPLICATION_ID_LENGTH,
+    Leasing,
+    check_delay,
+)
+from meshagent.server.services.queues.open_queue import OpenQueue, Waiter
+from meshagent.server.services.queues.opening import OpenQueues
 from meshagent.server.stores.queues import QueueStore, StoredMessage
 
 log = logging.getLogger(__name__)
-
-_Action = Callable[[OpenQueue], Awaitable[Any]]
-_DeferredCall = tuple[bool, _Action, "asyncio.Future[Any]"]
-"""A call that waits for its queue to open: whether it may create the queue, the action, and the result."""
 
 _BUSY_DISK_DELAY = 0.02
 """Seconds before another try to put a message back while too many writes wait for the disk."""
@@ -48,15 +52,12 @@ class QueuesService:
     """
 
     def __init__(self, room: RoomContext, store: QueueStore, *, max_messages: int = 1_000_000) -> None:
-        self._room_key = f"{room.project_id}/{room.storage_name}"
         self._room = room
         self._store = store
         self._max_messages = max_messages
-        self._queues: dict[str, OpenQueue] = {}
-        self._opening: dict[str, asyncio.Task[OpenQueue | None]] = {}
-        self._deferred: dict[str, deque[_DeferredCall]] = {}
         self._recent = RecentDeliveries()
-        self._closed = False
+        self._leasing = Leasing(room, store, self._serve_waiters)
+        self._queues = OpenQueues(room, store, self._leasing.opened)
 
     def operations(self) -> list[ServedOperation]:
         return [
@@ -69,6 +70,9 @@ class QueuesService:
                 self.cancel_receive,
                 grant=lambda scope, request: scope.require_queue_receive(request.name),
             ),
+            serve(api.ACK, self.ack, grant=lambda scope, request: scope.require_queue_receive(request.name)),
+            serve(api.RELEASE, self.release, grant=lambda scope, request: scope.require_queue_receive(request.name)),
+            serve(api.EXTEND, self.extend, grant=lambda scope, request: scope.require_queue_receive(request.name)),
             serve(api.DRAIN, self.drain, grant=lambda scope, request: scope.require_queue_receive(request.name)),
             serve(api.CLOSE, self.close_queue, grant=lambda scope, request: scope.require_queue_receive(request.name)),
         ]
@@ -77,12 +81,12 @@ class QueuesService:
 
     async def list(self, caller: Participant, request: Empty) -> api.ListResult:
         """All queues of the room with their sizes, by name."""
-        sizes = await self._store.sizes(self._room_key)
+        sizes = await self._store.sizes(self._queues.room_key)
         return api.ListResult(queues=[api.QueueSize(name=name, size=size) for name, size in sorted(sizes.items())])
 
     async def open(self, caller: Participant, request: api.QueueRequest) -> Empty:
         """Create a queue, unless it exists."""
-        await self._opened(request.name, create=True)
+        await self._queues.opened(request.name, create=True)
         return EMPTY
 
     def send(self, caller: Participant, request: api.SendRequest) -> Awaitable[Empty]:
@@ -94,7 +98,15 @@ class QueuesService:
             StoreFailedError: The message may not be stored.
         """
         message = bytes(request.message)
-        return self._in_order(request.name, request.create, lambda queue: self._send(queue, message))
+        delay, key = request.delay, request.deduplication_id
+        if not delay and key is None:
+            return self._queues.in_order(request.name, request.create, lambda queue: self._send(queue, message))
+        check_delay(delay)
+        if key is not None and not 0 < len(key) <= MAX_DEDUPLICATION_ID_LENGTH:
+            raise InvalidRequestError(f"a deduplication id must have 1 to {MAX_DEDUPLICATION_ID_LENGTH} characters")
+        return self._queues.in_order(
+            request.name, request.create, lambda queue: self._send_once(queue, message, delay, key)
+        )
 
     def receive(self, caller: Participant, request: api.ReceiveRequest) -> Awaitable[EncodedContent | Empty]:
         """Take the oldest message: the message itself, text for a string, empty for none.
@@ -104,7 +116,29 @@ class QueuesService:
         Raises:
             NotFoundError: There is no such queue, and `create` is false.
         """
-        return self._in_order(request.name, request.create, lambda queue: self._receive(queue, caller, request))
+        if request.lease is not None or request.max_attempts is not None:
+            self._leasing.check(caller, request)
+        return self._queues.in_order(request.name, request.create, lambda queue: self._receive(queue, caller, request))
+
+    def ack(self, caller: Participant, request: api.LeaseRequest) -> Awaitable[Empty]:
+        """Remove a leased message for good.
+
+        Raises:
+            NotFoundError: There is no such queue, or the lease has ended.
+        """
+        return self._queues.in_order(request.name, False, lambda queue: self._leasing.ack(queue, request.lease))
+
+    def release(self, caller: Participant, request: api.ReleaseRequest) -> Awaitable[Empty]:
+        """End a lease: the message can be received again; errors as in `ack`."""
+        return self._queues.in_order(
+            request.name, False, lambda queue: self._leasing.release(queue, request.lease, request.delay)
+        )
+
+    def extend(self, caller: Participant, request: api.ExtendRequest) -> Awaitable[Empty]:
+        """Let a lease end so many seconds from now; errors as in `ack`."""
+        return self._queues.in_order(
+            request.name, False, lambda queue: self._leasing.extend(queue, request.lease, request.seconds)
+        )
 
     def cancel_receive(self, caller: Participant, request: api.CancelReceiveRequest) -> Awaitable[api.CancelledReceive]:
         """Withdraw a receive of the same connection. A message that was handed over returns to its place.
@@ -112,107 +146,55 @@ class QueuesService:
         Raises:
             NotFoundError: There is no such queue.
         """
-        return self._in_order(request.name, False, lambda queue: self._cancel(queue, caller, request.receive_id))
+        return self._queues.in_order(request.name, False, lambda queue: self._cancel(queue, caller, request.receive_id))
 
     async def drain(self, caller: Participant, request: api.QueueRequest) -> Empty:
         """Remove all messages; receivers keep waiting."""
-        queue = await self._opened(request.name, create=False)
+        queue = await self._queues.opened(request.name, create=False)
         queue.forget_messages()
         await self._store.drain(queue.queue_id)
         return EMPTY
 
     async def close_queue(self, caller: Participant, request: api.QueueRequest) -> Empty:
         """Delete a queue with its messages; waiting receivers get an empty answer."""
-        queue = await self._opened(request.name, create=False)
-        if self._queues.get(request.name) is queue:
-            del self._queues[request.name]
-        queue.withdraw_waiters()
+        queue = await self._queues.opened(request.name, create=False)
+        self._queues.forget(queue)
         await self._store.delete(queue.queue_id)
         return EMPTY
 
     def left(self, participant: Participant) -> None:
         """Remove the participant's waiting receives, which were cancelled with its connection."""
         self._recent.forget(participant)
-        for queue in self._queues.values():
+        for queue in self._queues:
             if any(waiter.participant is participant for waiter in queue.waiters):
                 queue.waiters = deque(waiter for waiter in queue.waiters if waiter.participant is not participant)
 
     async def close(self) -> None:
-        self._closed = True
-        for queue in self._queues.values():
-            queue.withdraw_waiters()
-        self._queues.clear()
-
-    # --- opening -------------------------------------------------------------------------------------
-
-    def _in_order(self, name: str, create: bool, action: _Action) -> Awaitable[Any]:
-        """Run `action` on the queue, in the order of the calls: now if it is open, otherwise when it has opened."""
-        queue = self._queues.get(name)
-        deferred = self._deferred.get(name)
-        if queue is not None and deferred is None:
-            return action(queue)
-        result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if deferred is None:
-            deferred = self._deferred[name] = deque()
-            self._room.spawn(self._open_for(name, deferred), name=f"open the queue {name}")
-        deferred.append((create, action, result))
-        return result
-
-    async def _open_for(self, name: str, deferred: deque[_DeferredCall]) -> None:
-        """Open a queue, and run the deferred calls in their order, before any later call."""
-        try:
-            while deferred:
-                try:
-                    queue = await self._opened(name, create=deferred[0][0])
-                except RoomException as error:
-                    _fail(deferred.popleft()[2], error)
-                    continue
-                while deferred:
-                    _, action, result = deferred.popleft()
-                    if not result.done():
-                        _run_deferred(result, action, queue)
-        finally:
-            del self._deferred[name]
-            for _, _, result in deferred:
-                _fail(result, InvalidStateError("the room has ended"))
-
-    async def _opened(self, name: str, *, create: bool) -> OpenQueue:
-        if not 0 < len(name) <= MAX_NAME_LENGTH:
-            raise InvalidRequestError(f"a queue name must have 1 to {MAX_NAME_LENGTH} characters")
-        while True:
-            queue = self._queues.get(name)
-            if queue is not None:
-                return queue
-            if self._closed:
-                raise InvalidStateError("the room has ended")
-            opening = self._opening.get(name)
-            if opening is None:
-                opening = self._opening[name] = asyncio.get_running_loop().create_task(self._load(name, create))
-                opening.add_done_callback(lambda _: self._opening.pop(name, None))
-            queue = await asyncio.shield(opening)
-            if queue is not None:
-                return queue
-            if not create:
-                raise NotFoundError(f"queue {name!r} not found")
-
-    async def _load(self, name: str, create: bool) -> OpenQueue | None:
-        stored = await self._store.open(self._room_key, name, create=create)
-        if stored is None:
-            return None
-        queue = self._queues[name] = OpenQueue(name, stored)
-        return queue
+        self._queues.close()
 
     # --- sending -------------------------------------------------------------------------------------
 
     def _send(self, queue: OpenQueue, message: bytes) -> Awaitable[Empty]:
-        if not queue.stored and not queue.appending:
+        if not queue.stored and not queue.appending and not queue.next_wants_lease():
             waiter = queue.next_waiter()
             if waiter is not None:
                 return self._hand_over(queue, waiter, message)
         return self._append(queue, message)
 
     def _append(self, queue: OpenQueue, message: bytes) -> Awaitable[Empty]:
-        stored = self._store.append(queue.queue_id, message, limit=self._max_messages)
+        return self._appended(queue, message, self._store.append(queue.queue_id, message, limit=self._max_messages))
+
+    def _send_once(self, queue: OpenQueue, message: bytes, delay: float, key: str | None) -> Awaitable[Empty]:
+        stored = self._store.append_once(
+            queue.queue_id, message, limit=self._max_messages, delay=delay, deduplication_id=key
+        )
+        return self._appended(queue, message, stored, delay)
+
+    def _appended(
+        self, queue: OpenQueue, message: bytes, stored: asyncio.Future[int], delay: float = 0
+    ) -> Awaitable[Empty]:
+        """Wait until a message is stored: 0 for its id means that it was sent before."""
+        due = asyncio.get_running_loop().time() + delay
         queue.appending += 1
         answer: asyncio.Future[Empty] = asyncio.get_running_loop().create_future()
 
@@ -223,7 +205,11 @@ class QueuesService:
                 if not answer.done():
                     answer.set_exception(error)
                 return
-            queue.appended(StoredMessage(done.result(), message))
+            message_id = done.result()
+            if message_id and delay:
+                queue.held.add(Held(message_id, "", 0, due))
+            elif message_id:
+                queue.appended(StoredMessage(message_id, message))
             if not answer.done():
                 answer.set_result(EMPTY)
             self._serve_waiters(queue)
@@ -291,16 +277,48 @@ class QueuesService:
             waiter = queue.next_waiter()
             if waiter is None:
                 return
-            delivery = Delivery(queue, waiter, queue.take())
-            message = delivery.message
+            message, request = queue.take(), waiter.request
+            if request.max_attempts is not None and message.attempts >= request.max_attempts:
+                queue.waiters.appendleft(waiter)
+                self._room.spawn(self._bury(queue, message), name=f"give up on a message of {queue.name}")
+                continue
+            delivery = Delivery(queue, waiter, message)
             try:
-                removed = self._store.remove(queue.queue_id, [message.message_id])
+                taking = self._begin_taking(delivery)
             except RoomException as error:
                 queue.put_back(message)
                 waiter.answer.set_exception(error)
                 continue
             self._recent.remember(delivery)
-            self._room.spawn(self._take(delivery, removed), name=f"receive from {queue.name}")
+            self._room.spawn(self._take(delivery, taking), name=f"receive from {queue.name}")
+
+    def _begin_taking(self, delivery: Delivery) -> asyncio.Future[int]:
+        queue, message, lease = delivery.queue, delivery.message, delivery.waiter.request.lease
+        if lease is not None:
+            return self._leasing.take(delivery, lease)
+        if message.attempts:
+            return self._store.finish(queue.queue_id, message.message_id)
+        return self._store.remove(queue.queue_id, [message.message_id])
+
+    async def _bury(self, queue: OpenQueue, message: StoredMessage) -> None:
+        """Move a message that was leased too often to the dead-letter queue."""
+        try:
+            dead = await self._queues.opened(queue.name + DEAD_LETTER_SUFFIX, create=True)
+            dead.appending += 1
+            try:
+                moved = await self._store.move(queue.queue_id, message.message_id, to=dead.queue_id)
+            finally:
+                dead.appending -= 1
+        except RoomException as error:
+            log.error("a message of queue %s could not be moved to its dead-letter queue: %s", queue.name, error)
+            queue.put_back(message)
+            return
+        log.warning("a message of queue %s was leased %d times: it is in %s", queue.name, message.attempts, dead.name)
+        if moved:
+            dead.appended(StoredMessage(moved, message.body))
+            self._serve_waiters(dead)
+        if not queue.stored:
+            queue.withdraw_impatient()
 
     async def _take(self, delivery: Delivery, removing: asyncio.Future[int]) -> None:
         queue, waiter, message = delivery.queue, delivery.waiter, delivery.message
@@ -318,35 +336,52 @@ class QueuesService:
             if not waiter.answer.done():
                 queue.waiters.appendleft(waiter)
                 self._serve_waiters(queue)
-        elif waiter.answer.done():
+                if not queue.stored:
+                    queue.withdraw_impatient()
+            return
+        if delivery.lease is not None and waiter.request.lease is not None:
+            self._leasing.taken(delivery, waiter.request.lease)
+        if waiter.answer.done():
             self._give_back(delivery)
         else:
-            waiter.answer.set_result(_content(message.body))
+            content = _content(message.body) if delivery.lease is None else _leased(delivery.lease, message)
+            waiter.answer.set_result(content)
             await self._see_off(delivery)
 
     def _give_back(self, delivery: Delivery) -> asyncio.Task[None]:
         """Return a message that was not delivered to its place; a second call returns the same task."""
         if delivery.returning is None:
-            queue, message = delivery.queue, delivery.message
-            try:
-                restored: asyncio.Future[int] | None = self._store.restore(queue.queue_id, message)
-                queue.put_back(message)
-            except (LimitExceededError, NotFoundError):
-                restored = None
-            work = self._put_back(queue, message, restored)
+            queue = delivery.queue
+            work = self._put_back(delivery, self._begin_restoring(delivery))
             delivery.returning = self._room.spawn(work, name=f"put back into {queue.name}")
             self._serve_waiters(queue)
         return delivery.returning
 
-    async def _put_back(self, queue: OpenQueue, message: StoredMessage, restored: asyncio.Future[int] | None) -> None:
+    def _begin_restoring(self, delivery: Delivery) -> asyncio.Future[int] | None:
+        """Begin to return a message to its place; None if the store takes no write now, or nothing is to be done."""
+        queue, message = delivery.queue, delivery.message
+        try:
+            if delivery.lease is None:
+                restored = self._store.restore(queue.queue_id, message)
+            else:
+                leased = self._leasing.give_back(delivery)
+                if leased is None:
+                    return _settled()
+                restored = leased
+        except LimitExceededError:
+            return None
+        except RoomException as error:
+            return _settled(error)
+        queue.put_back(message)
+        return restored
+
+    async def _put_back(self, delivery: Delivery, restored: asyncio.Future[int] | None) -> None:
+        queue, message = delivery.queue, delivery.message
         try:
             while restored is None:
-                try:
-                    restored = self._store.restore(queue.queue_id, message)
-                    queue.put_back(message)
-                    self._serve_waiters(queue)
-                except LimitExceededError:
-                    await asyncio.sleep(_BUSY_DISK_DELAY)
+                await asyncio.sleep(_BUSY_DISK_DELAY)
+                restored = self._begin_restoring(delivery)
+                self._serve_waiters(queue)
             await restored
         except NotFoundError:
             return  # the queue was closed in the meantime
@@ -373,6 +408,8 @@ class QueuesService:
             queue.head = deque(loaded)
             if not loaded:
                 queue.stored = queue.arrived - arrived
+                if not queue.stored:
+                    queue.withdraw_impatient()
         finally:
             queue.refilling = False
         self._serve_waiters(queue)
@@ -387,36 +424,26 @@ def _content(message: bytes) -> EncodedContent:
     return EncodedContent(header)
 
 
+def _leased(lease: str, message: StoredMessage) -> EncodedContent:
+    """A leased message as a content: json with the message, the lease and the number of attempts."""
+    return EncodedContent(
+        b'{"type":"json","json":{"message":%b,"lease":"%b","attempts":%d}}'
+        % (message.body, lease.encode(), message.attempts + 1)
+    )
+
+
+def _settled(error: RoomException | None = None) -> asyncio.Future[int]:
+    settled: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    if error is None:
+        settled.set_result(0)
+    else:
+        settled.set_exception(error)
+    return settled
+
+
 async def _cancelled(
     outcome: Literal["cancelled", "returned", "unknown"], returning: asyncio.Task[None] | None = None
 ) -> api.CancelledReceive:
     if returning is not None:
         await asyncio.shield(returning)
     return api.CancelledReceive(outcome=outcome)
-
-
-def _run_deferred(result: asyncio.Future[Any], action: _Action, queue: OpenQueue) -> None:
-    """Run a deferred call and pass its outcome to `result`; cancelling `result` cancels the call."""
-    try:
-        acting = asyncio.ensure_future(action(queue))
-    except RoomException as error:
-        _fail(result, error)
-        return
-
-    def copy(done: asyncio.Future[Any]) -> None:
-        if result.done():
-            return
-        if done.cancelled():
-            result.cancel()
-        elif (error := done.exception()) is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(done.result())
-
-    acting.add_done_callback(copy)
-    result.add_done_callback(lambda done: acting.cancel() if done.cancelled() else None)
-
-
-def _fail(result: asyncio.Future[Any], error: RoomException) -> None:
-    if not result.done():
-        result.set_exception(error)
