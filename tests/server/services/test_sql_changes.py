@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from meshagent.api.contracts import database as tables_api
 from meshagent.api.contracts import dataset as api
-from meshagent.api.errors import InvalidRequestError, LimitExceededError
+from meshagent.api.errors import InvalidRequestError, LimitExceededError, NotFoundError
 from meshagent.server.services.sql import changes
 from meshagent.server.services.sql.changes import filter_of_ids
 from meshagent.server.services.sql.service import SqlService
@@ -132,6 +132,33 @@ async def test_tables_that_differ_only_in_case_are_told_apart(room: SqlRoom) -> 
         await room.change("DELETE FROM t WHERE id IN (SELECT id FROM T)")
     assert await room.change("DELETE FROM T WHERE id = 9") == 1
     assert len(await room.select("SELECT id FROM t")) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SELECT id FROM t JOIN u USING (id)", [1, 2]),
+        ("SELECT id FROM t NATURAL JOIN u WHERE extra > $least", [2]),
+        ("SELECT COLUMNS('i.*') FROM t", [1, 2, 3, 4, 5]),
+        (
+            "SELECT value FROM (UNPIVOT (SELECT id, extra FROM u) ON id, extra INTO NAME name VALUE value)",
+            [1, 2, 10, 20],
+        ),
+        ("WITH w AS (SELECT * FROM u) SELECT id FROM w JOIN t USING (id)", [1, 2]),
+        ("SELECT id FROM t WHERE id IN (SELECT id FROM u JOIN t USING (id))", [1, 2]),
+    ],
+)
+async def test_joins_by_name_and_patterns_of_columns(room: SqlRoom, text: str, expected: list[int]) -> None:
+    await room.database.ask(tables_api.CREATE_TABLE, name="u", data=[{"id": 1, "extra": 10}, {"id": 2, "extra": 20}])
+    batch = pa.RecordBatch.from_pylist([{"least": 10}])
+    assert await room.select(text, ipc_stream(batch.schema, batch)) == expected
+
+
+async def test_joins_by_name_need_the_grants_of_their_tables(room: SqlRoom) -> None:
+    parsed = await room.database.tables.parse_sql("SELECT * FROM t JOIN secret USING (id)", b"")
+    assert parsed.reads == ["secret", "t"]
+    with pytest.raises(NotFoundError):
+        await room.select("SELECT * FROM t JOIN secret USING (id)")
 
 
 @given(st.sets(st.integers(0, 200)) | st.sets(st.integers(0, 60), min_size=40))

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, UnavailableError
 from meshagent.server.stores.tables.filters import MAX_LENGTH
 from meshagent.server.stores.tables.literals import sql_literal
@@ -109,8 +110,30 @@ def parse(cursor: Any, text: str, parameters: Mapping[str, Any]) -> Statement:
 
 
 def _query(cursor: Any, text: str, statement: Any) -> Query:
-    tables = cursor.get_table_names(_without_parameters(text))
+    plain = _without_parameters(text)
+    try:
+        tables = cursor.get_table_names(plain)
+    except duckdb.BinderException:  # it looks for the columns of USING, NATURAL, COLUMNS and UNPIVOT, too early
+        tables = _parsed_tables(cursor, plain)
     return Query(text, frozenset(tables), frozenset(statement.named_parameters))
+
+
+def _parsed_tables(cursor: Any, text: str) -> set[str]:
+    """The tables that a query names, from its syntax tree; only those of them that are registered can be read."""
+    (tree,) = cursor.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
+    tables: set[str] = set()
+    defined: set[str] = set()
+    waiting = [jsontext.loads(tree)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if node.get("type") == "BASE_TABLE" and not node.get("schema_name"):
+                tables.add(node["table_name"])
+            defined.update(entry["key"] for entry in (node.get("cte_map") or {}).get("map", ()))
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return tables - defined
 
 
 def _without_parameters(text: str) -> str:
