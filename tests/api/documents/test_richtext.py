@@ -62,3 +62,9 @@ def test_composition_equals_the_letter_by_letter_model(first: Any, second: Any) 
 def test_embedded_values_count_one() -> None:
     runs = compose((), [{"insert": "a"}, {"insert": {"image": 1}}, {"insert": "b"}])
     assert [run.insert for run in compose(runs, [{"retain": 1}, {"delete": 1}])] == ["ab"]
+
+
+def test_runs_with_different_types_of_marks_stay_apart() -> None:
+    delta = [{"insert": "a", "attributes": {"b": True}}, {"insert": "b", "attributes": {"b": 1}}]
+    runs = compose([], delta)
+    assert [(run.insert, run.attributes["b"]) for run in runs] == [("a", True), ("b", 1)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from meshagent.api.documents.tree import TextRun
+from meshagent.api.documents.values import same_value
 
 __all__ = ["compose"]
 
@@ -61,7 +62,7 @@ def _append(runs: list[TextRun], run: TextRun) -> None:
     last = runs[-1] if runs else None
     if (
         last is not None
-        and last.attributes == run.attributes
+        and same_value(last.attributes, run.attributes)
         and isinstance(last.insert, str)
         and isinstance(run.insert, str)
     ):

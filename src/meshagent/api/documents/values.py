@@ -1,7 +1,8 @@
 """Values that a document can hold, and positions in its texts.
 
 The CRDT stores JSON values. Of other values pycrdt 0.14 silently stores null, or it panics, so they are refused before
-they reach it. Integers come back from it as floats and are made integers again (protocol 8.4).
+they reach it. Whole numbers are the same value as integer and as float: the CRDT writes both alike where a float is
+exact, so all that fit into 64 bits are read as integers (protocol 8.4).
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from typing import Any, Final
 
 from meshagent.api.errors import InvalidRequestError
 
-__all__ = ["check_text", "check_value", "clean_attributes", "clean_value", "is_clean", "utf8_offset"]
+__all__ = ["check_text", "check_value", "clean_attributes", "clean_value", "is_clean", "same_value", "utf8_offset"]
 
-_MAX_EXACT_FLOAT: Final = 2.0**53
 _INT64: Final = 2**63
 _MAX_NESTING: Final = 64
 
@@ -29,8 +29,8 @@ def check_text(text: str, what: str) -> None:
 def check_value(value: object, what: str, *, depth: int = 0) -> None:
     """Raise `InvalidRequestError` if a document cannot hold `value`; `what` names the place in the text.
 
-    Held: None, booleans, strings, integers of 64 bits, finite floats, and lists, tuples and string-keyed dicts
-    of these, nested at most 64 deep.
+    Held: None, booleans, strings, integers of 64 bits but 2^63 - 1, finite floats, and lists, tuples and string-keyed
+    dicts of these, nested at most 64 deep.
     """
     if depth > _MAX_NESTING:
         raise InvalidRequestError(f"{what}: the value is nested more than {_MAX_NESTING} levels deep")
@@ -40,6 +40,8 @@ def check_value(value: object, what: str, *, depth: int = 0) -> None:
         case str():
             check_text(value, what)
         case int():
+            if value == _INT64 - 1:  # the library takes it for a float that is exact, and writes 2^63
+                raise InvalidRequestError(f"{what}: the integer 2^63 - 1 cannot be stored exactly")
             if not -_INT64 <= value < _INT64:
                 raise InvalidRequestError(f"{what}: the integer does not fit into 64 bits")
         case float():
@@ -73,13 +75,24 @@ def is_clean(value: object) -> bool:
             return False
 
 
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal, booleans and numbers being different: `True` is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_value(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_value, one, other))
+    return bool(one == other)
+
+
 def clean_value(value: Any) -> Any:
-    """A value read from a CRDT as JSON: whole floats become integers; what JSON cannot hold becomes null."""
+    """A value read from a CRDT as JSON: whole floats of 64 bits become integers; what JSON cannot hold becomes null."""
     match value:
         case None | bool() | str() | int():
             return value
         case float():
-            if value.is_integer() and -_MAX_EXACT_FLOAT <= value <= _MAX_EXACT_FLOAT:
+            if value.is_integer() and -_INT64 <= value < _INT64:
                 return int(value)
             return value if math.isfinite(value) else None
         case list():
