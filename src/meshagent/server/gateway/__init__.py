@@ -1,1 +1,1 @@
-"""The edge of the server: HTTP, the WebSocket shell and what guards them before anyone is known."""
+"""HTTP routes of the server, with authentication and the limits that apply before it."""

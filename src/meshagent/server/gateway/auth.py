@@ -1,4 +1,4 @@
-"""Who may come in: tokens of requests, checked before anything is upgraded or read (protocol 4.2)."""
+"""Authenticates requests by their tokens, before a connection is upgraded or a body is read (protocol 4.2)."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class RoomAuthenticator:
         """The token behind a JWT; errors as in `admit`."""
         token = verify_token(jwt, lookup=self._lookup, default_secret=self._default_secret, now=self._now())
         if token.api_key_id is None and token.project_id not in (None, self._default_project_id):
-            # The default secret belongs to one project; it must not open the doors of others.
+            # The default secret is valid for the default project only.
             raise PermissionDeniedError(f"a token of project {token.project_id!r} must name the key that signed it")
         return token
 
     def admit_token(self, token: ParticipantToken, room_name: str) -> Admission:
-        """Entrance for the holder of a verified token; errors as in `admit`."""
+        """Admit the holder of a verified token; errors as in `admit`."""
         require_room(token, room_name)
         return Admission(
             project_id=token.project_id or self._default_project_id,

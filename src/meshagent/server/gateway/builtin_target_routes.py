@@ -29,7 +29,7 @@ MAX_CALL_BYTES = 1024 * 1024
 class BuiltInTargetRoutes:
     """Serves the built-in targets.
 
-    A call needs no signature: the token in it says what its sender may do, which must include calling services.
+    A call needs no signature: it carries the sender's token, which must allow calling services.
     """
 
     def __init__(self, authenticator: RoomAuthenticator, rooms: RoomGateway) -> None:

@@ -29,10 +29,10 @@ _WHOLE_BYTES: Final = 256 * 1024
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _STALL_TIMEOUT: Final = 60.0
-"""Seconds in which a receiver has to take something."""
+"""Seconds without progress after which a download is aborted."""
 
 _ACTIVE_TYPES: Final = frozenset({"text/html", "image/svg+xml", "application/xml"})
-"""What a browser might run scripts of, as part of this server's origin."""
+"""Media types in which a browser may run scripts in this server's origin."""
 
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
@@ -112,7 +112,7 @@ async def _stream(
     except (ConnectionError, TimeoutError) as error:
         log.info("a download of %s broke off: %r", file.path, error)
         transport.abort()
-    except (OSError, RoomException):  # the headers have left, so the only way to say it is to hang up
+    except (OSError, RoomException):  # the headers are sent already: only a broken connection can tell the client
         log.exception("a download of %s failed", file.path)
         transport.abort()
     return response

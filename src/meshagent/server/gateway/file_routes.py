@@ -1,4 +1,4 @@
-"""Files over plain HTTP: the side door of `storage.*` for large files and for programs without a room client.
+"""Files over plain HTTP: `storage.*` for large files, and for programs without a room client.
 
     PUT    /rooms/{room}/storage/{path}   store the body; `?overwrite=false` or `If-None-Match: *` only if new
                                           (PUT and DELETE take the conditions of RFC 9110 13)

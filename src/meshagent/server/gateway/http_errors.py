@@ -71,7 +71,7 @@ def error_response(error: RoomException, *, status: int | None = None) -> web.Re
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers every failure in the one shape, those of aiohttp's own routing included.
 
-    A failure nobody foresaw is logged with its traceback and answered without its text.
+    An unexpected exception is logged with its traceback; the answer does not contain its text.
     """
     try:
         return await handler(request)

@@ -1,4 +1,4 @@
-"""What an unknown peer may cost before anyone knows who it is: bytes, time and connections.
+"""Limits for clients that have not authenticated yet: bytes, time and connections.
 
 aiohttp bounds the size of a request's head; it does not bound how long a new connection may take to
 send one other than by the keep-alive time, which reverse proxies want long. The guard here does.
@@ -38,7 +38,7 @@ class HttpLimits:
     max_headers: int = 100
     """Most headers of one request."""
     lingering_time: float = 5.0
-    """Longest to read the rest of a body that no handler wanted."""
+    """Longest time to read the rest of a body that no handler has read."""
 
     def runner_options(self) -> Mapping[str, Any]:
         """Keyword arguments for `aiohttp.web.AppRunner`."""
@@ -54,7 +54,7 @@ class HttpLimits:
 
 
 class HttpLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs malformed requests in one debug line: anybody can send them, a traceback each fills disks."""
+    """Logs malformed requests at debug level without a traceback, since anybody can fill the disk with them."""
 
     def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
         """Log a failed request: a malformed one at debug level, everything else as an error."""
@@ -73,7 +73,7 @@ def _name_task(request: web.Request) -> None:
 
 
 class ConnectionGuard:
-    """Closes connections that dawdle over their first request head, or that are too many.
+    """Closes connections that take too long to send their first request head, and the oldest beyond the limit.
 
     Put `middleware` first in the application, `start` it with `AppRunner.server` once the runner is
     set up, `close` it when the server stops. One shared timer; a connection costs a dictionary

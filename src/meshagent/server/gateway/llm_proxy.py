@@ -165,7 +165,7 @@ class LlmProxyRoutes:
         model: str,
         events: StreamFilter,
     ) -> web.StreamResponse:
-        """Pass events on as they come. A client that goes away ends the request to the provider."""
+        """Relay events as they arrive. When the client disconnects, the request to the provider is cancelled."""
         response = web.StreamResponse(headers={**_answer_headers(upstream), hdrs.CACHE_CONTROL: "no-cache"})
         await response.prepare(request)
         try:
@@ -179,7 +179,7 @@ class LlmProxyRoutes:
         except (aiohttp.ClientPayloadError, TimeoutError) as error:
             log.warning("the model provider broke off an answer: %s", error)
             if request.transport is not None:
-                request.transport.close()  # the status is sent: all that is left is not to end well
+                request.transport.close()  # the status is sent already: only a broken connection can tell the client
         finally:
             self._count(asker, model, events.tokens)
         return response
@@ -238,7 +238,7 @@ class LlmProxyRoutes:
 
 
 def _ask_for_usage(body: dict[str, Any]) -> bool:
-    """Have the provider say what a stream costs; True if the client did not want to know."""
+    """Ask the provider to report the usage of a stream; True if the client did not ask for that."""
     options = body.get("stream_options")
     options = options if isinstance(options, dict) else {}
     if options.get("include_usage"):
@@ -248,7 +248,7 @@ def _ask_for_usage(body: dict[str, Any]) -> bool:
 
 
 async def _refusal(upstream: aiohttp.ClientResponse) -> web.Response:
-    """What the provider refused, as it says; but that it refuses the server's key is not the participant's affair."""
+    """The provider's error. One about the server's own key is replaced: participants cannot do anything about it."""
     if upstream.status in (401, 403, 407):
         log.error("the model provider refuses the server's key: status %s", upstream.status)
         raise UnavailableError("the model provider refuses this server's key; its operator has to see to that")

@@ -1,4 +1,4 @@
-"""What language models cost: figures read from answers, whole or streamed, and their sums."""
+"""Token usage of language models: parses it from responses, whole or streamed, and sums it up."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LlmUsageTotals:
 
 
 class LlmUsageLog:
-    """Counts what models cost, and writes it into the log of the rooms that they were used from.
+    """Sums up token usage, and writes it into the logs of the rooms that the models were used from.
 
     Args:
         totals: The sums.
@@ -92,7 +92,7 @@ class LlmUsageLog:
 
 
 def tokens_of(answer: object) -> tuple[int, int] | None:
-    """Input and output tokens that an answer, or an event of one, says it cost; None if it does not say."""
+    """Input and output tokens that a response, or an event of a streamed one, reports; None if it reports none."""
     if not isinstance(answer, dict):
         return None
     usage = answer.get("usage") or (answer.get("response") or {}).get("usage")

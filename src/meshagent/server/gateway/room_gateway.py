@@ -1,4 +1,4 @@
-"""The door of a room: `GET /rooms/{room}` upgraded to a WebSocket (protocol 1.1, 1.2)."""
+"""Joining a room: `GET /rooms/{room}`, upgraded to a WebSocket (protocol 1.1, 1.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends parts of files from the page cache to a socket, past Python's memory, on any event loop.
+"""Sends parts of files from the page cache to a socket without copying them into Python, on any event loop.
 
 uvloop has no `sendfile`. Here the socket's descriptor is duplicated, a thread calls `os.sendfile` until the
 socket is full, and the loop waits until it can take more: a slow receiver holds no thread.

@@ -1,4 +1,4 @@
-"""What an operator looks at: `/healthz`, `/metrics`, and the greeting at `/`."""
+"""Routes for operators: `/healthz`, `/metrics`, and the greeting at `/`."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class StatusRoutes:
         return [*routes, web.get("/metrics", self.metrics)] if self._metrics else routes
 
     async def greeting(self, request: web.Request) -> web.Response:
-        """Says that a server is here; clients' scripts wait for it."""
+        """Answers as soon as the server runs; scripts of clients wait for it."""
         return _json({"ok": True, "name": "openmeshagent", "version": __version__})
 
     async def healthz(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What participants say about themselves: attributes that everybody who enabled messaging sees."""
+"""Attributes that participants set for themselves; everybody who enabled messaging sees them."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ class Backlog:
             while self._items:
                 await self._send(self._items.popleft())
         except Exception:
-            # A message was announced and cannot be finished; its receiver can only start afresh.
+            # The header of a message is sent and its data cannot be: the client has to reconnect.
             log.exception("a download of %s broke off", self._name)
             self._owner.cut("a download broke off")
         else:
@@ -234,7 +234,7 @@ class Backlog:
     def _take_held(self) -> None:
         while self._held and self.pushed_bytes <= self._limits.max_pushed_bytes:
             frames, waiter = self._held.popleft()
-            if waiter.cancelled():  # its sender is gone, and was told nothing
+            if waiter.cancelled():  # its sender has left without an answer
                 continue
             self._items.append(_Pushed(frames))
             self.pushed_bytes += len(frames)

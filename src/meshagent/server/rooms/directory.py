@@ -59,7 +59,7 @@ class RoomDirectory(Generic[RoomT]):
     (protocol 3.5). It ends after `idle_grace` seconds of that, so that a set-up of agents only, or a page that
     reloads, is not torn down at once.
 
-    The directory makes no rooms itself, because the parts that rooms are made of look into it.
+    The directory gets the factory of rooms as an argument, because what rooms are built from depends on the directory.
 
     Args:
         idle_grace: Seconds that an idle room goes on.

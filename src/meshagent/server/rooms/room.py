@@ -1,4 +1,4 @@
-"""One run of a room: who comes and goes, and how it ends. A single-writer actor on one event loop."""
+"""One run of a room: participants join and leave, and the run ends. A single-writer actor on one event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services of one room, for those who reach them by other ways than its connections."""
+"""The services of one room, for callers that do not use one of its connections."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class RoomState:
         self._users += participant.is_user
 
     def remove(self, participant: Participant) -> bool:
-        """Somebody is gone; False if it was not here."""
+        """Remove a participant; False if it was not in the room."""
         if self._participants.pop(participant.id, None) is None:
             return False
         self._users -= participant.is_user

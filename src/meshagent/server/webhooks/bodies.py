@@ -1,4 +1,4 @@
-"""What a webhook gets told of an event, by its `action` and `payload`; no I/O (protocol 15.3)."""
+"""Builds the body that a webhook receives, from the event and its `action` and `payload`; no I/O (protocol 15.3)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def payload_of(subscription: Subscription) -> Any:
 
 
 def event_body(subscription: Subscription, event: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of an ordinary delivery; what the event says wins over what the owner added."""
+    """The body of an ordinary delivery; members of the event win over those that the owner added."""
     payload = payload_of(subscription)
     added = payload if isinstance(payload, dict) else {}
     body: dict[str, Any] = {"event": event, "data": {**added, **data}}

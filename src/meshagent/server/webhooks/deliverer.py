@@ -220,7 +220,7 @@ class WebhookDeliverer:
             self._log_delivery(delivery, "failed")
 
     async def _attempt(self, delivery: _QueuedDelivery) -> RoomException | None:
-        """Post once. What is wrong, or None."""
+        """Post once; return the error, or None."""
         delivery.attempts += 1
         delivery.status = delivery.error = None
         try:

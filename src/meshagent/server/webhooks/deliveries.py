@@ -1,4 +1,4 @@
-"""What became of deliveries: the log that operators look into when an event did not arrive."""
+"""The delivery log: operators look here when an event did not arrive."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DeliveryLog(Protocol):
 
 
 class RoomLoggedDeliveries:
-    """Passes deliveries on to another log, and tells the room concerned what became of each, as `webhook.{outcome}`.
+    """Passes deliveries on to another log, and writes each outcome into the log of its room, as `webhook.{outcome}`.
 
     Args:
         log: Keeps all of them.
@@ -87,7 +87,7 @@ def _address(url: str) -> str:
 
 
 class MemoryDeliveryLog:
-    """The latest deliveries, in memory; the oldest make room."""
+    """The latest deliveries, in memory; the oldest are dropped."""
 
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit

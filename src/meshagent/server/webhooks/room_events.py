@@ -1,4 +1,4 @@
-"""Which events rooms have for webhooks, and what they tell (protocol 15.3)."""
+"""The events that rooms send to webhooks, and their data (protocol 15.3)."""
 
 from __future__ import annotations
 

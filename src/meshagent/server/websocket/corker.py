@@ -27,7 +27,7 @@ class Flushable(Protocol):
 
 
 class Corker:
-    """Flushes dirty connections once per loop turn; under heavy load once per window of up to 5 ms.
+    """Flushes dirty connections once per turn of the loop; under heavy load once per window of up to 5 ms.
 
     The window follows the work: after a flush that took `t` the next one waits until `2 t` have
     passed. A light load never waits; a room that fans out to hundreds of members gets larger,

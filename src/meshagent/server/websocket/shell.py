@@ -177,7 +177,7 @@ class WebSocket(asyncio.BufferedProtocol):
     def write(self, frames: bytes) -> None:
         """Send whole frames, as `server_frame` builds them; the same bytes may go to many sockets.
 
-        They leave with everything else of this loop turn. Never waits: if more than
+        They leave with everything else of this turn of the loop. Never waits: if more than
         `max_buffered_bytes` wait already, the connection is cut, what waits is freed, and `lost` is
         called with 1013 in a later turn. A single write may be larger than that. Rooms
         queue less than this bound (`rooms.backlog`): it is the last resort for every sender. Does nothing once the

@@ -1,4 +1,4 @@
-"""Bodies of the accounts REST API. Requests have their rules here, answers their shapes."""
+"""Models of the bodies of the accounts REST API: validation of requests, and shapes of answers."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ class CheckedToken(Answer):
 
 
 class ShareSettings(BaseModel):
-    """Where a share leads and as what; other members are kept for programs."""
+    """The room that a share leads to, and name and role there; other members are stored for programs."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -23,7 +23,7 @@ _GUEST = "guest"
 
 
 class RoomRoutes:
-    """Rooms: records of them, and the way in for signed-in users."""
+    """Rooms: their records, and tokens with which signed-in users join."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
@@ -269,7 +269,7 @@ class RoomGrantRoutes:
 
 
 class ShareRoutes:
-    """Links that let outsiders into a room; the share's id is all they need to know."""
+    """Links by which people outside the project join a room; whoever knows a share's id can use it."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts

@@ -225,7 +225,7 @@ class StorageRoutes:
 
 
 class ServerRoutes:
-    """What programs ask before they connect."""
+    """What programs ask for before they connect."""
 
     def __init__(self, authenticator: RoomAuthenticator) -> None:
         self._authenticator = authenticator

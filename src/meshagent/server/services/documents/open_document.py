@@ -23,7 +23,7 @@ _RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 @dataclass(slots=True)
 class _Turn:
-    """The changes of one event loop iteration, which are stored and sent as one."""
+    """The changes of one turn of the loop, which are stored and sent as one."""
 
     durable: asyncio.Future[None]
     changes: list[tuple[Subscriber | None, bytes]] = field(default_factory=list)
@@ -32,7 +32,7 @@ class _Turn:
 class OpenDocument:
     """A document in memory with its subscribers.
 
-    Changes of one event loop iteration become one record in the log and one message to each subscriber; their authors
+    Changes of one turn of the loop become one record in the log and one message to each subscriber; their authors
     are answered when the record is durable. When the disk fails, the answers fail, the document stays in memory, and
     its complete state is written again until that succeeds (protocol 7.5).
 
@@ -48,7 +48,7 @@ class OpenDocument:
         size: Size of the loaded history.
         max_bytes: Size limit; deleting content does not reduce the size of the history.
         spawn: Starts a task owned by the room.
-        changed: Called after each event loop iteration with changes.
+        changed: Called after each turn of the loop with changes.
     """
 
     def __init__(

@@ -155,7 +155,7 @@ class DocumentsService:
         return DocumentEndedError(f"the document {path} was {change}", change=change)
 
     def subscribe(self, document: OpenDocument, subscriber: Subscriber) -> DocumentSubscription:
-        """Subscribe to a document from `using`. The state read in this loop iteration and later pushes are complete."""
+        """Subscribe to a document from `using`. State read in this turn of the loop and later pushes are complete."""
         document.subscribers.add(subscriber)
         return DocumentSubscription(self, document, subscriber)
 
