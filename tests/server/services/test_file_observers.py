@@ -16,6 +16,9 @@ class Journal:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
+    async def holds(self, path: str) -> bool:
+        return False
+
     async def before_read(self, path: str) -> None:
         self.lines.append(f"before reading {path}")
 

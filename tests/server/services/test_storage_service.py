@@ -82,6 +82,9 @@ class RecordingWatcher(FileWatcher):
         if self.during is not None:
             await self.during()
 
+    async def holds(self, path: str) -> bool:
+        return False
+
     async def before_read(self, path: str) -> None:
         await self._note("before_read", path)
 

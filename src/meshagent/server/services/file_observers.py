@@ -17,6 +17,10 @@ ChangeListener = Callable[[Event[FileEvent], FileEvent], None]
 class FileWatcher(Protocol):
     """Told of what happens to files, before or after as the names say: a document may live at their path."""
 
+    async def holds(self, path: str) -> bool:
+        """Whether the file at `path` belongs to more than the store, so that writing it changes a document."""
+        ...
+
     async def before_read(self, path: str) -> None:
         """Somebody is about to look at the file or folder."""
         ...
@@ -51,6 +55,12 @@ class FileObservers:
     def listen(self, listener: ChangeListener) -> None:
         """Tell `listener` of each file that was created, replaced or deleted from now on."""
         self._listeners.append(listener)
+
+    async def holds(self, path: str) -> bool:
+        for watcher in self._watchers:
+            if await watcher.holds(path):
+                return True
+        return False
 
     async def before_read(self, path: str) -> None:
         for watcher in self._watchers:

@@ -18,6 +18,7 @@ from meshagent.api.errors import (
     LimitExceededError,
     NotFoundError,
 )
+from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.media_types import media_type_of
@@ -166,6 +167,7 @@ class RoomFiles:
         overwrite: bool = True,
         condition: ChangeCondition | None = None,
         participant_id: str | None = None,
+        scope: ApiScope | None = None,
     ) -> FileInfo:
         """Store a file, atomically: if `content` raises or the caller is cancelled before its end, nothing is stored.
 
@@ -173,6 +175,7 @@ class RoomFiles:
             AlreadyExistsError: There is a file, and `overwrite` is false.
             ConflictError: `path` is a folder, or a part of it is a file.
             LimitExceededError: The content is longer than `max_file_bytes`.
+            PermissionDeniedError: There is a document at `path`, which `scope` may not edit.
             PreconditionFailedError: `condition` does not hold, before or after the content came.
             StoreFailedError: The disk failed.
         """
@@ -190,7 +193,7 @@ class RoomFiles:
             await self.run_shielded(self._files.discard(writer))
             raise
         publishing = self.publish(
-            writer, normal, overwrite=overwrite, condition=condition, participant_id=participant_id
+            writer, normal, overwrite=overwrite, condition=condition, participant_id=participant_id, scope=scope
         )
         return await self.run_shielded(publishing)
 
@@ -225,8 +228,13 @@ class RoomFiles:
         overwrite: bool,
         condition: ChangeCondition | None = None,
         participant_id: str | None,
+        scope: ApiScope | None = None,
     ) -> FileInfo:
-        """Make the written content the file at `path`, durably, and announce it. Run it with `run_shielded`."""
+        """Make the written content the file at `path`, durably, and announce it. Run it with `run_shielded`.
+
+        Replacing the file of a document replaces the document, which `scope` must allow; None is the server itself.
+        """
+        await self._require_document(path, scope)
         if condition is not None:
             await self._observers.before_read(path)  # so that the version is that of the document, if it is one
         async with self._holding_off_saves(path):
@@ -270,7 +278,13 @@ class RoomFiles:
         await self.run_shielded(self._delete(_below_root(path), recursive, condition, participant_id))
 
     async def move(
-        self, source: str, destination: str, *, overwrite: bool = False, participant_id: str | None = None
+        self,
+        source: str,
+        destination: str,
+        *,
+        overwrite: bool = False,
+        participant_id: str | None = None,
+        scope: ApiScope | None = None,
     ) -> None:
         """Move a file or folder with its documents. `overwrite` allows a file to replace a file.
 
@@ -279,8 +293,11 @@ class RoomFiles:
             AlreadyExistsError: There is something at `destination`, and `overwrite` is false.
             ConflictError: A folder would be replaced or moved into itself, or a part of the path is a file.
             InvalidRequestError: One of the paths is the root.
+            PermissionDeniedError: There is a document at `destination`, which `scope` may not edit.
         """
-        await self.run_shielded(self._move(_below_root(source), _below_root(destination), overwrite, participant_id))
+        source, destination = _below_root(source), _below_root(destination)
+        await self._require_document(destination, scope)
+        await self.run_shielded(self._move(source, destination, overwrite, participant_id))
 
     def run_shielded(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Start `work`, shielded from cancellation of its caller; `wait_for_changes` waits for it."""
@@ -370,6 +387,10 @@ class RoomFiles:
         if source != destination and (moved.is_folder or present.is_folder):
             raise ConflictError(f"cannot move {source!r} to {destination!r}: folders are not replaced")
         return True
+
+    async def _require_document(self, path: str, scope: ApiScope | None) -> None:
+        if scope is not None and not scope.can_write_document(path) and await self._observers.holds(path):
+            scope.require_sync(path, write=True)
 
     # --- helpers -------------------------------------------------------------------------------------
 

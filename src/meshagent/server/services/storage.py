@@ -209,16 +209,22 @@ class StorageService(RoomFiles):
             raise _no_handle(request.handle)
         if request.discard:
             return self.run_shielded(self._discard(upload))
-        return self.run_shielded(self._finish_upload(upload, caller.id))
+        return self.run_shielded(self._finish_upload(upload, caller))
 
     async def _discard(self, upload: _Upload) -> Empty:
         await self._files.discard(upload.writer)
         return EMPTY
 
-    async def _finish_upload(self, upload: _Upload, participant_id: str) -> Empty:
+    async def _finish_upload(self, upload: _Upload, caller: Participant) -> Empty:
         try:
             await upload.written()
-            await self.publish(upload.writer, upload.path, overwrite=upload.overwrite, participant_id=participant_id)
+            await self.publish(
+                upload.writer,
+                upload.path,
+                overwrite=upload.overwrite,
+                participant_id=caller.id,
+                scope=caller.scope,
+            )
         except BaseException:
             await self._files.discard(upload.writer)
             raise
@@ -239,6 +245,7 @@ class StorageService(RoomFiles):
             request.destination_path,
             overwrite=request.overwrite,
             participant_id=caller.id,
+            scope=caller.scope,
         )
         return EMPTY
 

@@ -11,6 +11,7 @@ from meshagent.server.dispatch.contents import binary_content
 from meshagent.server.dispatch.invoke.stream import Stream
 from meshagent.server.dispatch.invoke.stream_tasks import Inbox, receive_upload, send_download
 from meshagent.server.kernel.operations import EncodedContent
+from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.storage import StorageService
 from meshagent.server.stores.files import FileWriter
 
@@ -36,7 +37,9 @@ class _DownloadStart(msgspec.Struct, frozen=True, kw_only=True):
 class _FileUpload:
     """An upload that is published as a file when it is complete."""
 
-    def __init__(self, storage: StorageService, writer: FileWriter, path: str, overwrite: bool, author: str) -> None:
+    def __init__(
+        self, storage: StorageService, writer: FileWriter, path: str, overwrite: bool, author: Participant
+    ) -> None:
         self._storage = storage
         self._writer = writer
         self._path = path
@@ -50,7 +53,11 @@ class _FileUpload:
     async def finish(self) -> None:
         self._finished = True
         publishing = self._storage.publish(
-            self._writer, self._path, overwrite=self._overwrite, participant_id=self._author
+            self._writer,
+            self._path,
+            overwrite=self._overwrite,
+            participant_id=self._author.id,
+            scope=self._author.scope,
         )
         await self._storage.run_shielded(publishing)
 
@@ -70,7 +77,7 @@ class UploadHandler:
         stream.participant.scope.require_storage_write(start.path)
         path = await self._storage.check_target(start.path, overwrite=start.overwrite)
         writer = await self._storage.start_write()
-        upload = _FileUpload(self._storage, writer, path, start.overwrite, stream.participant.id)
+        upload = _FileUpload(self._storage, writer, path, start.overwrite, stream.participant)
         await receive_upload(stream, inbox, upload, size=start.size, pull=_PULL)
 
 

@@ -44,7 +44,7 @@ class LocalFiles:
         limit = self._storage.max_file_bytes
         if announced_size is not None and announced_size > limit:
             raise LimitExceededError(f"a file has {limit} bytes at most", limit=limit)
-        return await self._storage.write_file(path, content, overwrite=overwrite, condition=condition)
+        return await self._storage.write_file(path, content, overwrite=overwrite, condition=condition, scope=scope)
 
     async def delete(
         self, path: str, scope: ApiScope, *, recursive: bool = False, condition: ChangeCondition | None = None
@@ -57,4 +57,4 @@ class LocalFiles:
     async def move(self, source: str, destination: str, scope: ApiScope, *, overwrite: bool = False) -> None:
         request = MoveRequest(source_path=source, destination_path=destination, overwrite=overwrite)
         await self._storage.require_move(scope, request)
-        await self._storage.move(source, destination, overwrite=overwrite)
+        await self._storage.move(source, destination, overwrite=overwrite, scope=scope)

@@ -14,6 +14,7 @@ from meshagent.api.contracts.agents import RegisteredTool
 from meshagent.api.contracts.content import Body, FileBody, JsonBody, LinkBody, TextBody
 from meshagent.api.errors import InvalidRequestError, NotFoundError
 from meshagent.api.tokens.grants import StorageAction
+from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.outgoing.client import OutgoingClient
 from meshagent.server.services.room_files import OpenedFile
@@ -44,6 +45,7 @@ class ToolFiles(Protocol):
         *,
         overwrite: bool = True,
         participant_id: str | None = None,
+        scope: ApiScope | None = None,
     ) -> FileInfo: ...
 
 
@@ -110,7 +112,9 @@ class StorageToolkit:
     async def _write(self, caller: Participant, arguments: Mapping[str, Any]) -> Body:
         path = _path(caller, arguments, "write")
         content = _string(arguments, "text").encode("utf-8", "replace")
-        await self._files.write_file(path, content, overwrite=_flag(arguments, "overwrite"), participant_id=caller.id)
+        await self._files.write_file(
+            path, content, overwrite=_flag(arguments, "overwrite"), participant_id=caller.id, scope=caller.scope
+        )
         return TextBody(text=f"wrote {len(content)} bytes to {path}")
 
     async def _url(self, caller: Participant, arguments: Mapping[str, Any]) -> Body:
@@ -125,7 +129,11 @@ class StorageToolkit:
         path = _path(caller, arguments, "write", default=_name_in(url))
         async with self._http.get(url, max_bytes=self._files.max_file_bytes) as download:
             info = await self._files.write_file(
-                path, download.chunks, overwrite=_flag(arguments, "overwrite"), participant_id=caller.id
+                path,
+                download.chunks,
+                overwrite=_flag(arguments, "overwrite"),
+                participant_id=caller.id,
+                scope=caller.scope,
             )
         return TextBody(text=f"saved {info.size} bytes to {path}")
 

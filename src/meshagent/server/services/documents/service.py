@@ -24,6 +24,9 @@ from meshagent.server.stores.paths import normalize_path
 
 log = logging.getLogger(__name__)
 
+_MAX_SCHEMA_BYTES = 1024 * 1024
+_MAX_SCHEMA_NESTING = 64
+
 _SCHEMA_FOLDER = ".schemas"
 
 
@@ -198,6 +201,10 @@ class DocumentsService:
 
     # --- file observer -----------------------------------------------------------------
 
+    async def holds(self, path: str) -> bool:
+        """Whether there is a document at `path`."""
+        return path in await self._paths()
+
     async def before_read(self, path: str) -> None:
         """The file at `path` is about to be read: save the current state."""
         for document in self._at_or_below(path):
@@ -319,9 +326,9 @@ class DocumentsService:
         text = await self._files.read_file(f"{_SCHEMA_FOLDER}/{name}.json")
         if text is not None:
             try:
-                schema = json.loads(text)
+                schema = _schema_json(text)
                 MeshSchema.from_json(schema)
-            except (ValueError, TypeError, KeyError, MeshSchemaException) as error:
+            except (ValueError, TypeError, KeyError, RecursionError, MeshSchemaException) as error:
                 raise InvalidRequestError(f"{_SCHEMA_FOLDER}/{name}.json is not a valid schema: {error}") from None
             return dict(schema)
         if stored is not None:
@@ -410,6 +417,29 @@ class DocumentsService:
 
 def _is_at_or_below(path: str, folder: str) -> bool:
     return not folder or path == folder or path.startswith(folder + "/")
+
+
+def _schema_json(text: bytes) -> Any:
+    """A schema file as JSON.
+
+    Raises:
+        ValueError: It is too large or nested too deep, or not JSON.
+        RecursionError: It is nested far too deep.
+    """
+    if len(text) > _MAX_SCHEMA_BYTES:
+        raise ValueError(f"it has more than {_MAX_SCHEMA_BYTES} bytes")
+    schema = json.loads(text)
+    level = [schema]
+    for _ in range(_MAX_SCHEMA_NESTING):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return schema
+    raise ValueError(f"it is nested more than {_MAX_SCHEMA_NESTING} levels deep")
 
 
 def _schema_name(path: str) -> str:
