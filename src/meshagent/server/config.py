@@ -120,6 +120,14 @@ class LlmSettings(Settings):
     max_concurrent_requests: PositiveInt = Field(
         default=200, description="Requests to models that may be under way at a time; more are refused."
     )
+    max_output_tokens: PositiveInt = Field(
+        default=16_384,
+        description="Most tokens of one answer, thinking included; what is asked for where a request names no bound.",
+    )
+    allowed_tools: tuple[str, ...] = Field(
+        default=("function", "custom"),
+        description="Types of tools that requests may bring; others run at the provider, on its shared account.",
+    )
     timeout: Seconds = Field(default=300.0, description="Longest silence of the provider within one request.")
 
 

@@ -176,6 +176,86 @@ async def test_tokens_without_the_grant_are_refused(jwt: str, complaint: str) ->
     assert running.headers == []
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        ("responses", {"previous_response_id": "resp_1"}, "previous_response_id"),
+        ("responses", {"conversation": "conv_1"}, "conversation"),
+        ("responses", {"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ("responses", {"background": True}, "background"),
+        ("responses", {"service_tier": "priority"}, "service_tier"),
+        ("responses", {"tools": [{"type": "mcp", "server_url": "https://example.com"}]}, "mcp"),
+        ("responses", {"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, "file_search"),
+        ("responses", {"tools": [{"type": "image_generation"}]}, "image_generation"),
+        ("responses", {"tool_choice": {"type": "mcp", "server_label": "a"}}, "mcp"),
+        ("responses", {"include": ["file_search_call.results"]}, "file_search_call.results"),
+        ("responses", {"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_reference"),
+        ("responses", {"input": [{"id": "msg_1"}]}, "item_reference"),
+        ("responses", {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "file_id"),
+        ("responses", {"max_output_tokens": 1001}, "max_output_tokens"),
+        ("chat/completions", {"n": 2}, "n"),
+        ("chat/completions", {"audio": {"voice": "a"}}, "audio"),
+        ("chat/completions", {"max_tokens": 1001}, "max_tokens"),
+        ("chat/completions", {"web_search_options": {}}, "web_search_options"),
+        (
+            "chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+            "file_id",
+        ),
+        ("embeddings", {"store": True}, "store"),
+    ],
+)
+async def test_what_is_not_on_the_list_is_refused_by_name(path: str, body: dict[str, Any], name: str) -> None:
+    async with (
+        proxy([say("never")], max_output_tokens=1000) as running,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token()}"}) as session,
+        session.post(f"{running.url}/rooms/room/v1/{path}", json={"model": "big", **body}) as answer,
+    ):
+        assert answer.status == 400
+        assert f"{name!r}" in (await answer.json())["error"]["message"]
+    assert (running.headers, running.usage) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "sent"),
+    [
+        ("responses", {"store": True, "previous_response_id": None}, {"store": False, "max_output_tokens": 1000}),
+        ("responses", {"max_output_tokens": 10, "background": False}, {"max_output_tokens": 10, "background": False}),
+        ("chat/completions", {"n": 1, "store": True}, {"n": 1, "store": False, "max_completion_tokens": 1000}),
+        ("chat/completions", {"max_tokens": 10}, {"max_tokens": 10, "store": False}),
+        ("embeddings", {"input": "a"}, {"input": "a"}),
+    ],
+)
+async def test_nothing_is_stored_and_every_answer_is_bounded(
+    path: str, body: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    received: list[dict[str, Any]] = []
+
+    async def provider(request: web.Request) -> web.StreamResponse:
+        received.append(await request.json())
+        return web.json_response({})
+
+    async with (
+        proxy(handler=provider, max_output_tokens=1000) as running,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token()}"}) as session,
+        session.post(f"{running.url}/rooms/room/v1/{path}", json={"model": "big", **body}) as answer,
+    ):
+        assert answer.status == 200
+    expected = {"model": "big", **sent}
+    if path == "responses":
+        expected |= {"store": False}
+    assert received == [expected]
+
+
+async def test_the_operator_may_allow_other_tools() -> None:
+    async with (
+        proxy([say("hello")], allowed_tools=("function", "web_search")) as running,
+        running.client() as client,
+    ):
+        answer = await client.responses.create(model="big", input="hi", tools=[{"type": "web_search"}])
+        assert answer.output_text == "hello"
+
+
 async def test_the_default_model_is_the_configured_one_and_grants_count_for_it() -> None:
     jwt = token(ApiScope(llm=LlmGrant(models=["big"])))
     async with proxy([say("hello")], default_model="big") as running, running.client(jwt) as client:

@@ -31,6 +31,7 @@ from meshagent.llm.scripted_http import ScriptedEndpoint
 from meshagent.server.config import LlmSettings
 from meshagent.server.gateway.auth import RoomAuthenticator, request_token
 from meshagent.server.gateway.bodies import read_json
+from meshagent.server.gateway.llm_fields import checked_request
 from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of
 from meshagent.server.gateway.room_gateway import room_name_of
 from meshagent.server.kernel.admission import Admission
@@ -141,6 +142,9 @@ class LlmProxyRoutes:
             raise InvalidRequestError("`model` is the name of a model")
         body["model"] = model = self._settings.default_model if model == DEFAULT_MODEL else model
         asker.scope.require_llm(model)
+        body = checked_request(
+            path, body, tools=self._settings.allowed_tools, max_output_tokens=self._settings.max_output_tokens
+        )
         if self._base_url is None:
             answer = await self._built_in.answer(request, path, body)
             self._count(asker, model, None)
