@@ -18,6 +18,7 @@ from typing import Final
 from aiohttp import web
 
 from meshagent.server.websocket.corker import Corker
+from meshagent.server.websocket.expiry import ExpiryQueue
 from meshagent.server.websocket.frames import (
     ABNORMAL,
     INTERNAL_ERROR,
@@ -487,6 +488,7 @@ class WebSocketShell:
         self.read_buffer = memoryview(bytearray(_READ_BUFFER_BYTES))
         self._heartbeat = Heartbeat(self.loop, self.limits.ping_interval, self.limits.ping_timeout)
         self._sockets: set[WebSocket] = set()
+        self._expiry = ExpiryQueue(self._sockets)
         self._closing = False
         self._emptied = asyncio.Event()
 
@@ -495,13 +497,16 @@ class WebSocketShell:
         """The connections that stand, closing ones included. Do not keep it over an await."""
         return self._sockets
 
-    def upgrade(self, request: web.Request, handler: WebSocketHandler) -> web.StreamResponse:
+    def upgrade(
+        self, request: web.Request, handler: WebSocketHandler, *, expires_at: float | None = None
+    ) -> web.StreamResponse:
         """Turn `request` into a connection of `handler`; the aiohttp handler returns what this returns.
 
         Authenticate first. A faulty handshake gives a plain HTTP refusal (400 or 426, see
         `check_handshake`), a closing shell 503; `handler` is not called then. Otherwise
         `handler.connected` has been called on return, and `received` too for messages that came
-        right behind the handshake; do not touch the request's transport any more.
+        right behind the handshake; do not touch the request's transport any more. The connection is closed at
+        `expires_at`, in seconds since 1970.
         """
         refusal = check_handshake(request)
         if refusal is not None:
@@ -516,6 +521,8 @@ class WebSocketShell:
         transport.set_protocol(socket)
         self._heartbeat.add(socket)
         socket.start(early_bytes)
+        if expires_at is not None:
+            self._expiry.add(socket, expires_at)
         return UpgradedResponse()
 
     def forget(self, socket: WebSocket) -> None:
@@ -539,3 +546,4 @@ class WebSocketShell:
             await self._emptied.wait()
         self.corker.close()
         self._heartbeat.close()
+        self._expiry.close()
