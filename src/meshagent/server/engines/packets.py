@@ -149,6 +149,8 @@ class PacketSocket(asyncio.Protocol):
         self._parts: dict[int, list[bytes]] = {}
         self._number = 0
         self._paused = False
+        self._outgoing: list[bytes | memoryview] = []
+        self._outgoing_bytes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -173,9 +175,23 @@ class PacketSocket(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def flush(self) -> None:
+        """Hand to the system what was sent in this turn of the loop.
+
+        In one piece: the other side then handles the calls of one turn in one turn too, and inserts among them share
+        a commit.
+        """
+        outgoing, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
+        if outgoing and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(outgoing))
+
     def _write(self, data: bytes | memoryview, *, last: bool, number: int = 0) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join((_HEAD.pack(len(data), number, last), data)))
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._outgoing += (_HEAD.pack(len(data), number, last), data)
+        self._outgoing_bytes += len(data)
+        if self._outgoing_bytes > PACKET_BYTES:
+            self.flush()
 
     async def _free(self) -> None:
         while self._paused:

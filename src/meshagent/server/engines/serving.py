@@ -62,6 +62,7 @@ async def _serve(calls: socket.socket) -> None:
     calls.setblocking(False)
     await asyncio.get_running_loop().create_unix_connection(lambda: server.socket, sock=calls)
     await server.ended.wait()
+    server.socket.flush()
     os._exit(0)  # threads of an engine that works on must not hold up the end
 
 
