@@ -37,9 +37,17 @@ _WELCOME_DELAY = 0.002
 instance, is answered first; its first whole message brings the welcome forward."""
 
 
-_WORK: Final = {"storage": 8, "database": 8, "dataset": 8, "sql": 8, "room": 8, "queues.send": 1}
+_WORK: Final = {
+    "storage": 8,
+    "database": 8,
+    "database.insert": 1,
+    "dataset": 8,
+    "sql": 8,
+    "room": 8,
+    "queues.send": 1,
+}
 """What the operations that keep disks and engines busy count, by name or by its first word. The others wait for people,
-or cost little."""
+or cost little. Inserts that wait at the same time share a commit, so that many cost little more than one."""
 
 _MAX_WORK: Final = 64
 
