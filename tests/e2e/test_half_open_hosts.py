@@ -9,7 +9,7 @@ import pytest
 
 from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import iter_packets
-from meshagent.server.websocket import shell
+from meshagent.server.websocket import connection
 from tests.support.server import serve
 from tests.support.websocket_peer import Peer, client_frame, handshake
 from tests.support.wire_client import join
@@ -28,8 +28,8 @@ async def register_silently(peer: Peer, path: str) -> None:
 
 
 async def test_calls_prefer_a_host_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shell, "_QUIET_SECONDS", 0.0)
-    monkeypatch.setattr(shell, "_ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "_ANSWER_SECONDS", 0.0)
     async with (
         serve(tmp_path) as server,
         join(server, "caller", role="agent") as caller,
