@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from meshagent.agents import AgentChatContext, Worker
 from meshagent.agents.llm.scripted import Reply, ScriptedAdapter, say
 from meshagent.api import RoomClient
+from meshagent.api.room.queues import LeasedMessage
 from meshagent.llm.model import ModelRequest
 from meshagent.llm.scripted import plain_text
 from meshagent.tools import Toolkit
@@ -168,3 +171,37 @@ async def test_several_messages_are_worked_on_at_a_time(server: TestServer) -> N
             await alice.queues.send("jobs", number)
         await pair.until(lambda: sorted(pair.done) == [0, 1, 2, 3])
         assert await sizes(alice) == {"jobs": 0}
+
+
+async def test_a_lease_is_extended_while_its_message_is_processed(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extended: list[float] = []
+    enough = asyncio.Event()
+    extend = LeasedMessage.extend
+
+    async def counted(leased: LeasedMessage, seconds: float) -> None:
+        await extend(leased, seconds)
+        extended.append(seconds)
+        if len(extended) == 2:
+            enough.set()
+
+    monkeypatch.setattr(LeasedMessage, "extend", counted)
+    slow = Collector(is_open=False, lease=3)
+    async with joined(server, "alice") as alice, working(server, slow):
+        await alice.queues.send("jobs", "long")
+        await asyncio.wait_for(enough.wait(), 30)
+        slow.gate.set()
+        await slow.until(lambda: slow.done == ["long"])
+    assert extended[:2] == [3, 3]
+
+
+async def test_a_job_whose_worker_dies_each_time_is_given_up(server: TestServer) -> None:
+    async with joined(server, "alice") as alice:
+        await alice.queues.send("jobs", "poison")
+        for _ in range(2):
+            leased = await alice.queues.receive("jobs", lease=60)
+            assert leased is not None
+            await leased.release()
+        async with working(server, Collector(max_deliveries=2)):
+            assert await asyncio.wait_for(alice.queues.receive("jobs.dead"), 5) == "poison"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from meshagent.agents.agent import SingleRoomAgent
@@ -13,9 +15,10 @@ from meshagent.agents.llm.adapter import LLMAdapter
 from meshagent.agents.llm.context import AgentChatContext
 from meshagent.agents.llm.tool_responses import ToolResponseAdapter
 from meshagent.api import jsontext
-from meshagent.api.errors import ConnectionLostError, RequestTimeoutError, RoomException
+from meshagent.api.errors import ConnectionLostError, NotFoundError, RequestTimeoutError, RoomException
 from meshagent.api.jsontext import Json
 from meshagent.api.room.descriptions import Requirement
+from meshagent.api.room.queues import LeasedMessage
 from meshagent.api.room.tasks import OwnedTasks
 from meshagent.tools.toolkit import Toolkit
 
@@ -30,11 +33,14 @@ log = logging.getLogger(__name__)
 class Worker(SingleRoomAgent):
     """Receives messages from a queue and processes each one, by default with a language model.
 
-    Processing continues across lost connections. A failed attempt is retried; after `max_attempts` the message moves
-    to `failed_queue` as `{"message", "error"}`. When the agent stops, messages in progress get `stop_grace` seconds;
-    then they are cancelled and returned to the queue, or, if the room has ended, when this agent is started again.
-    So a message may be processed twice but is not dropped, with one exception: a message can be lost if the
-    connection breaks while the server is sending it.
+    Messages are received with a lease, which is extended while they are processed, and removed when they are done. So a
+    message may be processed twice but is not lost, even if this process is killed: when its lease ends, it returns to
+    the queue. Processing continues across lost connections.
+
+    A failed attempt is retried; after `max_attempts` the message moves to `failed_queue` as `{"message", "error"}`. A
+    message that was received `max_deliveries` times without being finished, because the process died each time, moves
+    to the queue `{queue}.dead`. When the agent stops, messages in progress get `stop_grace` seconds; then they are
+    cancelled and returned to the queue.
 
     Args:
         queue: Name of the queue; created if missing.
@@ -47,6 +53,8 @@ class Worker(SingleRoomAgent):
         retry_delay: Seconds before the second attempt; doubled for each further one.
         failed_queue: Queue for messages that failed `max_attempts` times. Default: `{queue}.failed`.
         stop_grace: Seconds that messages in progress get to finish when the agent stops.
+        lease: Seconds after which another worker gets a message whose worker died, 0.1 to 12 hours.
+        max_deliveries: How often a message is received before it is given up.
 
     Other arguments: as `SingleRoomAgent`.
     """
@@ -69,6 +77,8 @@ class Worker(SingleRoomAgent):
         retry_delay: float = 1.0,
         failed_queue: str | None = None,
         stop_grace: float = 5.0,
+        lease: float = 30.0,
+        max_deliveries: int = 10,
     ) -> None:
         super().__init__(name=name, title=title, description=description, requires=requires, labels=labels)
         self.queue = queue
@@ -83,7 +93,9 @@ class Worker(SingleRoomAgent):
         self._stop_grace = stop_grace
         self._loops: list[_ReceiveLoop] = []
         self._tasks = OwnedTasks()
-        self._unreturned: list[Json] = []  # messages that could not be returned to the queue because the room had ended
+        self._lease = lease
+        self._max_deliveries = max_deliveries
+        self._unreleased: list[LeasedMessage] = []  # could not be returned to the queue because the room had ended
 
     # -- processing
 
@@ -114,9 +126,9 @@ class Worker(SingleRoomAgent):
         await super().start(room=room)
         try:
             await room.queues.open(self.queue)
-            while self._unreturned:
-                await room.queues.send(self.queue, self._unreturned[0])
-                del self._unreturned[0]
+            while self._unreleased:
+                await self._return_from_earlier(room, self._unreleased[0])
+                del self._unreleased[0]
         except BaseException:
             await super().stop()
             raise
@@ -138,24 +150,52 @@ class Worker(SingleRoomAgent):
         finally:
             await super().stop()
 
-    async def _process_with_retries(self, message: Json) -> None:
-        """Process a message until an attempt succeeds or all have failed."""
+    async def _return_from_earlier(self, room: RoomClient, leased: LeasedMessage) -> None:
+        """Return a message to the queue that was received in an earlier stay in the room."""
+        with suppress(NotFoundError):  # the lease has ended meanwhile, or the queue was removed
+            await LeasedMessage(
+                room, queue=leased.queue, message=leased.message, attempts=leased.attempts, lease=leased.lease
+            ).release()
+
+    async def _process_with_retries(self, leased: LeasedMessage) -> None:
+        """Process a message until an attempt succeeds or all have failed; then remove it from the queue."""
         delay = self._retry_delay
         for attempt in range(1, self._max_attempts + 1):
             try:
                 chat_context = self.init_chat_context()
                 toolkits = [*self.toolkits, *await self.required_toolkits(None)]
-                await self.process_message(chat_context=chat_context, message=message, toolkits=toolkits)
+                await self.process_message(chat_context=chat_context, message=leased.message, toolkits=toolkits)
             except Exception as error:
                 is_last = attempt == self._max_attempts
                 log.warning("%s: attempt %s on a message failed: %r", self.name, attempt, error, exc_info=is_last)
                 if is_last:
-                    failure = {"message": message, "error": str(error) or type(error).__name__}
-                    if not await _send_with_retries(self.room, self.failed_queue, failure):
-                        self._unreturned.append(message)
-                    return
+                    failure = {"message": leased.message, "error": str(error) or type(error).__name__}
+                    send = partial(self.room.queues.send, self.failed_queue, failure, deduplication_id=leased.lease)
+                    await self._finish(leased, send)
+                    break
                 await asyncio.sleep(delay)
                 delay *= 2
+            else:
+                break
+        await self._finish(leased, leased.ack)
+
+    async def _finish(self, leased: LeasedMessage, request: Callable[[], Awaitable[None]]) -> None:
+        """Make a request that ends the work on a message, also across lost connections.
+
+        If the connection is lost during a request, its outcome is unknown, and it is made again.
+
+        Raises:
+            ConnectionLostError, RequestTimeoutError: The client is closed for good.
+        """
+        while True:
+            try:
+                await request()
+            except (ConnectionLostError, RequestTimeoutError):
+                if self.room.is_closed:
+                    raise
+            except NotFoundError as error:
+                log.warning("%s: a message may be processed again: %s", self.name, error)
+                return
             else:
                 return
 
@@ -176,7 +216,9 @@ class _ReceiveLoop:
         delay = self._worker._retry_delay
         while not self._stopping.is_set():
             try:
-                message = await self._receive()
+                leased = await self._receive()
+                if leased is not None:
+                    await self._process(leased)
             except ConnectionLostError as error:
                 if self._room.is_closed:
                     log.info("%s: connection to the room closed", self._worker.name)
@@ -187,36 +229,53 @@ class _ReceiveLoop:
             except RoomException as error:
                 log.error("%s: cannot receive messages: %s", self._worker.name, error)
                 await self._pause(delay)
-            else:
-                if message is not None:
-                    await self._process(message)
 
-    async def _receive(self) -> Json:
-        """Return the next message, or None if the agent stops first or the queue was removed.
-
-        A pending receive request cannot be withdrawn from the server. When the agent stops, the request therefore
-        stays open as a task of the room client, and a message that still arrives is returned to the queue.
-        """
+    async def _receive(self) -> LeasedMessage | None:
+        """The next message, or None if the agent stops first or the queue was removed."""
+        worker = self._worker
         receiving = self._room.spawn(
-            self._room.queues.receive(self._worker.queue), f"receiving for {self._worker.name}", quiet=True
+            self._room.queues.receive(worker.queue, lease=worker._lease, max_attempts=worker._max_deliveries),
+            f"receiving for {worker.name}",
+            quiet=True,
         )
         stopped = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
-            if not receiving.done() or self._stopping.is_set():
-                late = _return_late_message(self._worker, self._room, receiving)
-                self._room.spawn(late, "late message", quiet=True)
-        return None if self._stopping.is_set() else receiving.result()
+            receiving.cancel()  # the room takes a message back that was on its way
+        return receiving.result() if receiving.done() and not receiving.cancelled() else None
 
-    async def _process(self, message: Json) -> None:
+    async def _process(self, leased: LeasedMessage) -> None:
+        keeping = self._worker._tasks.start(self._keep(leased), f"lease of {self._worker.name}")
         try:
-            await self._worker._process_with_retries(message)
-        except asyncio.CancelledError:
+            await self._worker._process_with_retries(leased)
+        except BaseException:
             # `stop` cancels the task only once, so this await completes.
-            await _return_message(self._worker, self._room, message)
+            await self._release(leased)
             raise
+        finally:
+            keeping.cancel()
+
+    async def _keep(self, leased: LeasedMessage) -> None:
+        """Extend the lease of a message for as long as it is processed."""
+        lease = self._worker._lease
+        while True:
+            await asyncio.sleep(lease / 3)
+            try:
+                await leased.extend(lease)
+            except (ConnectionLostError, RequestTimeoutError):
+                continue
+            except RoomException as error:
+                log.warning("%s: a message may be processed twice: %s", self._worker.name, error)
+                return
+
+    async def _release(self, leased: LeasedMessage) -> None:
+        try:
+            await self._worker._finish(leased, leased.release)
+        except RoomException:
+            log.warning("%s returns a message at its next start, or when its lease ends", self._worker.name)
+            self._worker._unreleased.append(leased)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -224,34 +283,3 @@ class _ReceiveLoop:
                 await self._stopping.wait()
         except TimeoutError:
             pass
-
-
-async def _return_late_message(worker: Worker, room: RoomClient, receiving: asyncio.Task[Json]) -> None:
-    """Return a message to the queue that arrives after its worker has stopped."""
-    try:
-        message = await receiving
-    except RoomException:
-        return
-    if message is not None:
-        await _return_message(worker, room, message)
-
-
-async def _return_message(worker: Worker, room: RoomClient, message: Json) -> None:
-    if not await _send_with_retries(room, worker.queue, message):
-        log.warning("%s keeps a message until its next start: the room has ended", worker.name)
-        worker._unreturned.append(message)
-
-
-async def _send_with_retries(room: RoomClient, queue: str, message: Json) -> bool:
-    """Send a message, retrying after lost connections; False if the client is closed for good.
-
-    If the connection is lost during a request, its outcome is unknown. Sending twice is better than not at all.
-    """
-    while True:
-        try:
-            await room.queues.send(queue, message)
-        except (ConnectionLostError, RequestTimeoutError):
-            if room.is_closed:
-                return False
-        else:
-            return True
