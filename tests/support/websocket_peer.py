@@ -226,6 +226,6 @@ async def shell_server(
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     try:
-        yield ShellServer(shell, runner, site.port, joined)
+        yield ShellServer(shell, runner, runner.addresses[0][1], joined)
     finally:
         await runner.cleanup()

@@ -33,7 +33,7 @@ async def guarded_server(limits: HttpLimits) -> AsyncIterator[int]:
     assert runner.server is not None
     guard.start(runner.server)
     try:
-        yield site.port
+        yield runner.addresses[0][1]
     finally:
         guard.close()
         await runner.cleanup()
