@@ -145,8 +145,11 @@ class FakeRoom(RoomContext):
 
     async def settle(self) -> None:
         """Wait for all spawned tasks; the first failure is raised."""
-        while self.tasks:
-            await asyncio.gather(*self.tasks)
+        while tasks := set(self.tasks):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks:
+                if task.done():
+                    task.result()
 
 
 def start_operation(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from meshagent.api.contracts.operation import Event
 from meshagent.api.contracts.storage import FILE_DELETED, FILE_UPDATED, FileEvent
 from meshagent.server.services.file_observers import FileObservers
@@ -51,3 +53,17 @@ async def test_observers_hear_of_every_change() -> None:
         "before deleting b.txt",
         f"{FILE_DELETED.name} b.txt by None",
     ]
+
+
+async def test_waiting_for_changes_ends_when_the_last_one_has_finished_just_now() -> None:
+    files = RoomFiles(FakeRoom(), MemoryFileStore(), max_file_bytes=100)
+
+    async def change() -> None:
+        pass
+
+    files.run_shielded(change())
+    [task] = files._unfinished
+    await asyncio.sleep(0)
+    assert task.done(), "and its callbacks run in the next turn of the loop"
+    await files.wait_for_changes()
+    assert files._unfinished == set()

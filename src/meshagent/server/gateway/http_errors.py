@@ -40,6 +40,13 @@ _STATUS_BY_CODE: Final = {
     "connection_lost": 503,
     "timeout": 504,
 }
+# Python 3.13 renamed these statuses, and codes are stable.
+_RENAMED: Final = {
+    413: "request_entity_too_large",
+    414: "request_uri_too_long",
+    416: "requested_range_not_satisfiable",
+    422: "unprocessable_entity",
+}
 _DISK_IS_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -92,7 +99,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
 
 def _code_of(status: int) -> str:
     """A code for a status that came without one: its name, such as `method_not_allowed`."""
-    return http.HTTPStatus(status).name.lower()
+    return _RENAMED.get(status) or http.HTTPStatus(status).name.lower()
 
 
 def _response(status: int, code: str, message: str) -> web.Response:

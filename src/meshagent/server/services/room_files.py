@@ -308,8 +308,8 @@ class RoomFiles:
 
     async def wait_for_changes(self) -> None:
         """Wait for all changes in progress."""
-        while self._unfinished:
-            await asyncio.gather(*self._unfinished, return_exceptions=True)
+        while self._unfinished:  # `gather` does not yield when all are done already, and then nothing leaves the set
+            await asyncio.wait(self._unfinished)
 
     # --- the changes themselves ----------------------------------------------------------------------
 
