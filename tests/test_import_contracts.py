@@ -16,6 +16,7 @@ VIOLATIONS = {
     "packages": ("api/violation.py", "import meshagent.server.config"),
     "server-layers": ("server/kernel/violation.py", "def later() -> None:\n    import meshagent.server.gateway.auth"),
     "server-without-client": ("server/gateway/violation.py", "from meshagent.api.room.client import RoomClient"),
+    "gateway-by-handle": ("server/gateway/second_violation.py", "from meshagent.server.rooms.room import Room"),
     "services-without-wire": ("server/services/violation.py", "from meshagent.api.wire import names"),
     "old-import-paths": ("tools/violation.py", "from meshagent.api.schema import MeshSchema"),
     "no-cycles": ("server/websocket/heartbeat.py", "import meshagent.server.websocket.shell"),
