@@ -127,6 +127,7 @@ class Connection(WebSocketHandler, Owner):
     __slots__ = (
         "_acknowledged",
         "_backlog",
+        "_backlog_limits",
         "_gate",
         "_limits",
         "_paused",
@@ -136,6 +137,7 @@ class Connection(WebSocketHandler, Owner):
         "_room",
         "_tasks",
         "_welcome",
+        "_window",
         "_working",
         "participant",
         "socket",
@@ -156,6 +158,8 @@ class Connection(WebSocketHandler, Owner):
         self._room = room
         self._limits = limits
         self._gate = limits.rates.gate(admission)
+        self._backlog_limits = limits.backlog
+        self._window = self._backlog_limits.window
         self._reassembler = Reassembler(limits.max_message_bytes)
         self._tasks: set[asyncio.Future[Any]] | None = None
         self._pending_bytes = 0
@@ -278,14 +282,14 @@ class Connection(WebSocketHandler, Owner):
 
     def _has_room(self, socket: ClientSocket, frames: bytes) -> bool:
         """Write to a congested socket if little waits there; whether it was written."""
-        if self._backlog is not None or socket.buffered + len(frames) > self._limits.backlog.window:
+        if self._backlog is not None or socket.buffered + len(frames) > self._window:
             return False
         socket.write(frames)
         return True
 
     def _kept(self, socket: ClientSocket) -> Backlog:
         if self._backlog is None:
-            self._backlog = Backlog(socket, self, self._limits.backlog, repr(self.participant))
+            self._backlog = Backlog(socket, self, self._backlog_limits, repr(self.participant))
         return self._backlog
 
     async def sent(self) -> bool:
