@@ -176,6 +176,8 @@ async def test_a_cancelled_request_leaves_nothing_behind() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        await server.until_received("queues.cancel_receive")
+        await room.storage.delete("a")  # its answer comes after the one to the cancellation
         assert room._connection._requests._pending == {}
 
 

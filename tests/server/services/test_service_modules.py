@@ -53,5 +53,6 @@ def test_a_test_imports_the_module_or_its_own_package(module: str) -> None:
     """The parts of a package such as `stores.tables` are tested through the ones that others use."""
     package = module.rpartition(".")[0]
     is_part = package not in (services.__name__, stores.__name__)
-    wanted = rf"{re.escape(package)}\." if is_part else rf"{re.escape(module)}\b"
-    assert re.search(rf"from {wanted}", TESTS)
+    wanted = rf"{re.escape(package)}[. ]" if is_part else rf"{re.escape(module)}\b"
+    parent, _, name = module.rpartition(".")
+    assert re.search(rf"from {wanted}|from {re.escape(parent)} import .*\b{name}\b", TESTS)

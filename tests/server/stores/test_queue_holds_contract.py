@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshagent.api.errors import LimitExceededError
+from meshagent.server.stores import memory_queues, sqlite_queue_states
 from meshagent.server.stores.memory_queues import MemoryQueueStore
 from meshagent.server.stores.queues import DEDUPLICATION_SECONDS, HeldMessage, QueueStore, StoredMessage, StoredQueue
 from meshagent.server.stores.sqlite_queues import SqliteQueueStore
@@ -105,8 +106,8 @@ async def test_a_deduplication_id_is_remembered_for_its_time(store: QueueStore, 
 
 
 async def test_deduplication_ids_are_bounded(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("memory_queues", "sqlite_queue_states"):
-        monkeypatch.setattr(f"meshagent.server.stores.{module}.MAX_DEDUPLICATION_IDS", 1)
+    for module in (memory_queues, sqlite_queue_states):
+        monkeypatch.setattr(module, "MAX_DEDUPLICATION_IDS", 1)
     jobs = (await reopen(store)).queue_id
     await store.append_once(jobs, b"1", limit=2, deduplication_id="a")
     with pytest.raises(LimitExceededError):
