@@ -155,7 +155,7 @@ SCHEMA = {
 async def test_a_structured_answer_is_checked_and_corrected(room: RoomClient) -> None:
     adapter = ScriptedAdapter([say("three"), say('{"sum": "3"}'), say('{"sum": 3}')])
     assert await adapter.next(context=AgentChatContext(), room=room, output_schema=SCHEMA) == {"sum": 3}
-    assert "not JSON" in adapter.model.requests[1].messages[-1]["content"]
+    assert "invalid JSON" in adapter.model.requests[1].messages[-1]["content"]
     assert "at sum" in adapter.model.requests[2].messages[-1]["content"]
 
 

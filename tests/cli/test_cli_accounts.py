@@ -44,7 +44,7 @@ async def test_keys(cli: CommandLine) -> None:
 
 async def test_rooms_and_their_sessions(cli: CommandLine) -> None:
     await cli("room", "create", "den")
-    assert "name already" in await cli.fails("room", "create", "den", code=6)
+    assert "name is already in use" in await cli.fails("room", "create", "den", code=6)
     await cli("queue", "send", "jobs", "1", "--room", "den")
     sessions = (await cli("session", "list", "--active", "--json")).json
     assert [session["room_name"] for session in sessions] == ["den"]
@@ -134,7 +134,7 @@ async def test_services_come_from_files(cli: CommandLine) -> None:
         cli.fails("service", "create", "-f", "service.yaml", code=6),
         cli.fails("service", "create", "-f", "template.yaml", code=2),
     )
-    assert "name already" in taken
+    assert "name is already in use" in taken
     assert "--value WHO=" in missing
     await cli("service", "delete", "greeter")
     (cli.home / "service.yaml").write_text("version: v1\nkind: Service\n")

@@ -61,7 +61,6 @@ from meshagent.api.room.participants import (
     RemoteParticipant,
 )
 from meshagent.api.room.queues import (
-    LeasedMessage,
     Queue,
     QueuesClient,
 )
@@ -111,7 +110,6 @@ __all__ = [
     "MessagingClient",
     "Participant",
     "Protocol",
-    "LeasedMessage",
     "Queue",
     "QueuesClient",
     "RawOutputs",
