@@ -197,7 +197,10 @@ def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
 async def _listen(
     assembly: Assembly, config: ServerConfig, sockets: Sequence[socket.socket], stack: AsyncExitStack
 ) -> None:
-    """Accept connections; on the way out, end the rooms first, so that nobody is cut in the middle of a write."""
+    """Accept connections; on the way out, first accept no more of them, then end the rooms, then everything else.
+
+    Somebody whom the end of a room cuts off comes back at once: let in, it would be cut in the middle of a handshake.
+    """
     options = assembly.http_limits.runner_options()
     runner = web.AppRunner(assembly.application, access_log=None, shutdown_timeout=config.shutdown_grace, **options)
     await runner.setup()
@@ -208,4 +211,6 @@ async def _listen(
     assert runner.server is not None
     assembly.guard.start(runner.server)
     for bound in sockets:
-        await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+        site = web.SockSite(runner, bound, backlog=_BACKLOG)
+        await site.start()
+        stack.push_async_callback(site.stop)
