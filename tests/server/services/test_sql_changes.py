@@ -248,8 +248,8 @@ def negation(inner: Condition) -> Condition:
 
 CONSTANTS = st.integers(-8, 15)
 INTEGERS = st.sampled_from(["n", "id"])
-# Lists stand alone: LanceDB 0.40 takes one row too many for some lists of one column that AND, OR and NOT join, where
-# the column is null in a row. Changes are not concerned, as DuckDB finds their rows; `dataset.count` and searches are.
+# Lists stand alone: LanceDB 0.40 takes one row too many for some lists of one column that AND, OR and NOT join.
+# Changes are not concerned, as DuckDB finds their rows; `dataset.count` and searches are.
 LISTS = st.builds(listed, INTEGERS, st.lists(CONSTANTS, min_size=1, max_size=3), st.booleans())
 CONDITIONS: st.SearchStrategy[Condition] = LISTS | st.recursive(
     st.one_of(
