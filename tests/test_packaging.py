@@ -94,4 +94,4 @@ def test_the_two_commands_of_the_readme_exist() -> None:
     targets = [line.split("#")[0].split()[1] for line in commands[1].splitlines()]
     assert targets == ["run", "test"]
     assert all(f"\n{target}:" in read("Makefile") for target in targets)
-    assert all(f"make {target}" in read(".ci/run") for target in ("test", "test-lowest", "test-py313"))
+    assert "exec make test" in read(".ci/run")
