@@ -1,8 +1,8 @@
 """Reads an update (Yjs update format v1) from end to end before the CRDT library sees it.
 
-The library trusts what it decodes: a value that is nested deep enough ends the process, and what follows the end of
-an update is ignored. `scan_update` refuses both, and tells what an update depends on, so that no update that comes
-early is left to the library.
+The library (pycrdt 0.14.13) trusts what it decodes, and ignores what follows the end of an update. `scan_update` holds
+updates to documented bounds, reads them to their end, and tells what an update depends on, so that no update that
+comes early is left to the library.
 
 Source: protocol 8.4.
 """
