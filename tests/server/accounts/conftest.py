@@ -12,9 +12,13 @@ from sqlalchemy import URL
 
 from meshagent.server.accounts.database import Database, database_url
 from meshagent.server.accounts.encryption import SecretBox
+from meshagent.server.accounts.ownership import ServerFolder
 from meshagent.server.accounts.store import AccountsStore
 from meshagent.server.stores.health import HealthMonitor
 from tests.support.postgres import postgres_binaries, postgres_cluster
+
+FOLDER = ServerFolder(path=Path("/srv/meshagent"), project_id="p")
+"""Whose database it is; nothing is read or written there."""
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +47,6 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
 
 @pytest.fixture
 async def store(url: URL) -> AsyncIterator[AccountsStore]:
-    database = await Database.open(url, box=SecretBox("a key"), health=HealthMonitor())
+    database = await Database.open(url, box=SecretBox("a key"), health=HealthMonitor(), folder=FOLDER)
     yield AccountsStore(database)
     await database.close()

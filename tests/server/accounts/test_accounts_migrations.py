@@ -18,6 +18,7 @@ from meshagent.server.accounts.records import Mailbox, Share
 from meshagent.server.accounts.schema import metadata
 from meshagent.server.accounts.store import AccountsStore
 from meshagent.server.stores.health import HealthMonitor
+from tests.server.accounts.conftest import FOLDER
 
 FIRST_RELEASE = Path(__file__).parent / "data" / "first_release.sql"
 
@@ -26,7 +27,9 @@ async def test_a_database_of_the_first_release_keeps_its_data(tmp_path: Path) ->
     file = sqlite3.connect(tmp_path / "accounts.sqlite")
     file.executescript(FIRST_RELEASE.read_text())
     file.close()
-    database = await Database.open(database_url(tmp_path, None), box=SecretBox("the first key"), health=HealthMonitor())
+    database = await Database.open(
+        database_url(tmp_path, None), box=SecretBox("the first key"), health=HealthMonitor(), folder=FOLDER
+    )
     try:
         store = AccountsStore(database)
         assert (await store.projects.get(id="p1")).settings == {"theme": "dark"}

@@ -9,11 +9,12 @@ from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from meshagent.api.errors import AlreadyExistsError, NotFoundError
-from meshagent.server.accounts.database import Database, DatabaseStartError, database_url
+from meshagent.server.accounts.database import Database, DatabaseStartError, create_engine, database_url
 from meshagent.server.accounts.encryption import DecryptionError, SecretBox
 from meshagent.server.accounts.records import ApiKey, Project, Secret, Service, User, Webhook
 from meshagent.server.accounts.store import AccountsStore
 from meshagent.server.stores.health import HealthMonitor
+from tests.server.accounts.conftest import FOLDER
 
 
 async def _project(store: AccountsStore, name: str = "one") -> Project:
@@ -95,7 +96,7 @@ async def test_another_encryption_key_is_told_apart_from_damage(store: AccountsS
     project = await _project(store)
     await store.api_keys.add(ApiKey(project_id=project.id, name="k", secret="s"))
     await store.database.close()
-    database = await Database.open(url, box=SecretBox("another key"), health=HealthMonitor())
+    database = Database(create_engine(url), box=SecretBox("another key"), health=HealthMonitor())
     try:
         with pytest.raises(DecryptionError, match="different encryption key"):
             await AccountsStore(database).api_keys.all()
@@ -122,7 +123,7 @@ async def test_many_writers_at_once_all_succeed(store: AccountsStore) -> None:
 async def test_opening_again_keeps_what_is_there(store: AccountsStore, url: URL) -> None:
     project = await _project(store)
     await store.database.close()
-    database = await Database.open(url, box=SecretBox("a key"), health=HealthMonitor())
+    database = await Database.open(url, box=SecretBox("a key"), health=HealthMonitor(), folder=FOLDER)
     try:
         assert await AccountsStore(database).projects.all() == [project]
     finally:
@@ -131,7 +132,7 @@ async def test_opening_again_keeps_what_is_there(store: AccountsStore, url: URL)
 
 async def test_two_servers_start_on_one_database_at_once(url: URL) -> None:
     databases = await asyncio.gather(
-        *(Database.open(url, box=SecretBox("a key"), health=HealthMonitor()) for _ in range(3))
+        *(Database.open(url, box=SecretBox("a key"), health=HealthMonitor(), folder=FOLDER) for _ in range(3))
     )
     try:
         await AccountsStore(databases[0]).users.add(User(email="a@example.com"))
@@ -146,7 +147,7 @@ async def test_a_database_of_a_newer_server_is_left_alone(store: AccountsStore, 
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     await store.database.close()
     with pytest.raises(DatabaseStartError, match="schema"):
-        await Database.open(url, box=SecretBox("a key"), health=HealthMonitor())
+        await Database.open(url, box=SecretBox("a key"), health=HealthMonitor(), folder=FOLDER)
 
 
 @pytest.mark.parametrize("configured", ["nonsense", "mysql://user:hidden@host/name"])
@@ -159,5 +160,5 @@ def test_other_databases_are_refused_without_repeating_the_password(configured: 
 async def test_a_database_out_of_reach_is_told_in_words(tmp_path: object) -> None:
     url = database_url(tmp_path, "postgresql://user:hidden@127.0.0.1:1/name")  # type: ignore[arg-type]  # as above
     with pytest.raises(DatabaseStartError) as caught:
-        await Database.open(url, box=SecretBox("a key"), health=HealthMonitor())
+        await Database.open(url, box=SecretBox("a key"), health=HealthMonitor(), folder=FOLDER)
     assert "hidden" not in str(caught.value)

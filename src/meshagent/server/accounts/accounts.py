@@ -17,6 +17,7 @@ from meshagent.server.accounts.database import Database, DatabaseStartError, dat
 from meshagent.server.accounts.encryption import DecryptionError, SecretBox
 from meshagent.server.accounts.external_services import ExternalServiceCache
 from meshagent.server.accounts.keys import KeyRing, seed_identity
+from meshagent.server.accounts.ownership import ServerFolder
 from meshagent.server.accounts.people import People
 from meshagent.server.accounts.room_registry import RoomData, RoomRegistry, RunningRooms
 from meshagent.server.accounts.sessions import SessionLimits, SessionRecorder
@@ -81,12 +82,13 @@ async def open_accounts(
     """Accounts for the length of the block, with the server's own project and key in them.
 
     Raises:
-        DatabaseStartError: The database cannot be used, or its secrets need another encryption key.
+        DatabaseStartError: The database cannot be used, or belongs to a server with another encryption key.
     """
     configured = config.database_url.get_secret_value() if config.database_url is not None else None
     database = await Database.open(
         database_url(config.data_dir, configured),
         box=SecretBox(identity.encryption_key),
+        folder=ServerFolder(path=config.data_dir, project_id=identity.project_id),
         health=health,
         durability=config.durability,
     )

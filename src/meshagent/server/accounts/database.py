@@ -7,14 +7,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from meshagent.api.errors import AlreadyExistsError, NotFoundError, UnavailableError
 from meshagent.server.accounts.encryption import SecretBox
-from meshagent.server.accounts.migrations.runner import upgrade_to_head
+from meshagent.server.accounts.migrations.runner import lock_database, upgrade_to_head
+from meshagent.server.accounts.ownership import ServerFolder, check_ownership, record_ownership
 from meshagent.server.stores.health import HealthMonitor
 
 COMPONENT: Final = "accounts"
@@ -62,18 +63,27 @@ class Database:
         url: URL,
         *,
         box: SecretBox,
+        folder: ServerFolder,
         health: HealthMonitor,
         durability: Literal["fsync", "process"] = "fsync",
     ) -> Database:
-        """Connect, and upgrade the schema.
+        """Connect, check that the database is this server's, and upgrade the schema.
 
         Raises:
-            DatabaseStartError: The database cannot be reached or was written by a newer server.
+            DatabaseStartError: The database cannot be reached, belongs to a server with another data folder, or was
+                written by a newer server. Nothing was written.
         """
+
+        def take(connection: Connection) -> None:
+            lock_database(connection)  # else two new servers could both find it without an owner
+            check_ownership(connection, box, folder)
+            upgrade_to_head(connection)
+            record_ownership(connection, box, folder)
+
         engine = create_engine(url, durability=durability)
         try:
             async with engine.begin() as connection:
-                await connection.run_sync(upgrade_to_head)
+                await connection.run_sync(take)
         except BaseException as error:
             await engine.dispose()
             if isinstance(error, (SQLAlchemyError, OSError)):

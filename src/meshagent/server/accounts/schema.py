@@ -236,3 +236,13 @@ mailboxes = Table(
     _created(),
     Index(None, "project_id", "created_at"),
 )
+
+server_folders = Table(
+    "server_folders",
+    metadata,
+    Column("folder", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("key_check", Text, nullable=False),  # encrypted, so that it shows which encryption key the server has
+    Column("started_at", UtcMilliseconds, nullable=False),
+)

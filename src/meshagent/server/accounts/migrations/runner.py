@@ -24,8 +24,7 @@ def upgrade_to_head(connection: Connection) -> None:
 
 def upgrade(connection: Connection, revision: str) -> None:
     """Run the migrations up to `revision`; errors as above."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
+    lock_database(connection)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -33,3 +32,9 @@ def upgrade(connection: Connection, revision: str) -> None:
         command.upgrade(config, revision)
     except CommandError as error:
         raise OSError(f"its schema is not one that this version knows ({error})") from error
+
+
+def lock_database(connection: Connection) -> None:
+    """Hold off other servers that start on the database until the transaction of `connection` ends; writes nothing."""
+    if connection.dialect.name == "postgresql":  # in SQLite the transaction itself does
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
