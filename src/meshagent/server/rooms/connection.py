@@ -128,6 +128,7 @@ class Connection(WebSocketHandler, Owner):
         "_acknowledged",
         "_backlog",
         "_backlog_limits",
+        "_clear_socket",
         "_gate",
         "_limits",
         "_paused",
@@ -169,6 +170,9 @@ class Connection(WebSocketHandler, Owner):
         self._acknowledged: int | None = None
         self._backlog: Backlog | None = None
         self._welcome: asyncio.TimerHandle | None = None
+        # The socket while nothing goes before what is written to it: no welcome and no backlog. Every delivery of a
+        # broadcast looks at this one attribute.
+        self._clear_socket: ClientSocket | None = None
         self.socket = None
 
     # --- the socket's side ---------------------------------------------------------------------------
@@ -182,6 +186,8 @@ class Connection(WebSocketHandler, Owner):
         if self._welcome is not None:
             self._welcome.cancel()
             self._welcome = None
+            if self._backlog is None:
+                self._clear_socket = self.socket
             self._room.welcome(self)
 
     def received(self, packet: bytes) -> None:
@@ -222,7 +228,7 @@ class Connection(WebSocketHandler, Owner):
     def lost(self, code: int, reason: str) -> None:
         if self.socket is not None:
             self._acknowledged = self.socket.acknowledged
-        self.socket = None
+        self.socket = self._clear_socket = None
         self._close_backlog()
         if self._welcome is not None:
             self._welcome.cancel()
@@ -238,33 +244,40 @@ class Connection(WebSocketHandler, Owner):
     # --- the participant's outbox --------------------------------------------------------------------
 
     def deliver(self, frames: bytes) -> None:
-        if self._welcome is not None:
-            self._send_welcome()
-        socket = self.socket
-        if socket is None:
-            return
-        if self._backlog is None and not socket.congested:
+        socket = self._clear_socket
+        if socket is not None and not socket.congested:
             socket.write(frames)
-        elif not self._has_room(socket, frames):
-            self._kept(socket).push(frames)
+        elif (kept := self._kept_unless_written(frames)) is not None:
+            kept.push(frames)
 
     def offer(self, frames: bytes) -> asyncio.Future[bool] | None:
-        backlog = self._backlog
-        if backlog is None:
-            self.deliver(frames)
+        socket = self._clear_socket
+        if socket is not None and not socket.congested:
+            socket.write(frames)
             return None
-        return backlog.offer(frames)
+        if self._backlog is not None:
+            return self._backlog.offer(frames)
+        self.deliver(frames)
+        return None
 
     def reply(self, frames: bytes) -> None:
+        socket = self._clear_socket
+        if socket is not None and not socket.congested:
+            socket.write(frames)
+        elif (kept := self._kept_unless_written(frames)) is not None:
+            kept.reply(frames)
+
+    def _kept_unless_written(self, frames: bytes) -> Backlog | None:
+        """The slow way out: write `frames`, or say which backlog has to keep them; None too if nobody is there."""
         if self._welcome is not None:
             self._send_welcome()
         socket = self.socket
         if socket is None:
-            return
-        if self._backlog is None and not socket.congested:
+            return None
+        if self._backlog is None and socket.buffered + len(frames) <= self._window:
             socket.write(frames)
-        elif not self._has_room(socket, frames):
-            self._kept(socket).reply(frames)
+            return None
+        return self._kept(socket)
 
     def position(self) -> int:
         waiting = 0 if self._backlog is None else self._backlog.pushed_bytes + self._backlog.reply_bytes
@@ -280,15 +293,9 @@ class Connection(WebSocketHandler, Owner):
     def is_full(self) -> bool:
         return self._backlog is not None and self._backlog.is_full
 
-    def _has_room(self, socket: ClientSocket, frames: bytes) -> bool:
-        """Write to a congested socket if little waits there; whether it was written."""
-        if self._backlog is not None or socket.buffered + len(frames) > self._window:
-            return False
-        socket.write(frames)
-        return True
-
     def _kept(self, socket: ClientSocket) -> Backlog:
         if self._backlog is None:
+            self._clear_socket = None
             self._backlog = Backlog(socket, self, self._backlog_limits, repr(self.participant))
         return self._backlog
 
@@ -306,6 +313,7 @@ class Connection(WebSocketHandler, Owner):
 
     def emptied(self) -> None:
         self._backlog = None
+        self._clear_socket = self.socket
 
     def cut(self, reason: str) -> None:
         log.warning("%r is cut off: %s", self.participant, reason)

@@ -70,8 +70,7 @@ class RoomState:
     ) -> Sequence[asyncio.Future[bool]]:
         self._last_message_id += 1
         frames = encode_event(self._last_message_id, event.name, data, payload)
-        waiting = [participant.outbox.offer(frames) for participant in to]
-        return [waiter for waiter in waiting if waiter is not None]
+        return [waiter for participant in to if (waiter := participant.outbox.offer(frames)) is not None]
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:
         self._log.record(entry_type, data)
