@@ -104,6 +104,24 @@ async def test_a_write_is_drained_when_the_system_has_taken_it(size: int) -> Non
             assert not handler.socket.congested
 
 
+async def test_a_batch_of_many_writes_is_drained_when_the_peer_has_read_it() -> None:
+    async with shell_server() as server, asyncio.timeout(5):
+        raw = await stalled_peer(server)
+        handler = await server.joined()
+        for _ in range(400):
+            handler.socket.write(server_frame(bytes(10_000)))
+        drained = asyncio.ensure_future(handler.socket.drained())
+        await eventually(lambda: handler.socket.taken > 0)
+        assert not drained.done()
+        assert handler.socket.congested
+        left = 400 * len(server_frame(bytes(10_000)))
+        while left:
+            left -= len(await asyncio.get_running_loop().sock_recv(raw, 65536))
+        assert await drained
+        assert not handler.socket.congested
+        raw.close()
+
+
 async def test_draining_waits_for_the_peer_and_ends_with_the_connection() -> None:
     async with shell_server() as server, asyncio.timeout(5):
         raw = await stalled_peer(server)

@@ -365,12 +365,24 @@ class WebSocket(asyncio.BufferedProtocol):
             transport.write(b"".join(pending))
         else:
             transport.writelines(pending)
+            if not self._transport_paused:
+                self._pause_if_full()
         pending.clear()
         self._corked_bytes = 0
         if self.congested:
             self._relieve()
         if self._drain_waiters is not None:
             self._wake_drained()
+
+    def _pause_if_full(self) -> None:
+        """Make the transport ask for a pause if it holds too much.
+
+        `writelines` of asyncio's own transport never does, in Python 3.12 and 3.13.0 (3.11's does): its buffer grows
+        without a word, and nobody is told when it has drained. Setting the limits again makes it compare.
+        """
+        high = None if self._drain_waiters is None else 0
+        if self._transport.get_write_buffer_size() > (_CONGESTED_BYTES if high is None else high):
+            self._transport.set_write_buffer_limits(high)
 
     def _send_now(self, frame: bytes) -> None:
         self._pending.append(frame)
