@@ -15,7 +15,8 @@ from meshagent.api.documents.changes import node_to_json
 from meshagent.api.documents.events import EventEmitter
 from meshagent.api.documents.nodes import Element, Text, _complete
 from meshagent.api.documents.schema import ElementType, MeshSchema
-from meshagent.api.documents.tree import ID, ElementNode, parse_document
+from meshagent.api.documents.tree import ID, ElementNode, Node, parse_document
+from meshagent.api.errors import InvalidRequestError
 
 __all__ = ["Document"]
 
@@ -86,6 +87,14 @@ class Document(EventEmitter):
         if len(change) > 1:
             self._send([change])
 
+    def _check_new_ids(self, node: Node) -> None:
+        """Raise `InvalidRequestError` if the document has an element with an id in this subtree."""
+        if isinstance(node, ElementNode):
+            if node.attributes[ID] in self._index:
+                raise InvalidRequestError(f"the document has an element with the `$id` {node.attributes[ID]!r:.80}")
+            for child in node.children:
+                self._check_new_ids(child)
+
     def _find(self, element_id: str) -> Element | None:
         return self._index.get(element_id)
 
@@ -127,7 +136,8 @@ class Document(EventEmitter):
         changed: dict[str, None] = {}
         for item in change.get("set") or ():
             if item["name"] == ID and element.id is not None:
-                self._index.pop(element.id, None)
+                if self._index.get(element.id) is element:
+                    del self._index[element.id]
                 self._index[item["value"]] = element
             element._attributes[item["name"]] = item["value"]
             changed[item["name"]] = None

@@ -163,7 +163,8 @@ class Element(EventEmitter):
         """Append an element with its descendants from its JSON form (protocol 8.3).
 
         Raises:
-            InvalidRequestError: The JSON does not fit the schema; nothing changed.
+            InvalidRequestError: The JSON does not fit the schema, or the document has an element with an `$id` in it;
+                nothing changed.
         """
         return self._insert(parse_element(self.doc.schema, json, allowed=self._child_property().child_tag_names), {})
 
@@ -204,6 +205,7 @@ class Element(EventEmitter):
 
     def _insert(self, node: ElementNode, where: dict[str, Any]) -> Element:
         _complete(node)
+        self.doc._check_new_ids(node)
         insert = {**where, "children": [node_to_json(node)]}
         self.doc._send([{"nodeID": self.id, "insertChildren": insert}])
         inserted = self.doc._find(node.attributes[ID])

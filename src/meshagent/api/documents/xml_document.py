@@ -1,16 +1,14 @@
 """A CRDT as a tree of nodes with ids: change operations in, change notifications out.
 
 The CRDT identifies nodes by handles and counts texts in UTF-8 bytes, and its events say how many nodes were removed,
-not which. So this module keeps a skeleton of the tree: ids, order, and the plain text of each text node, to convert
-byte offsets with.
+not which. So this module keeps a skeleton of the tree, whose texts also serve to convert byte offsets.
 
 Source: protocol 8.4 to 8.7.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pycrdt
@@ -20,15 +18,14 @@ from meshagent.api.documents.crdt_doc import CrdtDoc, merge_updates
 from meshagent.api.documents.crdt_tree import children_of, read_text
 from meshagent.api.documents.crdt_types import (
     Transaction,
-    XmlContainer,
     XmlElement,
     XmlEvent,
     XmlNode,
-    XmlText,
     is_element,
     is_text,
     is_xml_event,
 )
+from meshagent.api.documents.skeleton import ElementIds, SkeletonElement, SkeletonText, removed_by
 from meshagent.api.documents.tree import ID, TextNode
 from meshagent.api.documents.values import clean_attributes, clean_value
 
@@ -37,28 +34,6 @@ __all__ = ["Notification", "ServerXmlDocument"]
 Notification = dict[str, Any]
 LOCAL_ORIGIN: Final = 1
 _EMBED: Final = "\x1a"  # stands for an embedded value: one character, one byte
-
-
-class _Element:
-    """Skeleton of an element; the root has no id. Content that is not a node is None, so that positions are right."""
-
-    __slots__ = ("children", "id", "raw")
-
-    def __init__(self, raw: XmlContainer, element_id: str | None) -> None:
-        self.raw = raw
-        self.id = element_id
-        self.children: list[_Element | _Text | None] = []
-
-
-class _Text:
-    """Skeleton of a text node."""
-
-    __slots__ = ("owner", "raw", "text")
-
-    def __init__(self, raw: XmlText, owner: _Element, text: str) -> None:
-        self.raw = raw
-        self.owner = owner
-        self.text = text
 
 
 class ServerXmlDocument:
@@ -78,9 +53,9 @@ class ServerXmlDocument:
     ) -> None:
         self._crdt = doc if isinstance(doc, CrdtDoc) else CrdtDoc(doc=doc)
         self._notify = notify_changes
-        self._root = _Element(self._crdt.root, None)
-        self._elements: dict[str, _Element] = {}
-        self._nodes: dict[XmlNode, _Element | _Text] = {}
+        self._root = SkeletonElement(self._crdt.root, None)
+        self._ids = ElementIds()
+        self._nodes: dict[XmlNode, SkeletonElement | SkeletonText] = {}
         if undo:
             self._crdt.track_undo(LOCAL_ORIGIN)
         self._announce_initial_content()
@@ -100,13 +75,13 @@ class ServerXmlDocument:
                 writer = ChangeWriter(txn, self._crdt, self._handle)
                 for change in changes:
                     writer.write(change)
-            for change in changes:
-                if change.get("undo"):
-                    self._crdt.undo()
-                if change.get("redo"):
-                    self._crdt.redo()
         finally:
             self._flush()
+        for change in changes:
+            if change.get("undo"):
+                self.undo()
+            if change.get("redo"):
+                self.redo()
 
     def undo(self) -> bool:
         """Undo the latest local edits; False if nothing is recorded."""
@@ -152,7 +127,7 @@ class ServerXmlDocument:
         self._crdt.close()
 
     def _handle(self, element_id: str) -> XmlElement | None:
-        element = self._elements.get(element_id)
+        element = self._ids.find(element_id)
         return element.raw if element is not None and is_element(element.raw) else None
 
     def _flush(self) -> None:
@@ -163,13 +138,23 @@ class ServerXmlDocument:
             return
         notifications = []
         with self._crdt.transaction() as txn:
+            self._ids.expect_removal(removed_by(self._deltas(events)))
             for event in events:
                 notification = self._follow(txn, event) if is_xml_event(event) else None
                 if notification is not None:
                     notifications.append(notification)
+        notifications += [_renamed(old, new) for old, new in self._ids.settle()]
         if self._notify is not None:
             for notification in notifications:
                 self._notify(notification)
+
+    def _deltas(self, events: Iterable[XmlEvent]) -> Iterator[tuple[SkeletonElement, list[dict[str, Any]]]]:
+        """The changes of the children of known elements."""
+        for event in events:
+            if is_xml_event(event):
+                node = self._root if event.target == self._crdt.root else self._nodes.get(event.target)
+                if isinstance(node, SkeletonElement):
+                    yield node, event.delta
 
     def _announce_initial_content(self) -> None:
         crdt = self._crdt
@@ -191,31 +176,32 @@ class ServerXmlDocument:
         node = self._root if target == self._crdt.root else self._nodes.get(target)
         if node is None:
             return None  # it was removed or inserted in the same transaction
-        if isinstance(node, _Text):
+        if isinstance(node, SkeletonText):
             notification = _notification(node.owner)
             notification["text"] = _follow_text(node, event.delta)
             return notification if notification["text"] else None
+        if self._ids.is_leaving(node):
+            return None
         notification = _notification(node)
-        for name, change in event.keys.items():
-            if change["action"] == "delete":
-                notification["attributes"]["delete"].append(name)
-            else:
-                value = clean_value(change["newValue"])
-                notification["attributes"]["set"].append({"name": name, "value": value})
-                if name == ID and node is not self._root:
-                    self._rename(node, value)
+        notification["attributes"] = self._follow_attributes(node, event.keys)
         notification["elements"] = self._follow_children(txn, node, event.delta)
         return notification
 
-    def _rename(self, element: _Element, element_id: object) -> None:
-        """Note that an element got its `$id` after it was inserted."""
-        if isinstance(element_id, str) and element_id not in self._elements:
-            del self._elements[element.id or ""]
-            element.id = element_id
-            self._elements[element_id] = element
+    def _follow_attributes(self, node: SkeletonElement, keys: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """What to tell about changed attributes; of a `$id` only what this copy finds the element by."""
+        told: dict[str, Any] = {"set": [], "delete": []}
+        for name, change in keys.items():
+            value = None if change["action"] == "delete" else clean_value(change["newValue"])
+            if name == ID and node is not self._root and not self._ids.rename(node, value):
+                continue
+            if change["action"] == "delete":
+                told["delete"].append(name)
+            else:
+                told["set"].append({"name": name, "value": value})
+        return told
 
     def _follow_children(
-        self, txn: Transaction, parent: _Element, delta: Sequence[Mapping[str, Any]]
+        self, txn: Transaction, parent: SkeletonElement, delta: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
         steps = []
         position = 0
@@ -236,39 +222,38 @@ class ServerXmlDocument:
         return steps
 
     def _adopt(
-        self, txn: Transaction, raw: XmlNode | None, parent: _Element
-    ) -> tuple[_Element | _Text | None, dict[str, Any]]:
+        self, txn: Transaction, raw: XmlNode | None, parent: SkeletonElement
+    ) -> tuple[SkeletonElement | SkeletonText | None, dict[str, Any]]:
         """Add a new subtree to the skeleton; returns its root and its node form (protocol 8.6)."""
         if is_text(raw):
             node = read_text(txn, raw)
-            text = _Text(raw, parent, "".join(r.insert if isinstance(r.insert, str) else _EMBED for r in node.runs))
+            text = SkeletonText(
+                raw, parent, "".join(r.insert if isinstance(r.insert, str) else _EMBED for r in node.runs)
+            )
             self._nodes[raw] = text
             return text, node.to_json()
         if not is_element(raw):
             return None, TextNode().to_json()
         attributes = clean_attributes(raw.attributes(txn))
-        element_id = attributes.get(ID)
-        if not isinstance(element_id, str) or element_id in self._elements:
-            element_id = attributes[ID] = str(uuid.uuid4())  # only this copy knows this id
-        element = _Element(raw, element_id)
-        self._elements[element_id] = element
+        element = SkeletonElement(raw, None)
+        attributes[ID] = self._ids.add(element, attributes.get(ID))
         self._nodes[raw] = element
         children = [self._adopt(txn, child, element) for child in children_of(txn, raw)]
         element.children.extend(skeleton for skeleton, _ in children)
         body = {"tagName": raw.tag() or "", "attributes": attributes, "children": [node for _, node in children]}
         return element, {"element": body}
 
-    def _forget(self, node: _Element | _Text | None) -> None:
+    def _forget(self, node: SkeletonElement | SkeletonText | None) -> None:
         if node is None:
             return
         del self._nodes[node.raw]
-        if isinstance(node, _Element):
-            del self._elements[node.id or ""]
+        if isinstance(node, SkeletonElement):
+            self._ids.remove(node)
             for child in node.children:
                 self._forget(child)
 
 
-def _follow_text(node: _Text, delta: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _follow_text(node: SkeletonText, delta: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Apply a delta counted in bytes to the plain text; returns it counted in characters."""
     old = node.text.encode()
     ascii_only = len(old) == len(node.text)
@@ -297,7 +282,7 @@ def _follow_text(node: _Text, delta: Sequence[Mapping[str, Any]]) -> list[dict[s
     return steps
 
 
-def _notification(element: _Element) -> Notification:
+def _notification(element: SkeletonElement) -> Notification:
     return {
         "root": element.id is None,
         "target": element.id,
@@ -305,6 +290,11 @@ def _notification(element: _Element) -> Notification:
         "attributes": {"set": [], "delete": []},
         "text": [],
     }
+
+
+def _renamed(old: str | None, new: str) -> Notification:
+    attributes = {"set": [{"name": ID, "value": new}], "delete": []}
+    return {"root": False, "target": old, "elements": [], "attributes": attributes, "text": []}
 
 
 def _element_step(
