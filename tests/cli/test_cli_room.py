@@ -81,6 +81,39 @@ async def test_queues(cli: CommandLine) -> None:
     assert "not found" in (await cli.fails("queue", "send", "jobs", "x", "--no-create", code=3)).lower()
 
 
+async def test_leased_messages_stay_until_they_are_acknowledged(cli: CommandLine) -> None:
+    await cli("queue", "send", "jobs", "one", "--deduplication-id", "a")
+    await cli("queue", "send", "jobs", "one", "--deduplication-id", "a")
+    leased = (await cli("queue", "receive", "jobs", "--lease", "60")).json
+    assert (leased["message"], leased["attempts"]) == ("one", 1)
+    assert "empty" in await cli.fails("queue", "receive", "jobs", "--no-wait", "--lease", "60", code=3)
+    await cli("queue", "extend", "jobs", leased["lease"], "120")
+    await cli("queue", "release", "jobs", leased["lease"])
+    assert "expired" in await cli.fails("queue", "ack", "jobs", leased["lease"], code=3)
+    again = (await cli("queue", "receive", "jobs", "--lease", "60")).json
+    assert again["attempts"] == 2
+    await cli("queue", "ack", "jobs", again["lease"])
+    await cli("queue", "send", "jobs", "later", "--delay", "600")
+    assert "empty" in await cli.fails("queue", "receive", "jobs", "--no-wait", code=3)
+    assert "--lease" in await cli.fails("queue", "receive", "jobs", "--max-attempts", "1", code=2)
+
+
+async def test_dead_messages_are_listed_and_tried_again(cli: CommandLine) -> None:
+    assert "no dead messages" in (await cli("queue", "dead", "list")).err
+    for message in ("one", "two"):
+        await cli("queue", "send", "jobs", message)
+        leased = (await cli("queue", "receive", "jobs", "--lease", "60")).json
+        await cli("queue", "release", "jobs", leased["lease"])
+        await cli.fails("queue", "receive", "jobs", "--lease", "60", "--max-attempts", "1", "--no-wait", code=3)
+    assert (await cli("queue", "dead", "list", "--json")).json == [{"queue": "jobs", "dead": 2}]
+    assert "1 message" in (await cli("queue", "dead", "retry", "jobs", "--count", "1")).out
+    assert (await cli("queue", "receive", "jobs", "--lease", "60")).json["message"] == "one"
+    assert "1 message" in (await cli("queue", "dead", "retry", "jobs")).out
+    assert (await cli("queue", "receive", "jobs", "--lease", "60")).json["attempts"] == 1
+    assert (await cli("queue", "dead", "list", "jobs", "--json")).json == []
+    assert "0 messages" in (await cli("queue", "dead", "retry", "jobs")).out
+
+
 async def test_documents_are_shown_and_changed_as_json(cli: CommandLine, server: TestServer) -> None:
     content = {"document": {"content": [{"heading": {"text": "One"}}]}}
     await cli("document", "create", "a.document", "--json", json.dumps(content))

@@ -193,6 +193,24 @@ class QueuesClient:
                 )
             raise
 
+    async def ack(self, name: str, lease: str) -> None:
+        """End a lease by its id, as `LeasedMessage.ack`: the message is removed for good.
+
+        This and the next two are for programs that keep the id and not the `LeasedMessage`, say over a restart.
+
+        Raises:
+            NotFoundError: There is no such queue, or the lease has ended.
+        """
+        await self._room.call(api.ACK, api.LeaseRequest(name=name, lease=lease))
+
+    async def release(self, name: str, lease: str, *, delay: float = 0) -> None:
+        """End a lease by its id, as `LeasedMessage.release`: the message returns to its place. Errors as in `ack`."""
+        await self._room.call(api.RELEASE, api.ReleaseRequest(name=name, lease=lease, delay=delay))
+
+    async def extend(self, name: str, lease: str, seconds: float) -> None:
+        """Let a lease end `seconds` from now, as `LeasedMessage.extend`. Errors as in `ack`."""
+        await self._room.call(api.EXTEND, api.ExtendRequest(name=name, lease=lease, seconds=seconds))
+
     async def drain(self, name: str) -> None:
         """Remove all messages of the queue. Receivers that wait go on waiting."""
         await self._room.call(api.DRAIN, api.QueueRequest(name=name))
