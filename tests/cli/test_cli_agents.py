@@ -252,6 +252,12 @@ async def test_chatting_by_option_and_by_pipe(cli: CommandLine, server: TestServ
         assert texts == ["good morning", "GOOD MORNING", "look", "LOOK uploaded-files/note.txt", "bye", "BYE"]
 
 
+async def test_control_characters_of_an_agent_are_shown_as_escapes(cli: CommandLine, server: TestServer) -> None:
+    async with echo(server):
+        talk = await cli("chat", "--name", "ann", "-m", "\x1b[2J\x9b\u202e")
+        assert talk.out == "echo: " r"\u001b[2J\u009b\u202e" "\n"
+
+
 async def test_who_to_chat_with_must_be_clear(cli: CommandLine, server: TestServer) -> None:
     assert "no agent" in await cli.fails("chat", "-m", "x", "--wait", "0.1", code=3)
     async with joined(server, "one") as one, joined(server, "two") as two:

@@ -10,7 +10,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, room_session
-from meshagent.cli.output import CommandError, ExitCode, JsonOption, print_json, print_rows
+from meshagent.cli.output import CommandError, ExitCode, JsonOption, echo, print_json, print_rows
 from meshagent.cli.room_events import at_most
 from meshagent.cli.values import parse_object, parse_pairs
 
@@ -133,7 +133,7 @@ def _print_answer(answer: Body, output: Path | None) -> None:
         case "file":
             _write_file(answer, output)
         case "text":
-            typer.echo(answer.to_json()["text"])
+            echo(answer.to_json()["text"])
         case "json":
             print_json(answer.to_json()["json"])
         case "empty":

@@ -8,7 +8,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, accounts_session, all_pages
-from meshagent.cli.output import JsonOption, note, print_json, print_rows
+from meshagent.cli.output import JsonOption, echo, note, print_json, print_rows
 from meshagent.cli.profile_choice import activate_key, choose, save_key
 
 app = typer.Typer(help="Manage a project's API keys, which sign tokens.", no_args_is_help=True)
@@ -82,4 +82,4 @@ def _print_key(key: dict[str, Any], *, as_json: bool) -> None:
     lines = {"id": key["id"], "secret": key["token"], "MESHAGENT_API_KEY": key.get("api_key")}
     for label, value in lines.items():
         if value is not None:
-            typer.echo(f"{label}\t{value}")
+            echo(f"{label}\t{value}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
+from traceback import format_exception
+from types import TracebackType
 from typing import ClassVar
 
 import typer
 
 from meshagent.api.version import __version__
+from meshagent.api.visible_text import VisibleFormatter
 from meshagent.cli.lazy import LazyGroup
-from meshagent.cli.output import exit_code_of, print_error
+from meshagent.cli.output import echo, exit_code_of, print_error
 
 
 class _Root(LazyGroup):
@@ -63,11 +67,14 @@ def root() -> None:
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(__version__)
+    echo(__version__)
 
 
 def run() -> None:
     """Run the command in `sys.argv`. Known errors are printed without a traceback."""
+    sys.excepthook = _print_traceback
+    if logging.lastResort is not None:  # prints the warnings of agents, as no command configures logging
+        logging.lastResort.setFormatter(VisibleFormatter("%(message)s"))
     try:
         app()
     except Exception as error:
@@ -76,3 +83,7 @@ def run() -> None:
             raise
         print_error(error)
         sys.exit(code)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    echo("".join(format_exception(kind, error, traceback)), err=True, end="")

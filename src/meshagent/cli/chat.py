@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from meshagent.api.visible_text import visible_line
 from meshagent.cli.chat_thread import ChatThread, ThreadEvent, thread_path
 from meshagent.cli.command import runnable
 from meshagent.cli.context import RoomTarget, ready_token, room_session
-from meshagent.cli.output import CommandError, ExitCode, note
+from meshagent.cli.output import CommandError, ExitCode, echo, note
 from meshagent.cli.paths import join
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class _Screen:
         """Print the agent, the thread and its earlier messages."""
         note(f"chatting with {agent.get_attribute('name')} in {path} (type /help for commands)")
         for author, text in history:
-            typer.echo(f"{author}: {text}")
+            echo(f"{visible_line(author)}: {text}")
         title = agent.get_attribute("empty_state_title")
         if not history and title and sys.stdin.isatty():
             note(str(title))
@@ -205,7 +206,7 @@ class _Screen:
                 if event.element is not self._current_message:
                     self._end_line()
                     self._current_message = event.element
-                    self._write(f"{event.author}: ")
+                    self._write(f"{visible_line(event.author)}: ")
                 self._write(event.text)
                 self._has_answer = True
             case "note":
@@ -253,8 +254,7 @@ class _Screen:
             sys.stderr.flush()
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        echo(text, end="")
         self._at_line_start = text.endswith("\n") if text else self._at_line_start
 
     def _end_line(self) -> None:

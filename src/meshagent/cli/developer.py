@@ -10,7 +10,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, room_session
-from meshagent.cli.output import JsonOption, note, print_json_line
+from meshagent.cli.output import JsonOption, echo, note, print_json_line
 from meshagent.cli.room_events import EventQueue, follow
 from meshagent.cli.values import parse_object
 
@@ -46,7 +46,7 @@ def _print_entry(kind: str, data: Any, *, as_json: bool) -> None:
     if as_json:
         print_json_line({"time": now, "type": kind, "data": data})
         return
-    typer.echo(f"{now.astimezone():%H:%M:%S.%f}"[:-3] + f" {kind} {json.dumps(data, ensure_ascii=False)}")
+    echo(f"{now.astimezone():%H:%M:%S.%f}"[:-3] + f" {kind} {json.dumps(data, ensure_ascii=False)}")
 
 
 @command(app, "log")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import typer
 
+from meshagent.api.visible_text import visible_line
 from meshagent.cli.command import runnable
 from meshagent.cli.context import RoomTarget, accounts_client, room_session
 from meshagent.cli.output import ExitCode, JsonOption, console, exit_code_of, print_json
@@ -195,6 +196,6 @@ def _print(finding: Finding) -> None:
     from rich.markup import escape
 
     terminal = console()
-    terminal.print(f"{_SIGNS[finding.verdict]} [bold]{finding.check:<13}[/] {escape(finding.detail)}")
+    terminal.print(f"{_SIGNS[finding.verdict]} [bold]{finding.check:<13}[/] {escape(visible_line(finding.detail))}")
     if finding.advice:
-        terminal.print(f"                [dim]{escape(finding.advice)}[/]")
+        terminal.print(f"                [dim]{escape(visible_line(finding.advice))}[/]")

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from meshagent.api.room.client import RoomClient
+from meshagent.api.visible_text import visible_line
 from meshagent.cli.context import RoomTarget, find_room_access, ready_token, room_session
 from meshagent.cli.output import CommandError, ExitCode, UsageError, console
 from meshagent.cli.paths import RoomPath, expand, is_pattern, is_room_path, join, name_of, parse_room_path, walk
@@ -209,9 +210,9 @@ class Copier:
             return
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, console=terminal) as progress:
-            task = progress.add_task(_label(job.source), total=job.size)
+            task = progress.add_task(visible_line(_label(job.source)), total=job.size)
             yield lambda count: progress.advance(task, count)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from meshagent.api.visible_text import visible_line, visible_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,14 +60,27 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
+def echo(text: str, *, err: bool = False, end: str = "\n") -> None:
+    """Print text that may be somebody else's: what could control the terminal is escaped."""
+    typer.echo(visible_lines(text) + end, err=err, nl=False)
+
+
+def content_writer() -> Callable[[bytes], object]:
+    """Return what writes parts of a file to standard output: as they are, but on a terminal as text, like `echo`."""
+    if not sys.stdout.isatty():
+        return sys.stdout.buffer.write
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return lambda part: echo(decoder.decode(part), end="")
+
+
 def print_json(value: object) -> None:
     """Print an indented JSON value. Times are in ISO 8601."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_to_json))
+    echo(json.dumps(value, indent=2, ensure_ascii=False, default=_to_json))
 
 
 def print_json_line(value: object) -> None:
     """Print a JSON value on one line and flush, for commands that keep running."""
-    typer.echo(json.dumps(value, ensure_ascii=False, default=_to_json))
+    echo(json.dumps(value, ensure_ascii=False, default=_to_json))
     sys.stdout.flush()
 
 
@@ -85,7 +101,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
         _print_table(columns, cells)
     else:
         for line in [list(columns), *cells]:
-            typer.echo("\t".join(line))
+            echo("\t".join(line))
 
 
 def _print_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -109,7 +125,7 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_to_json)
-    return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")
+    return visible_line(text.replace("\t", " ").replace("\r", " ").replace("\n", " "))
 
 
 def _to_json(value: object) -> Any:
@@ -125,7 +141,7 @@ def _to_json(value: object) -> Any:
 
 def note(text: str) -> None:
     """Print a message to the user on standard error, which keeps standard output usable in pipes."""
-    typer.echo(text, err=True)
+    echo(text, err=True)
 
 
 def print_error(error: Exception) -> None:
@@ -133,9 +149,9 @@ def print_error(error: Exception) -> None:
     from rich.markup import escape
 
     terminal = console(stderr=True)
-    terminal.print(f"[bold red]error:[/] {escape(_text_of(error))}")
+    terminal.print(f"[bold red]error:[/] {escape(visible_lines(_text_of(error)))}")
     if hint := getattr(error, "hint", "") or _hint_for(error):
-        terminal.print(f"[dim]hint:[/] {escape(hint)}")
+        terminal.print(f"[dim]hint:[/] {escape(visible_lines(hint))}")
 
 
 # Failures

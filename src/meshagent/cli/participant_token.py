@@ -11,7 +11,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, signing_key
-from meshagent.cli.output import UsageError, print_json
+from meshagent.cli.output import UsageError, echo, print_json
 from meshagent.cli.values import parse_yaml, read_file, read_text, require_one
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def generate(
     # Older scripts name the output file with `--token-path`, which is now the option to read a token from.
     destination = output or target.token_path
     if destination is None:
-        typer.echo(jwt)
+        echo(jwt)
         return
     from meshagent.api.profile import write_private
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from meshagent.cli.context import all_pages
-from meshagent.cli.output import CommandError, ExitCode, UsageError, note
+from meshagent.cli.output import CommandError, ExitCode, UsageError, echo, note
 
 if TYPE_CHECKING:
     from meshagent.api.accounts.client import AccountsClient
@@ -42,7 +42,7 @@ def choose(entries: Sequence[dict[str, Any]], wanted: str | None, what: str) -> 
     if not sys.stdin.isatty():
         raise UsageError(f"there are {len(entries)} {what}s: give an id or name")
     for number, entry in enumerate(entries, 1):
-        typer.echo(f"  {number}. {entry.get('name') or ''}  {entry['id']}", err=True)
+        echo(f"  {number}. {entry.get('name') or ''}  {entry['id']}", err=True)
     while True:
         picked: int = typer.prompt(f"Which {what}", type=int, err=True)
         if 1 <= picked <= len(entries):

@@ -8,7 +8,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import ApiUrl, accounts_client, all_pages
-from meshagent.cli.output import JsonOption, note, print_json, print_rows
+from meshagent.cli.output import JsonOption, echo, note, print_json, print_rows
 from meshagent.cli.profile_choice import activate_key, choose
 
 app = typer.Typer(help="Manage projects. Each has its own rooms and API keys.", no_args_is_help=True)
@@ -26,7 +26,7 @@ async def create(
     if as_json:
         print_json(project)
     else:
-        typer.echo(project["id"])
+        echo(project["id"])
 
 
 @command(app, "list", "ls")

@@ -12,7 +12,7 @@ import typer
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, RoomTarget, accounts_session, all_pages, find_room_access
 from meshagent.cli.lazy import LazyGroup
-from meshagent.cli.output import CommandError, ExitCode, JsonOption, UsageError, print_json, print_rows
+from meshagent.cli.output import CommandError, ExitCode, JsonOption, UsageError, echo, print_json, print_rows
 
 
 class _Room(LazyGroup):
@@ -58,7 +58,7 @@ async def connect(
             print_json(variables)
         else:
             for name, value in variables.items():
-                typer.echo(f"{name}={value}")
+                echo(f"{name}={value}")
         return
     from meshagent.api.helpers import meshagent_base_url
 
@@ -90,7 +90,7 @@ async def create(
     """Create a room, and print its id. Joining a room also creates it."""
     async with accounts_session(target) as (accounts, project_id):
         made = await accounts.create_room(project_id=project_id, name=name, if_not_exists=if_not_exists)
-    typer.echo(made["id"])
+    echo(made["id"])
 
 
 @command(app, "rename")

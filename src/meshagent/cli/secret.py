@@ -8,7 +8,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, accounts_session
-from meshagent.cli.output import JsonOption, print_rows
+from meshagent.cli.output import JsonOption, echo, print_rows
 from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_pairs, read_text
 
@@ -63,7 +63,7 @@ async def create_keys(target: AccountTarget, name: Name, values: Pairs) -> None:
 
     secret = KeysSecret(name=name, data=parse_pairs(values, "value"))
     async with accounts_session(target) as (accounts, project_id):
-        typer.echo(await accounts.create_secret(project_id=project_id, secret=secret))
+        echo(await accounts.create_secret(project_id=project_id, secret=secret))
 
 
 @command(keys, "update")
@@ -92,7 +92,7 @@ async def create_docker(
 
     secret = PullSecret(name=name, server=server, username=username, password=_password(password), email=email)
     async with accounts_session(target) as (accounts, project_id):
-        typer.echo(await accounts.create_secret(project_id=project_id, secret=secret))
+        echo(await accounts.create_secret(project_id=project_id, secret=secret))
 
 
 @command(docker, "update")

@@ -9,7 +9,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, RoomTarget, accounts_session, room_session
-from meshagent.cli.output import CommandError, JsonOption, UsageError, note, print_json, print_rows
+from meshagent.cli.output import CommandError, JsonOption, UsageError, echo, note, print_json, print_rows
 from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_pairs, parse_yaml
 
@@ -50,7 +50,7 @@ async def create(target: AccountTarget, file: FileOption, values: Values = None)
     """Create a service from a file, and print its id."""
     service = read_service(file, parse_pairs(values or [], "value"))
     async with accounts_session(target) as (accounts, project_id):
-        typer.echo((await accounts.create_service(project_id=project_id, service=service))["id"])
+        echo((await accounts.create_service(project_id=project_id, service=service))["id"])
 
 
 @command(app, "update")

@@ -9,7 +9,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, find_room_access, room_session
-from meshagent.cli.output import CommandError, ExitCode, JsonOption, UsageError, note, print_rows
+from meshagent.cli.output import CommandError, ExitCode, JsonOption, UsageError, content_writer, echo, note, print_rows
 
 if TYPE_CHECKING:
     from meshagent.api.room.client import RoomClient
@@ -93,20 +93,21 @@ async def exists(target: RoomTarget, path: PathArgument) -> None:
     target, wanted = _in_room(target, path)
     async with room_session(target) as room:
         found = await room.storage.exists(wanted)
-    typer.echo("true" if found else "false")
+    echo("true" if found else "false")
     if not found:
         raise typer.Exit(ExitCode.NOT_FOUND)
 
 
 @command(app, "show", "cat")
 async def show(target: RoomTarget, path: PathArgument) -> None:
-    """Print the content of a file."""
+    """Print the content of a file; on a terminal, control characters are shown as escapes."""
     from meshagent.cli.room_http import http_room
 
     target, wanted = _in_room(target, path)
     async with http_room(await find_room_access(target)) as room:
+        write = content_writer()
         async for chunk in room.download(wanted):
-            sys.stdout.buffer.write(chunk)
+            write(chunk)
     sys.stdout.buffer.flush()
 
 
@@ -178,7 +179,7 @@ async def url(
     """Print a URL from which anyone can download the file for a limited time."""
     target, wanted = _in_room(target, path)
     async with room_session(target) as room:
-        typer.echo(await room.storage.download_url(wanted, download=download))
+        echo(await room.storage.download_url(wanted, download=download))
 
 
 def _in_room(target: RoomTarget, path: str) -> tuple[RoomTarget, str]:

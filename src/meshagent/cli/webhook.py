@@ -8,7 +8,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import AccountTarget, accounts_session, all_pages
-from meshagent.cli.output import JsonOption, print_json, print_rows
+from meshagent.cli.output import JsonOption, echo, print_json, print_rows
 from meshagent.cli.profile_choice import choose
 from meshagent.cli.values import parse_json
 
@@ -51,7 +51,7 @@ async def create(
     if as_json:
         print_json(created)
     else:
-        typer.echo(created["id"])
+        echo(created["id"])
 
 
 @command(app, "delete", "rm")

@@ -1,4 +1,8 @@
-"""The server's own log: one line of text, or one JSON object, per message, on standard error."""
+"""The server's own log: one line of text, or one JSON object, per message, on standard error.
+
+Messages quote names and texts of strangers: characters that could forge lines or reach the operator's terminal are
+escaped in both forms.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 from meshagent.api import jsontext
+from meshagent.api.visible_text import VisibleFormatter, visible_line
 
 _NOISY = ("aiohttp.access", "alembic", "httpx", "httpx2", "mcp", "openai")
 """Libraries whose routine messages are hidden; warnings and errors are shown."""
@@ -25,7 +30,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return jsontext.dumps(entry).decode()
+        return visible_line(jsontext.dumps(entry).decode())
 
 
 def configure_logging(level: str, form: Literal["text", "json"], stream: TextIO | None = None) -> None:
@@ -34,7 +39,7 @@ def configure_logging(level: str, form: Literal["text", "json"], stream: TextIO 
     if form == "json":
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+        handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

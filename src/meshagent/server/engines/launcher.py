@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from typing import IO
 
+from meshagent.api.visible_text import visible_line
 from meshagent.server.engines.template import COMMAND, FORK, KILL
 
 __all__ = ["EngineProcess", "launch"]
@@ -154,4 +155,4 @@ def _log_lines(stream: IO[bytes]) -> None:
     with stream:
         for line in stream:
             text = line.decode(errors="replace").rstrip()[:2_000]
-            log.warning("engine: %s", "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
+            log.warning("engine: %s", visible_line(text))
