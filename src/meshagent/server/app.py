@@ -24,7 +24,9 @@ from meshagent.server.config import ServerConfig
 from meshagent.server.identity import ServerIdentity, load_identity
 from meshagent.server.kernel.loop_watch import LoopWatch
 from meshagent.server.logs import configure_logging
+from meshagent.server.stores.data_folder import data_folder_error, make_private
 from meshagent.server.stores.disk import lock_file
+from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.health import HealthMonitor
 
 log = logging.getLogger(__name__)
@@ -69,36 +71,45 @@ async def running_server(config: ServerConfig) -> AsyncIterator[StartedServer]:
 
     Raises:
         DataFolderInUseError: Another server has the data folder.
+        DataFolderError: The disk of the data folder is full or broken.
         OSError: The address or the folder cannot be used.
     """
     async with AsyncExitStack() as stack:
-        identity = await asyncio.to_thread(_open_data_folder, config, stack)
-        sockets = await asyncio.to_thread(_bind, config.host, config.port)
-        for bound in sockets:
-            stack.callback(bound.close)
-        port = int(sockets[0].getsockname()[1])
-        health = HealthMonitor()
-        watch = LoopWatch()
-        watch.start()
-        stack.callback(watch.close)
-        stores = await stack.enter_async_context(open_stores(config, health))
-        addresses = Addresses(config, port)
-        base = ServerBase(
-            config=config, identity=identity, stores=stores, health=health, addresses=addresses, loop_watch=watch
-        )
-        assembly = await stack.enter_async_context(assembled(base))
-        await _listen(assembly, config, sockets, stack)
-        stack.callback(stores.tables.stopping, config.shutdown_grace)
-        yield StartedServer(
-            url=addresses.public,
-            port=port,
-            identity=identity,
-            health=health,
-            rooms=assembly.rooms,
-            accounts=assembly.accounts,
-            local_url=addresses.local,
-            loop_watch=watch,
-        )
+        try:
+            started = await _start(config, stack)
+        except (OSError, StoreFailedError) as error:
+            raise data_folder_error(config.data_dir, error) from error
+        yield started
+
+
+async def _start(config: ServerConfig, stack: AsyncExitStack) -> StartedServer:
+    identity = await asyncio.to_thread(_open_data_folder, config, stack)
+    sockets = await asyncio.to_thread(_bind, config.host, config.port)
+    for bound in sockets:
+        stack.callback(bound.close)
+    port = int(sockets[0].getsockname()[1])
+    health = HealthMonitor()
+    watch = LoopWatch()
+    watch.start()
+    stack.callback(watch.close)
+    stores = await stack.enter_async_context(open_stores(config, health))
+    addresses = Addresses(config, port)
+    base = ServerBase(
+        config=config, identity=identity, stores=stores, health=health, addresses=addresses, loop_watch=watch
+    )
+    assembly = await stack.enter_async_context(assembled(base))
+    await _listen(assembly, config, sockets, stack)
+    stack.callback(stores.tables.stopping, config.shutdown_grace)
+    return StartedServer(
+        url=addresses.public,
+        port=port,
+        identity=identity,
+        health=health,
+        rooms=assembly.rooms,
+        accounts=assembly.accounts,
+        local_url=addresses.local,
+        loop_watch=watch,
+    )
 
 
 Companion = Callable[[StartedServer], AbstractAsyncContextManager[None]]
@@ -113,6 +124,7 @@ def run_server(config: ServerConfig, beside: Companion) -> None:
         beside: What to do meanwhile.
     """
     configure_logging(config.log_level, config.log_format)
+    os.umask(0o077)  # files of engines and libraries, too, are this user's alone
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -136,7 +148,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _open_data_folder(config: ServerConfig, stack: AsyncExitStack) -> ServerIdentity:
-    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(config.data_dir)
     stack.enter_context(_folder_lock(config.data_dir / "server.lock"))
     return load_identity(config)
 

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 
 from meshagent.server.accounts.migrations.runner import upgrade_to_head
 from meshagent.server.config import ServerConfig
+from meshagent.server.stores.disk import make_private_file
 
 __all__ = ["prepare_accounts_database"]
 
@@ -23,6 +24,7 @@ def prepare_accounts_database(config: ServerConfig) -> None:
     path = config.data_dir / "accounts.sqlite"
     if config.database_url is None and not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_file(path)
         path.write_bytes(_empty_database())
 
 

@@ -16,6 +16,7 @@ from meshagent.api.errors import AlreadyExistsError, NotFoundError, UnavailableE
 from meshagent.server.accounts.encryption import SecretBox
 from meshagent.server.accounts.migrations.runner import lock_database, upgrade_to_head
 from meshagent.server.accounts.ownership import ServerFolder, check_ownership, record_ownership
+from meshagent.server.stores.disk import make_private_file
 from meshagent.server.stores.health import HealthMonitor
 
 COMPONENT: Final = "accounts"
@@ -82,6 +83,8 @@ class Database:
 
         engine = create_engine(url, durability=durability)
         try:
+            if url.get_backend_name() == "sqlite" and url.database not in (None, ":memory:"):
+                make_private_file(Path(str(url.database)))
             async with engine.begin() as connection:
                 await connection.run_sync(take)
         except BaseException as error:

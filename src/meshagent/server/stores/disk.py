@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Disk", "Durability", "lock_file", "sync_descriptor"]
+__all__ = ["Disk", "Durability", "lock_file", "make_private_file", "sync_descriptor"]
 
 Durability = Literal["fsync", "process"]
 """What an acknowledged write survives: "fsync" a power failure, "process" only a crash of the process."""
@@ -78,6 +78,14 @@ def lock_file(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def make_private_file(path: Path) -> None:
+    """Create `path` empty, readable by the server's user only, unless it exists.
+
+    SQLite gives its own files beside a database the mode of the database, and a database that it makes any mode.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _no_sync(descriptor: int) -> None:

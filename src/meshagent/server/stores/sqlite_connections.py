@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from meshagent.api.errors import InvalidStateError, RoomException, UnavailableError
-from meshagent.server.stores.disk import Durability
+from meshagent.server.stores.disk import Durability, make_private_file
 from meshagent.server.stores.errors import CorruptDataError, StoreFailedError
 from meshagent.server.stores.health import HealthMonitor
 
@@ -43,6 +43,8 @@ _CORRUPTION = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 def connect(path: Path, *, durability: Durability, read_only: bool = False) -> sqlite3.Connection:
     """A connection in WAL mode and autocommit: transactions begin and end explicitly."""
+    if not read_only:
+        make_private_file(path)
     connection = sqlite3.connect(
         path,
         timeout=_BUSY_TIMEOUT_SECONDS,
