@@ -26,7 +26,7 @@ from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.builtin_target_routes import BuiltInTargetRoutes
 from meshagent.server.gateway.document_routes import DocumentRoutes
 from meshagent.server.gateway.file_routes import FileRoutes
-from meshagent.server.gateway.http_errors import error_middleware
+from meshagent.server.gateway.http_errors import error_middleware, note_started
 from meshagent.server.gateway.limits import ConnectionGuard, HttpLimits
 from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
 from meshagent.server.gateway.llm_usage import LlmUsageLog, LlmUsageTotals
@@ -217,6 +217,7 @@ async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: U
     http_limits = HttpLimits(head_timeout=config.limits.http_head_timeout)
     guard = ConnectionGuard(http_limits)
     application = web.Application(middlewares=[guard.middleware, error_middleware])
+    application.on_response_prepare.append(note_started)
     async with AsyncExitStack() as stack:
         llm = LlmProxyRoutes(authenticator, config.llm, on_usage=LlmUsageLog(usage, rooms.finder).note)
         stack.push_async_callback(llm.close)

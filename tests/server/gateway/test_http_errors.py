@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from meshagent.api import errors
-from meshagent.server.gateway.http_errors import error_middleware, status_of
+from meshagent.server.gateway.http_errors import error_middleware, note_started, status_of
 from meshagent.server.rooms.handle import RoomRunsError
 from meshagent.server.stores.errors import CorruptDataError, StoreFailedError
 
@@ -76,3 +77,20 @@ async def test_every_failure_has_one_shape(caplog: pytest.LogCaptureFixture) -> 
         ("PUT", "/typed"): (405, {"code": "method_not_allowed", "message": "405: Method Not Allowed"}),
     }
     assert "ZeroDivisionError: a secret of the server" in caplog.text
+
+
+@pytest.mark.parametrize("error", [errors.UnavailableError("gone"), ZeroDivisionError("a secret of the server")])
+async def test_what_fails_after_the_head_breaks_the_answer_off(error: Exception) -> None:
+    async def fail_midway(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"beginning")
+        raise error
+
+    app = web.Application(middlewares=[error_middleware])
+    app.on_response_prepare.append(note_started)
+    app.add_routes([web.get("/", fail_midway)])
+    async with TestClient(TestServer(app)) as client, client.get("/") as response:
+        assert (response.status, await response.content.read(9)) == (200, b"beginning")
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()

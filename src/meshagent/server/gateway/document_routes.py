@@ -20,6 +20,7 @@ from meshagent.api.errors import InvalidRequestError
 from meshagent.server.gateway.bodies import read_json
 from meshagent.server.gateway.conditions import change_condition, read_condition
 from meshagent.server.gateway.room_gateway import RoomGateway
+from meshagent.server.gateway.token_expiry import while_token_lasts
 from meshagent.server.rooms.handle import DocumentChange
 from meshagent.server.stores.conditions import ChangeCondition
 
@@ -60,7 +61,9 @@ class DocumentRoutes:
         path = request.match_info["path"]
         async with self._rooms.visit(request) as (admission, room):
             admission.scope.require_sync(path, write=True)  # before the body is read
-            change = _change_of(await read_json(request, MAX_PATCH_BYTES), request.content_type)
+            async with while_token_lasts(admission):
+                body = await read_json(request, MAX_PATCH_BYTES)
+            change = _change_of(body, request.content_type)
             state = await room.documents.change(path, change, admission.scope, condition=_condition(request))
         return _json(state.content, state.version)
 

@@ -26,6 +26,7 @@ from meshagent.server.gateway.bodies import body_pieces, is_compressed, read_bod
 from meshagent.server.gateway.conditions import change_condition, refuse_conditions, refuse_part
 from meshagent.server.gateway.file_responses import send_file
 from meshagent.server.gateway.http_errors import error_response
+from meshagent.server.gateway.token_expiry import pieces_while_token_lasts
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.kernel.url_signing import SIGNED_FILES_PREFIX, SignedFile, UrlSigner
@@ -93,7 +94,8 @@ class FileRoutes:
     async def upload(self, request: web.Request) -> web.Response:
         """Store the body: all of it at its end, or nothing. 201 with the file's entry.
 
-        400 for a part of a file, 412 if a condition does not hold, 413 if it is too large, 507 if the disk is full.
+        400 for a part of a file, 403 if the token expires before the body ends, 412 if a condition does not hold, 413
+        if it is too large, 507 if the disk is full.
         """
         path = normalize_path(request.match_info["path"])
         must_be_new = request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
@@ -103,7 +105,7 @@ class FileRoutes:
             try:
                 info = await room.files.write(
                     path,
-                    _batches(request),
+                    pieces_while_token_lasts(admission, _batches(request)),
                     admission.scope,
                     overwrite=overwrite,
                     condition=change_condition(request),

@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler
 from meshagent.api import jsontext
 from meshagent.api.errors import InternalError, RoomException
 
-__all__ = ["error_middleware", "error_response", "status_of"]
+__all__ = ["error_middleware", "error_response", "note_started", "status_of"]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ _RENAMED: Final = {
     416: "requested_range_not_satisfiable",
     422: "unprocessable_entity",
 }
+_STARTED: Final = web.RequestKey("meshagent.started", web.StreamResponse)
 _DISK_IS_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -78,12 +79,13 @@ def error_response(error: RoomException, *, status: int | None = None) -> web.Re
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers every failure in the one shape, those of aiohttp's own routing included.
 
-    An unexpected exception is logged with its traceback; the answer does not contain its text.
+    An unexpected exception is logged with its traceback; the answer does not contain its text. What fails after the
+    head of the answer was sent (`note_started`) breaks the connection off: nothing else tells the client.
     """
     try:
         return await handler(request)
     except RoomException as error:
-        return error_response(error)
+        return _broken_off(request, str(error)) or error_response(error)
     except web.HTTPException as error:
         if error.status < 400 or error.content_type == "application/json":
             raise
@@ -94,7 +96,24 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return answer
     except Exception:
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
+        if (broken := _broken_off(request, "the request failed inside the server")) is not None:
+            return broken
         return error_response(InternalError("the request failed inside the server; its log says more"))
+
+
+async def note_started(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler (`Application.on_response_prepare`): remembers the answer whose head is sent now."""
+    request[_STARTED] = response
+
+
+def _broken_off(request: web.Request, reason: str) -> web.StreamResponse | None:
+    """Close the connection of an answer that has begun, and return that answer; None if none has."""
+    started = request.get(_STARTED)
+    if started is not None:
+        log.info("broke off the answer to %s %s: %s", request.method, request.rel_url.raw_path, reason)
+        if request.transport is not None:
+            request.transport.close()
+    return started
 
 
 def _code_of(status: int) -> str:

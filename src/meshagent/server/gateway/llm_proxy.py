@@ -34,6 +34,7 @@ from meshagent.server.gateway.bodies import read_json
 from meshagent.server.gateway.llm_fields import checked_request
 from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of
 from meshagent.server.gateway.room_gateway import room_name_of
+from meshagent.server.gateway.token_expiry import while_token_lasts
 from meshagent.server.kernel.admission import Admission
 
 __all__ = ["LlmProxyRoutes"]
@@ -110,7 +111,8 @@ class LlmProxyRoutes:
         with self._one_more():
             if request.method == "GET":
                 return await self._list_models(request, asker)
-            return await self._ask(request, path, asker)
+            async with while_token_lasts(asker):
+                return await self._ask(request, path, asker)
 
     def _admitted(self, request: web.Request) -> Admission:
         """Who asks, and for which room: that of the path, else the first that the token opens."""

@@ -37,6 +37,7 @@ from meshagent.api.version import __version__
 from meshagent.server.gateway.asgi import AsgiApp, serve_asgi
 from meshagent.server.gateway.bodies import read_body
 from meshagent.server.gateway.room_gateway import RoomGateway
+from meshagent.server.gateway.token_expiry import while_token_lasts
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.rooms.handle import ToolAccess, ToolDescription
 
@@ -85,7 +86,7 @@ class McpRoutes:
         """One MCP request.
 
         Raises:
-            PermissionDeniedError: A bad token, or one without the grant to use tools.
+            PermissionDeniedError: A bad token, one without the grant to use tools, or one that expired meanwhile.
             LimitExceededError: Too many requests are under way, or this one is too large.
             UnavailableError: The package `mcp` is not installed or cannot be started, or the server is stopping.
         """
@@ -99,12 +100,14 @@ class McpRoutes:
             self._under_way -= 1
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        toolkits = frozenset(request.query.getall("toolkit", ()))
         async with self._rooms.visit(request) as (admission, room):
             admission.scope.require_agents("use_tools")
-            body = await read_body(request, MAX_REQUEST_BYTES)
-            app = await self._application()
-            visit = _Visit(room.tools, admission, frozenset(request.query.getall("toolkit", ())), self._call_timeout)
-            return await self._while_running(serve_asgi(app, request, body, extensions={_VISIT: visit}))
+            async with while_token_lasts(admission):
+                body = await read_body(request, MAX_REQUEST_BYTES)
+                app = await self._application()
+                visit = _Visit(room.tools, admission, toolkits, self._call_timeout)
+                return await self._while_running(serve_asgi(app, request, body, extensions={_VISIT: visit}))
 
     async def _application(self) -> AsgiApp:
         """The MCP server, which starts with the first request, and again with the first one after a failure."""

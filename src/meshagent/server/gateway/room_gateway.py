@@ -10,13 +10,13 @@ from aiohttp import web
 
 from meshagent.api.errors import NotFoundError, UnavailableError
 from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.gateway.token_expiry import expiry_of
 from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.rooms.handle import RoomHandle, RoomLocator
 from meshagent.server.websocket.shell import WebSocketShell
 
 MAX_ROOM_NAME_LENGTH = 255
-_FOR_EVER = 1e12
 
 
 class RoomGateway:
@@ -46,9 +46,9 @@ class RoomGateway:
         key = RoomKey(admission.project_id, name)
         running = await self._rooms.find(key)
         if running is not None:  # most joins: they need no lease, since the room ends only when nobody is in it
-            return self._shell.upgrade(request, await running.join(admission), expires_at=_expiry(admission))
+            return self._shell.upgrade(request, await running.join(admission), expires_at=expiry_of(admission))
         async with self._opened(key) as room:
-            return self._shell.upgrade(request, await room.join(admission), expires_at=_expiry(admission))
+            return self._shell.upgrade(request, await room.join(admission), expires_at=expiry_of(admission))
 
     @asynccontextmanager
     async def visit(self, request: web.Request) -> AsyncIterator[tuple[Admission, RoomHandle]]:
@@ -82,12 +82,6 @@ class RoomGateway:
             except TimeoutError:
                 raise UnavailableError(f"the room {key.room_name} did not open in time; try again") from None
             yield room
-
-
-def _expiry(admission: Admission) -> float | None:
-    """When the token ends, in seconds since 1970; None if it does not, or in tens of thousands of years."""
-    expires_at = admission.token.extra_payload.get("exp")
-    return float(expires_at) if isinstance(expires_at, (int, float)) and expires_at < _FOR_EVER else None
 
 
 def room_name_of(request: web.Request) -> str:
