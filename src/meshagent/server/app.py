@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from meshagent.server.addresses import Addresses
 from meshagent.server.assembly import Assembly, Rooms, ServerBase, assembled, open_stores
 from meshagent.server.config import ServerConfig
 from meshagent.server.identity import ServerIdentity, load_identity
+from meshagent.server.kernel.garbage_collection import short_collections
 from meshagent.server.kernel.loop_watch import LoopWatch
 from meshagent.server.logs import configure_logging
 from meshagent.server.stores.data_folder import data_folder_error, make_private
@@ -32,6 +34,7 @@ from meshagent.server.stores.health import HealthMonitor
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
+_SWITCH_INTERVAL = 0.001
 _NOT_ON_THIS_MACHINE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """`localhost` has an IPv6 address by name also where IPv6 is switched off."""
 
@@ -132,9 +135,12 @@ def run_server(config: ServerConfig, beside: Companion) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         async with running_server(config) as started, beside(started):
-            await stop.wait()
+            with short_collections(started.loop_watch.collected):
+                await stop.wait()
             log.info("stopping")
 
+    # A thread that computes must not keep the loop waiting for the interpreter's lock for 5 ms each time.
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 

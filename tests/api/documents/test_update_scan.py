@@ -207,3 +207,28 @@ def test_changes_that_depend_on_each_other_in_a_circle_are_refused() -> None:
     peer = CrdtPeer()
     peer.add("p")
     assert document.apply(peer.take()).update is not None
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_chain_of_early_updates_is_applied_without_asking_the_crdt_for_each(
+    backwards: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = CrdtPeer()
+    for number in range(MAX_HELD + 1):
+        peer.add("p", n=number)
+    first, *rest = peer.sent
+    document = ServerDocument(page_schema())
+    for update in reversed(rest) if backwards else rest:
+        document.apply(update)
+    asked = 0
+    state_vector = CrdtDoc.state_vector
+
+    def counted(doc: CrdtDoc) -> bytes:
+        nonlocal asked
+        asked += 1
+        return state_vector(doc)
+
+    monkeypatch.setattr(CrdtDoc, "state_vector", counted)
+    document.apply(first)
+    assert not document.held
+    assert asked <= 4

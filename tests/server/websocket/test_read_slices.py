@@ -1,8 +1,9 @@
-"""Fair reading: how much of a connection is read at a time."""
+"""Fair reading: how much of a connection is read and served at a time."""
 
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import Any, cast
 
 import pytest
@@ -29,42 +30,111 @@ class Transport:
         self.is_reading = True
 
 
+class Reader:
+    """Takes what it is fed: all of it after `seconds`, or no more than `most` bytes at a time."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.most = BUFFER
+        self.taken: list[int] = []
+
+    def feed(self, data: bytes | memoryview, deadline: float) -> int:
+        assert deadline <= perf_counter() + SLICE_SECONDS
+        end = perf_counter() + self.seconds
+        while perf_counter() < end:
+            pass
+        self.taken.append(min(len(data), self.most))
+        return self.taken[-1]
+
+
 @pytest.fixture
 def transport() -> Transport:
     return Transport()
 
 
 @pytest.fixture
-async def slices(transport: Transport) -> ReadSlices:
-    return ReadSlices(asyncio.get_running_loop(), cast(Any, transport), memoryview(bytearray(BUFFER)))
+def reader() -> Reader:
+    return Reader()
 
 
-async def test_a_connection_with_more_to_read_gives_way_to_others(slices: ReadSlices, transport: Transport) -> None:
-    slices.took(len(slices.view), SLICE_SECONDS)
+@pytest.fixture
+async def slices(transport: Transport, reader: Reader) -> ReadSlices:
+    loop = asyncio.get_running_loop()
+    return ReadSlices(loop, cast(Any, transport), memoryview(bytearray(BUFFER)), reader.feed)
+
+
+async def test_a_connection_with_more_to_read_gives_way_to_others(
+    slices: ReadSlices, transport: Transport, reader: Reader
+) -> None:
+    reader.seconds = SLICE_SECONDS
+    slices.read(len(slices.view))
     assert not transport.is_reading
     await asyncio.sleep(0)
     assert transport.is_reading
 
 
-async def test_slow_messages_make_slices_small_and_fast_ones_large(slices: ReadSlices) -> None:
-    for _ in range(20):
-        slices.took(len(slices.view), 2 * SLICE_SECONDS)
+async def test_slow_messages_make_slices_small_and_fast_ones_large(slices: ReadSlices, reader: Reader) -> None:
+    reader.seconds = 1.5 * SLICE_SECONDS
+    for _ in range(6):
+        slices.read(len(slices.view))
     assert len(slices.view) == 4 * 1024
+    reader.seconds = 0.0
     for _ in range(20):
-        slices.took(len(slices.view), 0.0)
+        slices.read(len(slices.view))
     assert len(slices.view) == BUFFER
 
 
-async def test_a_connection_that_was_read_empty_goes_on(slices: ReadSlices, transport: Transport) -> None:
-    for _ in range(20):
-        slices.took(100, SLICE_SECONDS)
+async def test_a_connection_that_was_read_empty_goes_on(
+    slices: ReadSlices, transport: Transport, reader: Reader
+) -> None:
+    reader.seconds = SLICE_SECONDS
+    for _ in range(3):
+        slices.read(100)
     assert transport.is_reading
 
 
-async def test_a_pause_outlasts_the_turn_of_others(slices: ReadSlices, transport: Transport) -> None:
-    slices.took(len(slices.view), SLICE_SECONDS)
+async def test_a_pause_outlasts_the_turn_of_others(slices: ReadSlices, transport: Transport, reader: Reader) -> None:
+    reader.seconds = SLICE_SECONDS
+    slices.read(len(slices.view))
     slices.pause()
     await asyncio.sleep(0)
     assert not transport.is_reading
     slices.resume()
     assert transport.is_reading
+
+
+async def test_what_a_slice_leaves_is_served_in_later_turns_before_more_is_read(
+    slices: ReadSlices, transport: Transport, reader: Reader
+) -> None:
+    reader.most = 1000
+    slices.read(2500)
+    assert reader.taken == [1000]
+    for taken in ([1000, 1000], [1000, 1000, 500]):
+        assert not transport.is_reading
+        await asyncio.sleep(0)
+        assert reader.taken == taken
+    assert transport.is_reading
+
+
+async def test_what_a_slice_leaves_waits_while_reading_is_paused(
+    slices: ReadSlices, transport: Transport, reader: Reader
+) -> None:
+    reader.most = 1000
+    slices.read(1500)
+    slices.pause()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert reader.taken == [1000]
+    slices.resume()
+    assert not transport.is_reading
+    await asyncio.sleep(0)
+    assert reader.taken == [1000, 500]
+    assert transport.is_reading
+
+
+async def test_what_is_left_of_a_connection_that_is_over_is_forgotten(slices: ReadSlices, reader: Reader) -> None:
+    reader.most = 1000
+    slices.read(1500)
+    slices.stop()
+    await asyncio.sleep(0)
+    assert reader.taken == [1000]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -196,3 +197,14 @@ def test_close_frames_cut_their_reason_at_a_character() -> None:
     assert close_frame(1000, "ä" * 200) == b"\x88\x7c\x03\xe8" + ("ä" * 61).encode()
     with pytest.raises(ValueError, match="1006"):
         close_frame(1006)
+
+
+def test_a_reader_stops_behind_a_message_when_its_time_is_over() -> None:
+    received = Events()
+    stream = b"".join(client_frame(BINARY, bytes([number])) for number in range(3))
+    received.reader.deadline = 0.0
+    taken = received.reader.feed(stream)
+    assert taken == len(stream) // 3
+    received.reader.deadline = inf
+    assert received.reader.feed(stream[taken:]) == len(stream) - taken
+    assert [payload for _, payload in received.events] == [b"\0", b"\1", b"\2"]

@@ -30,6 +30,8 @@ KILL = b"K"
 """Kill the process of that id, if it is one of ours and was not reaped."""
 
 _PR_SET_PDEATHSIG = 1
+_NICENESS = 5
+"""Queries use what the event loop of the server leaves of the processors."""
 
 
 class Template:
@@ -133,6 +135,7 @@ def die_with_parent(parent: int) -> None:
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # these tell the server, which ends us
+    os.nice(_NICENESS)
     os.environ.setdefault("LANCEDB_LOG", "error")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import meshagent.server.engines.serving  # noqa: F401 - for the engines that it loads

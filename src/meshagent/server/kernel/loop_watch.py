@@ -37,6 +37,7 @@ _NOTABLE: Final = 0.02
 
 _MAX_OPERATIONS: Final = 300
 _OTHER: Final = "other"
+GARBAGE_COLLECTION: Final = "garbage collection"
 _IDLE: Final = "none"
 _DEFAULT_TASK_NAME: Final = re.compile(r"Task-\d+")
 
@@ -89,6 +90,7 @@ class LoopWatch:
         self._longest_cpu = NO_TURN
         self._next_log_at = 0.0
         self._due = 0.0
+        self._collecting = 0.0
         self._cpu = 0.0
         self._seen: tuple[str, str] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -158,6 +160,10 @@ class LoopWatch:
         """Seconds in turns of 20 ms and more, by operation."""
         return self._lost
 
+    def collected(self, seconds: float) -> None:
+        """Note that the garbage collector took so long; turns that it makes long are its own and no operation's."""
+        self._collecting += seconds
+
     def reset(self) -> None:
         """Forget `longest` and `longest_by_cpu`; for tests."""
         self._longest = self._longest_cpu = NO_TURN
@@ -189,11 +195,14 @@ class LoopWatch:
                 waiter.set_result(None)
 
     def _note(self, seconds: float, cpu_seconds: float, seen: tuple[str, str] | None) -> None:
+        collecting, self._collecting = self._collecting, 0.0
         self._buckets[bisect_left(TURN_BUCKETS, seconds)] += 1
         self._total_seconds += seconds
         if seconds < _NOTABLE:
             return
         operation, place = seen if seen is not None else (self._running.name, "")
+        if 2 * collecting > seconds:
+            operation, place = GARBAGE_COLLECTION, ""
         if operation not in self._lost and len(self._lost) >= _MAX_OPERATIONS:
             operation = _OTHER
         turn = Turn(seconds, min(cpu_seconds, seconds), operation, place)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Final, Protocol
 
 from meshagent.server.websocket.corker import Corker
@@ -31,7 +30,6 @@ __all__ = ["WebSocket", "WebSocketLimits"]
 
 logger = logging.getLogger(__name__)
 
-_COPIED_READ_BYTES: Final = 64 * 1024
 _CONGESTED_BYTES: Final = 64 * 1024  # as much as a transport takes before it asks its writer to pause
 _JOIN_BYTES: Final = 16 * 1024  # larger batches are handed over piece by piece: copying would cost more
 _QUIET_SECONDS: Final = 5.0
@@ -115,7 +113,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._transport = transport
         self._handler: WebSocketHandler | None = handler
         self._reader = FrameReader(self, handler.received, shell.limits.max_message_bytes)
-        self._slices = ReadSlices(shell.loop, transport, shell.read_buffer)
+        self._slices = ReadSlices(shell.loop, transport, shell.read_buffer, self._feed)
         self._state = _OPEN
         self._end_code = ABNORMAL
         self._end_reason = "connection lost"
@@ -144,11 +142,12 @@ class WebSocket(asyncio.BufferedProtocol):
         assert self._handler is not None
         try:
             self._handler.connected(self)
-        except Exception:  # as in `feed`
+        except Exception:  # as in `_feed`
             logger.exception("handling a new WebSocket connection from %s failed", self.remote)
             self._fail(INTERNAL_ERROR, "internal error")
         if early_bytes:
-            self.feed(early_bytes)
+            self.bytes_in += len(early_bytes)
+            self._slices.serve(early_bytes)
 
     # ---- what the owner uses
 
@@ -222,9 +221,10 @@ class WebSocket(asyncio.BufferedProtocol):
         self._cut(code, reason)
 
     def pause_reading(self) -> None:
-        """Stop reading from the peer; what has been read (up to 256 KiB) is still delivered."""
+        """Stop reading from the peer, and delivering what has been read; a message being delivered is the last."""
         if not self._state and not self.reading_paused:
             self.reading_paused = True
+            self._reader.deadline = 0.0
             self._slices.pause()
 
     def resume_reading(self) -> None:
@@ -257,23 +257,22 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes just read."""
-        started_at = perf_counter()
-        data = self._shell.read_buffer[:nbytes]
-        # Many small frames parse faster from `bytes` than from a view, large ones without the copy.
-        self.feed(bytes(data) if nbytes <= _COPIED_READ_BYTES else data)
-        self._slices.took(nbytes, perf_counter() - started_at)
-
-    def feed(self, data: bytes | memoryview) -> None:
-        """Take bytes from the peer; messages are delivered before this returns."""
-        self.bytes_in += len(data)
+        self.bytes_in += nbytes
         self.heard_at = self._shell.loop.time()
+        self._slices.read(nbytes)
+
+    def _feed(self, data: bytes | memoryview, deadline: float) -> int:
+        """Deliver messages from the peer until `deadline`, or a pause; returns the bytes taken."""
+        reader = self._reader
+        reader.deadline = deadline
         try:
-            self._reader.feed(data)
+            return reader.feed(data)
         except ProtocolViolation as violation:
             self._fail(violation.code, violation.reason)
         except Exception:  # the handler's; its connection's state is unknown, so the connection ends
             logger.exception("handling a WebSocket message from %s failed", self.remote)
             self._fail(INTERNAL_ERROR, "internal error")
+        return len(data)
 
     def eof_received(self) -> bool:
         """The peer sends no more. Half-open connections are not kept; unsent bytes would only wait."""
@@ -307,6 +306,7 @@ class WebSocket(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         self._reader.stop()
+        self._slices.stop()
         self._forget_pending()
         self._shell.forget(self)
         self._report(self._end_code, self._end_reason)

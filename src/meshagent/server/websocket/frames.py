@@ -7,6 +7,8 @@ message, nothing queued. No extension is ever negotiated, so every reserved bit 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
+from time import perf_counter
 from typing import Final, Protocol
 
 from websockets.typing import BytesLike
@@ -82,10 +84,21 @@ class FrameReader:
             refused before its bytes are read.
     """
 
-    __slots__ = ("_fragments", "_fragments_are_text", "_max_bytes", "_needed", "_on_binary", "_partial", "_sink")
+    __slots__ = (
+        "_fragments",
+        "_fragments_are_text",
+        "_max_bytes",
+        "_needed",
+        "_on_binary",
+        "_partial",
+        "_sink",
+        "deadline",
+    )
 
     def __init__(self, sink: FrameSink, on_binary: Callable[[bytes], None], max_message_bytes: int) -> None:
         self._sink: FrameSink | None = sink
+        self.deadline = inf
+        """When `feed` stops after the message that it delivers, on the clock of `perf_counter`."""
         self._on_binary = on_binary
         self._max_bytes = max_message_bytes
         self._partial: bytearray | None = None  # the beginning of a frame whose rest has not come
@@ -104,10 +117,14 @@ class FrameReader:
         self._on_binary = _discard
         self._partial = self._fragments = None
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes | memoryview) -> int:
         """Take the next bytes of the stream and deliver every message they complete.
 
         `data` may be reused as soon as this returns.
+
+        Returns:
+            How many of the bytes are taken: all, unless messages are left when `deadline` has passed. At least one
+            message is taken.
 
         Raises:
             ProtocolViolation: The stream is broken from here on; call `stop`.
@@ -118,7 +135,9 @@ class FrameReader:
         size = len(data)
         while size - position >= 2:
             if self._sink is None:
-                return
+                return size
+            if position and perf_counter() > self.deadline:
+                return position
             first = data[position]
             payload = length = 0
             if first == _FINAL_BINARY and self._fragments is None:
@@ -148,6 +167,7 @@ class FrameReader:
                 self._deliver(first, message)
         if position < size and self._sink is not None:
             self._keep(data, position)
+        return size
 
     def _complete_partial(self, data: bytes | memoryview) -> int:
         """Add what the waiting frame lacks; deliver it if that completes it. Returns the bytes used."""

@@ -62,7 +62,7 @@ class ClientSocket(Protocol):
         ...
 
     def pause_reading(self) -> None:
-        """Stop reading from the peer; what has been read is still delivered."""
+        """Stop reading from the peer, and delivering what has been read; a message being delivered is the last."""
         ...
 
     def resume_reading(self) -> None:
