@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,39 @@ async def test_a_stopped_server_waits_for_no_engine(tmp_path: Path, unused_tcp_p
                 assert await server.stop() == 0
         async with asyncio.timeout(10):
             await until(lambda: not any(is_alive(pid) for pid in processes))
+
+
+def damage_newest_version(data_dir: Path) -> Callable[[], object]:
+    """Damage the table `t` of the only room, and return what repairs it."""
+    manifest = min(data_dir.glob("tables/*/*/t.lance/_versions/*.manifest"))  # they carry falling numbers
+    content = manifest.read_bytes()
+    os.truncate(manifest, 0)
+    return lambda: manifest.write_bytes(content)
+
+
+async def test_a_damaged_table_turns_the_health_red_and_the_others_go_on(tmp_path: Path) -> None:
+    async with room_server(data_dir=tmp_path, durability="fsync") as server, join(server, "alice") as alice:
+        for name in ("t", "u"):
+            await alice.ok("database.create_table", {"name": name, "schema": SCHEMA, "data": [{"id": 1}]})
+            await alice.ok("database.insert", {"table": name, "records": {"id": 2}})
+    repair = damage_newest_version(tmp_path)
+    async with (
+        room_server(data_dir=tmp_path, durability="fsync") as server,
+        join(server, "alice") as alice,
+        aiohttp.ClientSession() as http,
+    ):
+
+        async def status() -> int:
+            async with http.get(server.url + "/healthz") as answer:
+                return answer.status
+
+        refused = await alice.request("database.search", {"table": "t"})
+        assert "'t' is damaged" in refused.header["text"]
+        await alice.ok("database.insert", {"table": "u", "records": {"id": 2}})
+        assert await status() == 503, "another table that works does not hide it"
+        repair()
+        await alice.ok("database.insert", {"table": "t", "records": {"id": 2}})
+        assert await status() == 200
 
 
 async def test_failing_tables_turn_the_health_red(tmp_path: Path) -> None:

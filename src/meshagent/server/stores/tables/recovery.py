@@ -4,6 +4,9 @@ The engine commits a version by its manifest, and only then are the files synced
 between may keep the manifest and lose files that it refers to, and the engine then fails on the whole table. Such a
 version was never acknowledged, so it is removed, and the newest complete one becomes current. Files of this engine end
 in a magic number; a file without it is torn.
+
+A version that was acknowledged is never removed: if it is incomplete, the disk or somebody damaged it, and the table
+fails until it is restored. Tables that earlier releases wrote have no mark of that until their next write.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ import os
 import re
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 
 from meshagent.server.stores.disk import Disk
 from meshagent.server.stores.errors import CorruptDataError
+from meshagent.server.stores.tables.durable_files import acknowledged_manifest
 
 __all__ = ["recover"]
 
@@ -34,7 +38,7 @@ def recover(folder: Path, disk: Disk | None) -> int:
     """Remove incomplete versions of the table in `folder`, which must not be open; returns how many versions are left.
 
     Raises:
-        CorruptDataError: Every version is damaged; nothing was removed.
+        CorruptDataError: A version that was acknowledged is damaged, or every one is; nothing was removed.
         OSError: The disk failed.
     """
     versions = folder / "_versions"
@@ -43,6 +47,7 @@ def recover(folder: Path, disk: Disk | None) -> int:
     broken = list(takewhile(lambda manifest: _is_broken(manifest, torn, folder / "data"), manifests))
     if manifests and len(broken) == len(manifests):
         raise CorruptDataError(f"every version of table {folder.stem!r} is damaged")
+    _check_acknowledged(folder, manifests[len(broken) :])
     for manifest in broken:
         log.warning("removing the incomplete version %s of table %r", manifest.name, folder.stem)
         manifest.unlink()
@@ -51,6 +56,21 @@ def recover(folder: Path, disk: Disk | None) -> int:
     if broken and disk is not None:
         disk.sync_folder(versions)
     return len(manifests) - len(broken)
+
+
+def _check_acknowledged(folder: Path, complete: Sequence[Path]) -> None:
+    """Raise CorruptDataError unless the newest complete version is as new as the newest acknowledged one."""
+    acknowledged = acknowledged_manifest(folder / "_versions")
+    if acknowledged is not None and (not complete or complete[0].name > acknowledged):
+        log.error(
+            "table %r is damaged: %s or a file that it refers to is incomplete or gone, and what it holds was"
+            " acknowledged; restore %s from a backup",
+            folder.stem, acknowledged, folder,
+        )  # fmt: skip
+        raise CorruptDataError(
+            f"table {folder.stem!r} is damaged: files of its newest version, which was acknowledged, are incomplete"
+            " or gone; nothing was removed"
+        )
 
 
 def _newest_first(versions: Path) -> list[Path]:
