@@ -3,14 +3,17 @@
     python -m benchmarks.fairness [--quick] [-- server flags]
 
 One client floods a room as fast as the server reads; another asks for the list of agents a hundred times, one request
-at a time. There is no yardstick: the row `no flood` is what to compare with.
+at a time. There is no yardstick: the rows `no flood` are what to compare with. Where the server waited for a core, the
+p99 says more about other programs of the machine than about the server.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -101,11 +104,17 @@ async def quiet_seconds(server: RoomServer, room: str, count: int) -> list[float
     return taken
 
 
+def core_wait(pid: int) -> float:
+    """Seconds that the event loop of a process was ready to run and had no core."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 async def beside(server: RoomServer, kind: Kind, count: int) -> dict[str, float]:
     """The quiet client's figures beside one kind of flood."""
     path = f"/rooms/{FLOODED}?token={quote(server.token(FLOODED, 'flooder'))}"
     frames = kind.frames()
     flood = Flood(server.port, path, kind.setup, frames) if frames else None
+    began_at, waited_before = time.perf_counter(), core_wait(server.pid)
     if flood is not None:
         flood.start()
     try:
@@ -114,6 +123,8 @@ async def beside(server: RoomServer, kind: Kind, count: int) -> dict[str, float]
             seconds = await quiet_seconds(server, room, count)
             figures[f"{where}, p50 ms"] = percentile(seconds, 50) * 1e3
             figures[f"{where}, p99 ms"] = percentile(seconds, 99) * 1e3
+        waited = core_wait(server.pid) - waited_before
+        figures["server waited for a core, %"] = 100 * waited / (time.perf_counter() - began_at)
         return figures
     finally:
         if flood is not None:

@@ -16,7 +16,7 @@ from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
 from meshagent.server.addresses import Addresses
-from meshagent.server.assembly import ServerBase, assembled, open_stores
+from meshagent.server.assembly import ServerBase, assembled, open_stores, request_rates
 from meshagent.server.identity import load_identity
 from meshagent.server.kernel.loop_watch import LoopWatch
 from meshagent.server.kernel.participant import Outbox, Participant
@@ -82,6 +82,7 @@ async def assembled_server(data_dir: Path) -> AsyncIterator[AssembledServer]:
             identity=load_identity(config),
             stores=stores,
             health=health,
+            rates=request_rates(config.limits),
             addresses=Addresses(config, config.port),
             loop_watch=LoopWatch(),
         )

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.addresses import Addresses
-from meshagent.server.assembly import Assembly, Rooms, ServerBase, assembled, open_stores
+from meshagent.server.assembly import Assembly, Rooms, ServerBase, assembled, open_stores, request_rates
 from meshagent.server.config import ServerConfig
 from meshagent.server.identity import ServerIdentity, load_identity
 from meshagent.server.kernel.garbage_collection import short_collections
@@ -98,7 +98,13 @@ async def _start(config: ServerConfig, stack: AsyncExitStack) -> StartedServer:
     stores = await stack.enter_async_context(open_stores(config, health))
     addresses = Addresses(config, port)
     base = ServerBase(
-        config=config, identity=identity, stores=stores, health=health, addresses=addresses, loop_watch=watch
+        config=config,
+        identity=identity,
+        stores=stores,
+        health=health,
+        addresses=addresses,
+        loop_watch=watch,
+        rates=request_rates(config.limits),
     )
     assembly = await stack.enter_async_context(assembled(base))
     await _listen(assembly, config, sockets, stack)

@@ -67,6 +67,7 @@ class ServerBase:
         health: What the stores report.
         addresses: Where the server is reached.
         loop_watch: Measures the turns of the event loop.
+        rates: How many requests tokens and projects may send.
     """
 
     config: ServerConfig
@@ -75,6 +76,7 @@ class ServerBase:
     health: HealthMonitor
     addresses: Addresses
     loop_watch: LoopWatch
+    rates: RequestRates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +191,7 @@ def _room_factory(
         stores=base.stores,
         addresses=base.addresses,
         signer=signer,
-        limits=room_limits(base.config.limits),
+        limits=room_limits(base.config.limits, base.rates),
         livekit=livekit_server(base.config),
         registry=accounts.rooms,
         sessions=accounts.sessions,
@@ -209,6 +211,7 @@ async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: U
         default_secret=base.identity.secret,
         default_project_id=base.identity.project_id,
         now=time.time,
+        rates=base.rates,
     )
     gateway = RoomGateway(authenticator, rooms.locator, shell, join_timeout=config.limits.join_timeout)
     usage = LlmUsageTotals()
@@ -227,7 +230,7 @@ async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: U
             [
                 web.get("/rooms/{room}", gateway.enter),
                 *DocumentRoutes(gateway).routes(),
-                *FileRoutes(gateway, signer, accounts.rooms.name_of).routes(),
+                *FileRoutes(gateway, signer, accounts.rooms.name_of, base.rates).routes(),
                 *BuiltInTargetRoutes(authenticator, gateway).routes(),
                 *account_routes(accounts, authenticator),
                 *llm.routes(),
@@ -246,7 +249,14 @@ async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: U
         )
 
 
-def room_limits(limits: LimitSettings) -> RoomLimits:
+def request_rates(limits: LimitSettings) -> RequestRates:
+    """The settings that bound how many requests tokens and projects send."""
+    return RequestRates(
+        per_token=limits.requests_per_second_per_token, per_project=limits.requests_per_second_per_project
+    )
+
+
+def room_limits(limits: LimitSettings, rates: RequestRates) -> RoomLimits:
     """The settings that bound each room."""
     return RoomLimits(
         connection=ConnectionLimits(
@@ -255,10 +265,7 @@ def room_limits(limits: LimitSettings) -> RoomLimits:
             max_pending_bytes=limits.max_pending_bytes,
             max_pushed_bytes=limits.max_buffered_bytes,
             drain_timeout=limits.drain_timeout,
-            rates=RequestRates(
-                per_token=limits.requests_per_second_per_token,
-                per_project=limits.requests_per_second_per_project,
-            ),
+            rates=rates,
         ),
         max_connections=limits.max_connections_per_room,
         max_file_bytes=limits.max_file_bytes,

@@ -68,10 +68,10 @@ class LimitSettings(Settings):
         description="Content of those requests; beyond it the connection is read no further for a while.",
     )
     requests_per_second_per_token: NonNegativeFloat = Field(
-        default=0.0, description="Requests a second of all connections with one token; 0 is no limit."
+        default=0.0, description="Requests a second with one token, in rooms and by HTTP; 0 is no limit."
     )
     requests_per_second_per_project: NonNegativeFloat = Field(
-        default=0.0, description="Requests a second of all tokens of a project; 0 is no limit."
+        default=0.0, description="Requests a second of everybody in a project; 0 is no limit."
     )
     max_connections_per_room: PositiveInt = Field(default=10_000, description="Participants in one room.")
     max_file_bytes: PositiveInt = Field(default=5 * GIB, description="Largest file in a room's storage.")

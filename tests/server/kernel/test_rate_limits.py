@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
-from meshagent.server.kernel.rate_limits import RequestGate, RequestRates, TokenBucket
+import aiohttp
+import pytest
+
+from meshagent.server.kernel.rate_limits import RateExceededError, RequestGate, RequestRates, TokenBucket
 from tests.support.fake_room import fake_admission
-from tests.support.server import serve
+from tests.support.server import PROJECT_ID, TestServer, serve
 from tests.support.wire_client import join
+
+
+def allowed(gate: RequestGate, count: int) -> int:
+    """How many of that many requests are within the limits."""
+    done = 0
+    for _ in range(count):
+        with suppress(RateExceededError):
+            gate.count()
+            done += 1
+    return done
 
 
 def test_a_bucket_allows_a_burst_and_then_its_rate() -> None:
     now = 0.0
-    bucket = TokenBucket(10, lambda: now)
-    gate = RequestGate(bucket)
-    assert sum(gate.exceeded() is None for _ in range(50)) == 20
+    gate = RequestGate(TokenBucket(10, lambda: now))
+    assert allowed(gate, 50) == 20
     now = 0.5
-    assert sum(gate.exceeded() is None for _ in range(50)) == 5
+    assert allowed(gate, 50) == 5
     now = 1000.0
-    assert sum(gate.exceeded() is None for _ in range(50)) == 20
+    assert allowed(gate, 50) == 20
+
+
+def test_an_error_says_when_the_next_request_is_allowed() -> None:
+    now = 0.0
+    gate = RequestGate(TokenBucket(0.5, lambda: now), TokenBucket(100, lambda: now))
+    gate.count()
+    now = 0.4
+    with pytest.raises(RateExceededError, match=r"over 0\.5 requests a second; try again in 1\.6 s") as caught:
+        gate.count()
+    now += caught.value.retry_after
+    gate.count()
 
 
 def test_connections_of_one_token_share_its_bucket() -> None:
@@ -26,8 +50,25 @@ def test_connections_of_one_token_share_its_bucket() -> None:
     one, two = rates.gate(fake_admission()), rates.gate(fake_admission())
     assert one is not None
     assert two is not None
-    assert [one.exceeded(), two.exceeded(), one.exceeded(), two.exceeded()] == [None, None, 1, 1]
+    assert [allowed(gate, 1) for gate in (one, two, one, two)] == [1, 1, 0, 0]
     assert RequestRates().gate(fake_admission()) is None
+
+
+def test_plain_requests_are_counted_while_nobody_is_connected_and_forgotten_when_that_changes_nothing() -> None:
+    now = 0.0
+    rates = RequestRates(per_token=1, clock=lambda: now)
+    admission = fake_admission()
+    for _ in range(2):
+        rates.count(admission)
+    with pytest.raises(RateExceededError):
+        rates.count(admission)
+    gate = rates.gate(admission)
+    assert gate is not None
+    assert allowed(gate, 1) == 0, "rooms and plain requests count together"
+    now = 10.0
+    for number in range(3):
+        rates.count_caller(None, f"caller {number}")
+    assert len(rates._recent) == 3
 
 
 async def test_requests_over_the_rate_get_an_error_and_other_tokens_go_on(tmp_path: Path) -> None:
@@ -43,3 +84,38 @@ async def test_a_project_can_be_limited_as_a_whole(tmp_path: Path) -> None:
     async with serve(tmp_path, limits=limits) as server, join(server) as alice, join(server, "bob") as bob:
         await alice.ok("storage.exists", {"path": ""})
         assert "requests a second" in await bob.error("storage.exists", {"path": ""})
+
+
+async def statuses(server: TestServer, path: str, token: str | None, count: int = 2) -> list[tuple[int, str | None]]:
+    """The status and `Retry-After` of each of a few equal requests."""
+    headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+    answers = []
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for _ in range(count):
+            async with session.get(server.url + path) as answer:
+                answers.append((answer.status, answer.headers.get("Retry-After")))
+                if answer.status == 429:
+                    assert (await answer.json())["error"]["code"] == "limit_exceeded"
+    return answers
+
+
+async def test_plain_requests_over_the_rate_of_their_token_get_429_and_when_to_come_back(tmp_path: Path) -> None:
+    async with serve(tmp_path, limits={"requests_per_second_per_token": 0.001}) as server:
+        path = "/rooms/room/storage/missing.txt"
+        assert await statuses(server, path, server.token("alice")) == [(404, None), (429, "1000")]
+        async with join(server) as alice:
+            assert "requests a second" in await alice.error("storage.exists", {"path": ""})
+        assert await statuses(server, path, server.token("bob"), 1) == [(404, None)]
+        assert await statuses(server, "/healthz", None) == [(200, None), (200, None)]
+
+
+async def test_rest_requests_and_signed_urls_count_for_their_project(tmp_path: Path) -> None:
+    async with serve(tmp_path, limits={"requests_per_second_per_project": 1.5}) as server:
+        async with join(server) as alice:
+            handle = (await alice.ok("storage.open", {"path": "a.txt", "overwrite": True}))["handle"]
+            await alice.ok("storage.close", {"handle": handle})
+            url = (await alice.ok("storage.download_url", {"path": "a.txt"}))["url"]
+        [(status, wait)] = await statuses(server, url.removeprefix(server.url), None, 1)
+        assert (status, wait) == (429, "1")
+        [(status, wait)] = await statuses(server, f"/accounts/projects/{PROJECT_ID}/rooms", server.secret, 1)
+        assert (status, wait) == (429, "1")

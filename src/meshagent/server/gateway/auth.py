@@ -10,6 +10,7 @@ from meshagent.api.errors import PermissionDeniedError
 from meshagent.api.tokens.token import ParticipantToken
 from meshagent.api.tokens.verify import KeyLookup, effective_scope, require_room, verify_token
 from meshagent.server.kernel.admission import Admission
+from meshagent.server.kernel.rate_limits import RequestRates
 
 _BEARER = "bearer "
 
@@ -30,6 +31,10 @@ class RoomAuthenticator:
         default_secret: Verifies tokens that name no key; they belong to the default project.
         default_project_id: That project.
         now: Seconds since 1970.
+        rates: Limits of plain requests.
+
+    Attributes:
+        rates: The same.
     """
 
     def __init__(
@@ -39,19 +44,26 @@ class RoomAuthenticator:
         default_secret: str | None,
         default_project_id: str,
         now: Callable[[], float],
+        rates: RequestRates | None = None,
     ) -> None:
+        self.rates = rates if rates is not None else RequestRates()
         self._lookup = lookup
         self._default_secret = default_secret
         self._default_project_id = default_project_id
         self._now = now
 
     def admit(self, request: web.Request, room_name: str) -> Admission:
-        """What a request's token says about its holder.
+        """What the token of a plain request says about its holder; it counts.
 
         Raises:
             PermissionDeniedError: No token, a bad one, or one for another room; the text says which.
+            RateExceededError: It is one too many.
         """
         return self.admit_token(self.verify(request_token(request)), room_name)
+
+    def admit_connection(self, request: web.Request, room_name: str) -> Admission:
+        """The same for a connection, whose requests will count."""
+        return self._admission(self.verify(request_token(request)), room_name)
 
     def verify(self, jwt: str | None) -> ParticipantToken:
         """The token behind a JWT; errors as in `admit`."""
@@ -63,6 +75,11 @@ class RoomAuthenticator:
 
     def admit_token(self, token: ParticipantToken, room_name: str) -> Admission:
         """Admit the holder of a verified token; errors as in `admit`."""
+        admission = self._admission(token, room_name)
+        self.rates.count(admission)
+        return admission
+
+    def _admission(self, token: ParticipantToken, room_name: str) -> Admission:
         require_room(token, room_name)
         return Admission(
             project_id=token.project_id or self._default_project_id,

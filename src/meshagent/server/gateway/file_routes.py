@@ -28,6 +28,7 @@ from meshagent.server.gateway.file_responses import send_file
 from meshagent.server.gateway.http_errors import error_response
 from meshagent.server.gateway.token_expiry import pieces_while_token_lasts
 from meshagent.server.kernel.admission import Admission
+from meshagent.server.kernel.rate_limits import RequestRates
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.kernel.url_signing import SIGNED_FILES_PREFIX, SignedFile, UrlSigner
 from meshagent.server.rooms.handle import FileAccess
@@ -71,9 +72,13 @@ class FileRoutes:
         rooms: The rooms.
         signer: Verifies signed URLs.
         room_name: Finds the room of a signed URL.
+        rates: Limits the requests for signed URLs of a project.
     """
 
-    def __init__(self, rooms: FileRooms, signer: UrlSigner, room_name: RoomNames) -> None:
+    def __init__(
+        self, rooms: FileRooms, signer: UrlSigner, room_name: RoomNames, rates: RequestRates | None = None
+    ) -> None:
+        self._rates = rates if rates is not None else RequestRates()
         self._rooms = rooms
         self._room_name = room_name
         self._signer = signer
@@ -160,6 +165,7 @@ class FileRoutes:
         The URL goes with its room when that is renamed, and ends with it: it opens no other room of the name.
         """
         allowed = self._signer.verify(request.match_info["signed"])
+        self._rates.count_caller(allowed.project_id, None)
         headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", "Referrer-Policy": "no-referrer"}
         name = await self._room_name(allowed.project_id, allowed.room_id)
         if name is None:

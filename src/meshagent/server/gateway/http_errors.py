@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import http
 import logging
+import math
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -17,6 +18,7 @@ from aiohttp.typedefs import Handler
 
 from meshagent.api import jsontext
 from meshagent.api.errors import InternalError, RoomException
+from meshagent.server.kernel.rate_limits import RateExceededError
 
 __all__ = ["error_middleware", "error_response", "note_started", "status_of"]
 
@@ -72,6 +74,8 @@ def error_response(error: RoomException, *, status: int | None = None) -> web.Re
     answer = _response(status or status_of(error), error.code, str(error))
     if answer.status == 415:
         answer.headers[hdrs.ACCEPT_ENCODING] = "gzip, deflate"  # RFC 9110 15.5.16
+    if isinstance(error, RateExceededError):
+        answer.headers[hdrs.RETRY_AFTER] = str(math.ceil(error.retry_after))
     return answer
 
 

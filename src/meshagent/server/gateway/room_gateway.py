@@ -42,7 +42,7 @@ class RoomGateway:
     async def enter(self, request: web.Request) -> web.StreamResponse:
         """Handler of `GET /rooms/{room}`."""
         name = room_name_of(request)
-        admission = self._authenticator.admit(request, name)
+        admission = self._authenticator.admit_connection(request, name)
         key = RoomKey(admission.project_id, name)
         running = await self._rooms.find(key)
         if running is not None:  # most joins: they need no lease, since the room ends only when nobody is in it

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 from weakref import WeakValueDictionary
 
+from meshagent.api.errors import LimitExceededError
 from meshagent.server.kernel.admission import Admission
 
 BURST_SECONDS: Final = 2.0
@@ -41,53 +42,122 @@ class TokenBucket:
         """Count a request."""
         self._left -= 1.0
 
+    def seconds_left(self) -> float:
+        """How long it is until a request is allowed, as of the last `has_one`."""
+        return max(0.0, 1.0 - self._left) / self.rate
+
+
+class RateExceededError(LimitExceededError):
+    """A token, or all tokens of a project together, sent more requests a second than they may.
+
+    Attributes:
+        retry_after: Seconds until the next request is allowed.
+    """
+
+    def __init__(self, message: str, *, limit: int, retry_after: float = 1.0) -> None:
+        super().__init__(message, limit=limit)
+        self.retry_after = retry_after
+
 
 class RequestGate:
-    """The buckets of one connection, which it shares with others of its token and project."""
+    """The buckets of one token and its project, which all of their connections share."""
 
     __slots__ = ("_buckets",)
 
     def __init__(self, *buckets: TokenBucket) -> None:
         self._buckets = buckets
 
-    def exceeded(self) -> float | None:
-        """Count a request if it is within all limits; the limit that it is beyond, if any, in requests a second."""
+    def count(self) -> None:
+        """Count a request.
+
+        Raises:
+            RateExceededError: It is beyond a limit; it does not count.
+        """
         for bucket in self._buckets:
             if not bucket.has_one():
-                return bucket.rate
+                wait = bucket.seconds_left()
+                raise RateExceededError(
+                    f"this token or its project sent over {bucket.rate:g} requests a second; try again in {wait:.3g} s",
+                    limit=int(bucket.rate),
+                    retry_after=wait,
+                )
         for bucket in self._buckets:
             bucket.take()
-        return None
 
 
 class RequestRates:
-    """The rate limits of a server; buckets live as long as a connection that uses them.
+    """The rate limits of a server. Requests in rooms and by plain HTTP count together.
 
     Args:
-        per_token: Requests a second of all connections with one token; 0 is no limit.
-        per_project: The same for all tokens of a project.
+        per_token: Requests a second with one token; 0 is no limit.
+        per_project: The same for everybody in a project.
+        clock: Seconds.
     """
 
-    def __init__(self, *, per_token: float = 0.0, per_project: float = 0.0) -> None:
+    def __init__(
+        self, *, per_token: float = 0.0, per_project: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._per_token = per_token
         self._per_project = per_project
+        self._clock = clock
         self._buckets: WeakValueDictionary[tuple[str, ...], TokenBucket] = WeakValueDictionary()
+        self._recent: dict[tuple[str | None, tuple[str, ...] | None], tuple[RequestGate, float]] = {}
+        self._next_sweep = 0.0
 
     def gate(self, admission: Admission) -> RequestGate | None:
         """The gate of a new connection; None if nothing is limited.
 
         A token is known by its project, key and participant name.
         """
+        return self._gate(admission.project_id, _token_of(admission))
+
+    def count(self, admission: Admission) -> None:
+        """Count a plain request of a participant; errors as in `RequestGate.count`."""
+        self._count(admission.project_id, _token_of(admission))
+
+    def count_caller(self, project_id: str | None, token: str | None) -> None:
+        """Count a request of somebody who is no participant.
+
+        Args:
+            project_id: The project that the request is for, if any.
+            token: Tells apart who sends requests; None if that is not known.
+
+        Raises:
+            RateExceededError: As in `RequestGate.count`.
+        """
+        self._count(project_id, None if token is None else ("", token))
+
+    def _count(self, project_id: str | None, token: tuple[str, ...] | None) -> None:
+        now = self._clock()
+        if now >= self._next_sweep:
+            self._next_sweep = now + BURST_SECONDS
+            self._forget_full(now)
+        known = self._recent.get((project_id, token))
+        gate = self._gate(project_id, token) if known is None else known[0]
+        if gate is not None:
+            self._recent[project_id, token] = gate, now
+            gate.count()
+
+    def _forget_full(self, now: float) -> None:
+        """Forget the buckets that are full again, which new ones would be, too."""
+        rates = (self._per_token, self._per_project)
+        full_after = max(BURST_SECONDS, *(1.0 / rate for rate in rates if rate > 0), 0.0)
+        self._recent = {key: entry for key, entry in self._recent.items() if now - entry[1] < full_after}
+
+    def _gate(self, project_id: str | None, token: tuple[str, ...] | None) -> RequestGate | None:
         buckets = []
-        if self._per_token > 0:
-            key = (admission.project_id, admission.key_id or "", admission.name)
-            buckets.append(self._bucket(key, self._per_token))
-        if self._per_project > 0:
-            buckets.append(self._bucket((admission.project_id,), self._per_project))
+        if self._per_token > 0 and token is not None:
+            buckets.append(self._bucket(token, self._per_token))
+        if self._per_project > 0 and project_id is not None:
+            buckets.append(self._bucket((project_id,), self._per_project))
         return RequestGate(*buckets) if buckets else None
 
     def _bucket(self, key: tuple[str, ...], rate: float) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(rate)
+            bucket = self._buckets[key] = TokenBucket(rate, self._clock)
         return bucket
+
+
+def _token_of(admission: Admission) -> tuple[str, ...]:
+    return (admission.project_id, admission.key_id or "", admission.name)

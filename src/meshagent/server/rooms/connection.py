@@ -23,7 +23,7 @@ from meshagent.server.kernel.admission import Admission
 from meshagent.server.kernel.dispatcher import Dispatcher
 from meshagent.server.kernel.operations import AnswerWithFollowUp, StreamedFile
 from meshagent.server.kernel.participant import Participant
-from meshagent.server.kernel.rate_limits import RequestGate, RequestRates
+from meshagent.server.kernel.rate_limits import RateExceededError, RequestGate, RequestRates
 from meshagent.server.kernel.running_operation import RUNNING
 from meshagent.server.rooms.backlog import MAX_STREAMS, Backlog, BacklogLimits, Owner
 from meshagent.server.websocket.encoding import encode_answer, encode_failure
@@ -210,12 +210,13 @@ class Connection(WebSocketHandler, Owner):
 
     def _dispatch_within_rate(self, gate: RequestGate, message: Message) -> None:
         dispatcher = self._room.dispatcher
-        exceeded = None if dispatcher.is_one_way(message.type) else gate.exceeded()
-        if exceeded is None:
-            dispatcher.dispatch(self, message)
+        try:
+            if not dispatcher.is_one_way(message.type):
+                gate.count()
+        except RateExceededError as error:
+            self.fail(message.id, error)
         else:
-            text = f"this token or its project sent over {exceeded:g} requests a second"
-            self.fail(message.id, LimitExceededError(text, limit=int(exceeded)))
+            dispatcher.dispatch(self, message)
 
     def received_text(self, text: str) -> bool:
         """Text frames belong to no client of this protocol; they are ignored, not punished (protocol 1.3)."""

@@ -52,5 +52,5 @@ def account_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, hdrs.CACHE_CONTROL: "no-cache"}
         return web.Response(text=PAGE, content_type="text/html", headers=headers)
 
-    served = [serve(route, accounts.authenticator) for route in table]
+    served = [serve(route, accounts.authenticator, authenticator.rates) for route in table]
     return [*served, web.get("/openapi.json", openapi), web.get("/docs", docs)]

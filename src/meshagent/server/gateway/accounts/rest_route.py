@@ -16,6 +16,7 @@ from meshagent.server.accounts.access import ApiAuthenticator, Caller, Role, Una
 from meshagent.server.gateway.bodies import read_body
 from meshagent.server.gateway.conditions import refuse_conditions, refuse_part
 from meshagent.server.gateway.http_errors import error_response
+from meshagent.server.kernel.rate_limits import RequestRates
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 _MAX_PARAMETER_CHARS: Final = 1024
@@ -109,7 +110,7 @@ class Route:
         return parts[2] if len(parts) > 2 and parts[1] == "projects" else parts[1]
 
 
-def serve(route: Route, authenticator: ApiAuthenticator) -> web.RouteDef:
+def serve(route: Route, authenticator: ApiAuthenticator, rates: RequestRates) -> web.RouteDef:
     """The route for aiohttp: authentication, access, checked input, one shape of answers.
 
     Errors are raised, for `error_middleware` to answer.
@@ -117,7 +118,7 @@ def serve(route: Route, authenticator: ApiAuthenticator) -> web.RouteDef:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            answer = await _answer(route, authenticator, request)
+            answer = await _answer(route, authenticator, rates, request)
         except UnauthenticatedError as error:
             response = error_response(error)
             response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="accounts"'
@@ -132,7 +133,7 @@ def serve(route: Route, authenticator: ApiAuthenticator) -> web.RouteDef:
 
 
 async def _answer(
-    route: Route, authenticator: ApiAuthenticator, request: web.Request
+    route: Route, authenticator: ApiAuthenticator, rates: RequestRates, request: web.Request
 ) -> BaseModel | web.StreamResponse:
     params = _parameters(request)
     caller, role = Caller(kind="user", name="anybody"), None
@@ -142,6 +143,9 @@ async def _answer(
         raise PermissionDeniedError("only the server's administrator may do this")
     if route.access.role is not None:
         role = await authenticator.require_role(caller, params["project_id"], route.access.role)
+    if caller.kind != "administrator" and route.access is not Access.PUBLIC:
+        project_id = caller.project_id if role is None else params["project_id"]
+        rates.count_caller(project_id, caller.user_id or f"{caller.name} of {caller.project_id}")
     if route.method in ("PUT", "PATCH", "DELETE"):
         refuse_part(request)
         refuse_conditions(request)
