@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +15,11 @@ from meshagent.server.integrations import BUILT_IN_TOOLKITS, Integrations, open_
 from meshagent.server.services.file_observers import FileObservers
 from meshagent.server.services.room_files import RoomFiles
 from meshagent.server.stores.memory_files import MemoryFileStore
-from meshagent.server.webhooks.deliveries import MemoryDeliveryLog
+from meshagent.server.stores.sqlite_outbox import SqliteOutbox
+from meshagent.server.webhooks.deliveries import RoomDeliveryNotes
 from meshagent.server.webhooks.ports import ExternalService, Subscription
 from tests.support.fake_room import FakeRoom, fake_participant
+from tests.support.stores import open_commit_log
 from tests.support.webhook_receiver import FakeTokens, WebhookReceiver, webhook_receiver
 
 
@@ -30,6 +34,8 @@ class Everything:
     action: None = None
     payload: None = None
     secret: None = None
+    failing_since: None = None
+    disabled_at: None = None
     service_id: str = "s1"
     liveness_url: None = None
     participant_name: str = "helper"
@@ -42,6 +48,12 @@ class Everything:
     async def of_project(self, project_id: str) -> Sequence[Subscription]:
         return [self]
 
+    async def set_failing(self, project_id: str, webhook_id: str, since: datetime | None) -> None:
+        raise AssertionError("no attempt fails")
+
+    async def disable(self, project_id: str, webhook_id: str, at: datetime, reason: str) -> None:
+        raise AssertionError("no attempt fails")
+
     async def calls_of(self, project_id: str) -> Sequence[ExternalService]:
         return [self]
 
@@ -53,18 +65,22 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
 
 
 @pytest.fixture
-async def integrations(receiver: WebhookReceiver) -> AsyncIterator[Integrations]:
+async def integrations(receiver: WebhookReceiver, tmp_path: Path) -> AsyncIterator[Integrations]:
     source = Everything(receiver.base)
-    async with open_integrations(
-        OutgoingSettings(),
-        webhooks=source,
-        services=source,
-        tokens=FakeTokens(),
-        secret="secret",
-        room_url=lambda project_id, room_name: "",
-        own_urls=lambda: [receiver.base],
-        deliveries=MemoryDeliveryLog(),
-    ) as integrations:
+    async with (
+        open_commit_log(tmp_path) as log,
+        open_integrations(
+            OutgoingSettings(),
+            webhooks=source,
+            services=source,
+            tokens=FakeTokens(),
+            secret="secret",
+            room_url=lambda project_id, room_name: "",
+            own_urls=lambda: [receiver.base],
+            outbox=SqliteOutbox(log),
+            notes=RoomDeliveryNotes(lambda key, entry_type, data: None),
+        ) as integrations,
+    ):
         yield integrations
 
 
@@ -73,9 +89,10 @@ async def test_webhooks_and_services_hear_of_a_room(integrations: Integrations, 
     observers = FileObservers()
     files = RoomFiles(room, MemoryFileStore(), max_file_bytes=1000, observers=observers)
     part = integrations.for_room(room, files, lambda path: f"http://host/{path}")
+    await part.starting()
     part.started()
     await room.settle()
-    observers.listen(part.file_changed)
+    observers.listen(part)
     await files.write_file("a.txt", b"", participant_id="p1")
     await files.move("a.txt", "b.txt")
     await files.delete("b.txt")

@@ -18,9 +18,16 @@ from meshagent.server.gateway.accounts.rest_route import Route
 from meshagent.server.gateway.auth import RoomAuthenticator
 from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.identity import load_identity
+from meshagent.server.outgoing.client import OutgoingClient
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.memory_files import MemoryFileStores
+from meshagent.server.stores.sqlite_outbox import SqliteOutbox
+from meshagent.server.webhooks.deliverer import WebhookDeliverer
+from meshagent.server.webhooks.deliveries import RoomDeliveryNotes
+from meshagent.server.webhooks.requests import WebhookRequests
+from meshagent.server.webhooks.room_calls import RoomCallSender
 from tests.support.server import server_config
+from tests.support.stores import open_commit_log
 
 ADMIN_TOKEN = "test-admin-token"
 
@@ -75,6 +82,7 @@ class AccountsServer:
     table: list[Route]
     running: FakeRunningRooms
     data: FakeRoomData
+    webhooks: WebhookDeliverer
 
     @property
     def project_id(self) -> str:
@@ -91,7 +99,20 @@ async def accounts_server(data_dir: Path, **settings: object) -> AsyncIterator[A
     ports = AccountsPorts(
         running=running, data=data, files=files, room_url=lambda project_id, name: f"ws://test/rooms/{name}"
     )
-    async with open_accounts(config, identity, HealthMonitor(), ports) as accounts:
+    async with (
+        open_commit_log(data_dir) as log,
+        OutgoingClient(config.outgoing) as http,
+        open_accounts(config, identity, HealthMonitor(), ports) as accounts,
+    ):
+        requests = WebhookRequests(
+            http,
+            RoomCallSender(http, accounts.tokens, identity.secret),
+            room_url=ports.room_url,
+            default_secret=identity.secret,
+        )
+        notes = RoomDeliveryNotes(lambda key, entry_type, data: None)
+        webhooks = WebhookDeliverer(accounts.webhooks, SqliteOutbox(log), requests, notes)
+        await webhooks.start()
         authenticator = RoomAuthenticator(
             lookup=accounts.keys.lookup,
             default_secret=identity.secret,
@@ -99,12 +120,14 @@ async def accounts_server(data_dir: Path, **settings: object) -> AsyncIterator[A
             now=time,
         )
         application = web.Application(middlewares=[error_middleware])
-        application.add_routes(account_routes(accounts, authenticator))
+        application.add_routes(account_routes(accounts, authenticator, webhooks))
         async with TestServer(application) as server:
             yield AccountsServer(
                 url=str(server.make_url("")).rstrip("/"),
                 accounts=accounts,
-                table=all_routes(accounts, authenticator),
+                table=all_routes(accounts, authenticator, webhooks),
                 running=running,
                 data=data,
+                webhooks=webhooks,
             )
+        await webhooks.close()

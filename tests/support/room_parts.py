@@ -79,6 +79,9 @@ class RoomParts:
     def ended(self) -> None:
         self.journal.append("ended")
 
+    def came_to_nothing(self) -> None:
+        self.journal.append("came to nothing")
+
     def join(self, name: str = "alice", *, role: str = "user", key_id: str | None = None) -> FakeSocket:
         """Let somebody in; the socket's end of the connection."""
         return FakeSocket.joined(self.room.connection_for(fake_admission(name, role=role, key_id=key_id)))

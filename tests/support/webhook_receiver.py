@@ -30,11 +30,15 @@ class Post:
 
 @dataclass
 class WebhookReceiver:
-    """Answers 200, or the statuses in `script` one after another; while `held` is clear it does not answer."""
+    """Answers 200, or the statuses in `script` one after another, with `headers`.
+
+    While `held` is clear it does not answer.
+    """
 
     base: str = ""
     posts: list[Post] = field(default_factory=list)
     script: list[int] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
     held: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -57,7 +61,8 @@ class WebhookReceiver:
             self._changed.notify_all()
         await self.held.wait()
         status = self.script.pop(0) if self.script else 200
-        return web.Response(status=status, headers={"Location": self.url("/elsewhere")} if status == 302 else None)
+        location = {"Location": self.url("/elsewhere")} if status == 302 else {}
+        return web.Response(status=status, headers=self.headers | location)
 
 
 @asynccontextmanager

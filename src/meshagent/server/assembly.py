@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from aiohttp import web
 
@@ -17,7 +18,7 @@ from meshagent.server.accounts.accounts import Accounts, AccountsPorts, open_acc
 from meshagent.server.accounts.room_data import StoredRoomData
 from meshagent.server.accounts.running_rooms import FoundRooms
 from meshagent.server.addresses import Addresses
-from meshagent.server.config import LimitSettings, ServerConfig
+from meshagent.server.config import LimitSettings, ServerConfig, WebhookSettings
 from meshagent.server.engines.metrics import EngineMetrics
 from meshagent.server.engines.settings import EngineSettings
 from meshagent.server.engines.store import ProcessTableStore
@@ -50,9 +51,11 @@ from meshagent.server.stores.commit_log import CommitLog
 from meshagent.server.stores.health import HealthMonitor
 from meshagent.server.stores.local_files import LocalFileStores
 from meshagent.server.stores.sqlite_documents import SqliteDocumentLog
+from meshagent.server.stores.sqlite_outbox import SqliteOutbox
 from meshagent.server.stores.sqlite_queues import SqliteQueueStore
 from meshagent.server.stores.sqlite_schema import ROOM_MIGRATIONS
-from meshagent.server.webhooks.deliveries import MemoryDeliveryLog, RoomLoggedDeliveries
+from meshagent.server.webhooks.deliveries import RoomDeliveryNotes
+from meshagent.server.webhooks.settings import DeliveryLimits
 from meshagent.server.websocket.shell import WebSocketLimits, WebSocketShell
 
 
@@ -127,7 +130,13 @@ async def open_stores(config: ServerConfig, health: HealthMonitor) -> AsyncItera
                 settings=EngineSettings(**config.engines.model_dump()),
             )
             try:
-                yield RoomStores(documents=SqliteDocumentLog(commit_log), queues=queues, files=files, tables=tables)
+                yield RoomStores(
+                    documents=SqliteDocumentLog(commit_log),
+                    queues=queues,
+                    files=files,
+                    tables=tables,
+                    outbox=webhook_outbox(commit_log, config.webhooks),
+                )
             finally:
                 await tables.close()
         finally:
@@ -154,7 +163,7 @@ async def assembled(base: ServerBase) -> AsyncIterator[Assembly]:
             locator=LocalRoomLocator(directory, factory.make),
             starts=starts,
         )
-        async with _gateway(base, accounts, rooms, signer) as assembly:
+        async with _gateway(base, accounts, integrations, rooms, signer) as assembly:
             yield assembly
 
 
@@ -180,7 +189,9 @@ def _open_integrations(
         secret=configured.get_secret_value() if configured else base.identity.secret,
         room_url=base.addresses.room_url,
         own_urls=base.addresses.own,
-        deliveries=RoomLoggedDeliveries(MemoryDeliveryLog(), finder.note),
+        outbox=base.stores.outbox,
+        notes=RoomDeliveryNotes(finder.note),
+        limits=delivery_limits(base.config.webhooks),
     )
 
 
@@ -202,7 +213,9 @@ def _room_factory(
 
 
 @asynccontextmanager
-async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: UrlSigner) -> AsyncIterator[Assembly]:
+async def _gateway(
+    base: ServerBase, accounts: Accounts, integrations: Integrations, rooms: Rooms, signer: UrlSigner
+) -> AsyncIterator[Assembly]:
     """The routes, and what they keep open."""
     config = base.config
     shell = WebSocketShell(websocket_limits(config.limits))
@@ -232,7 +245,7 @@ async def _gateway(base: ServerBase, accounts: Accounts, rooms: Rooms, signer: U
                 *DocumentRoutes(gateway).routes(),
                 *FileRoutes(gateway, signer, accounts.rooms.name_of, base.rates).routes(),
                 *BuiltInTargetRoutes(authenticator, gateway).routes(),
-                *account_routes(accounts, authenticator),
+                *account_routes(accounts, authenticator, integrations.webhooks),
                 *llm.routes(),
                 *mcp.routes(),
                 *StatusRoutes(base.health, figures, metrics=config.metrics).routes(),
@@ -271,6 +284,26 @@ def room_limits(limits: LimitSettings, rates: RequestRates) -> RoomLimits:
         max_file_bytes=limits.max_file_bytes,
         max_document_bytes=limits.max_document_bytes,
         max_queue_messages=limits.max_queue_messages,
+    )
+
+
+def webhook_outbox(log: CommitLog, settings: WebhookSettings) -> SqliteOutbox:
+    """The outbox of webhooks, with the configured bounds."""
+    return SqliteOutbox(
+        log,
+        max_pending=settings.max_pending,
+        max_pending_bytes=settings.max_pending_bytes,
+        max_finished=settings.max_finished,
+    )
+
+
+def delivery_limits(settings: WebhookSettings) -> DeliveryLimits:
+    """How long webhooks are tried."""
+    days = settings.disable_after_days
+    return DeliveryLimits(
+        max_age=timedelta(hours=settings.max_age_hours),
+        disable_after=timedelta(days=days) if days else None,
+        keep=timedelta(days=settings.keep_days),
     )
 
 

@@ -168,6 +168,23 @@ class OutgoingSettings(Settings):
     timeout: Seconds = Field(default=30.0, description="Longest that one outgoing request may take.")
 
 
+class WebhookSettings(Settings):
+    """How long the events of webhooks are kept and tried."""
+
+    max_age_hours: PositiveFloat = Field(default=72.0, description="How long the delivery of one event is tried.")
+    disable_after_days: NonNegativeFloat = Field(
+        default=5.0, description="How long every attempt of a webhook must fail until it is disabled; 0 is never."
+    )
+    max_pending: PositiveInt = Field(
+        default=10_000, description="Events that may wait for one webhook; then the oldest are dropped."
+    )
+    max_pending_bytes: PositiveInt = Field(default=16 * MIB, description="The same for the sizes of their data.")
+    max_finished: PositiveInt = Field(
+        default=1_000, description="Finished deliveries of one webhook that are kept for its delivery log."
+    )
+    keep_days: PositiveFloat = Field(default=14.0, description="How long finished deliveries are kept.")
+
+
 class ServerConfig(Settings):
     """All settings of one server."""
 
@@ -227,6 +244,7 @@ class ServerConfig(Settings):
     llm: LlmSettings = Field(default_factory=LlmSettings)
     engines: EngineProcessSettings = Field(default_factory=EngineProcessSettings)
     outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
 
     def local_url(self, port: int) -> str:
         """How programs on this machine reach the server when it listens on `port`."""

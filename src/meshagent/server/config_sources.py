@@ -1,8 +1,9 @@
 """Where settings come from: flags win over the environment, that over the file, that over the defaults.
 
-The file is TOML with the names of `ServerConfig`: top-level keys, and tables for `limits`, `livekit`, `llm`, `engines`
-and `outgoing`. In the environment a setting is `MESHAGENT_SERVER_` and its name, `MESHAGENT_SERVER_LIMITS_…` for one of
-a table; a few have the names that other programs know. A list is written with commas there.
+The file is TOML with the names of `ServerConfig`: top-level keys, and tables for `limits`, `livekit`, `llm`, `engines`,
+`outgoing` and `webhooks`. In the environment a setting is `MESHAGENT_SERVER_` and its name,
+`MESHAGENT_SERVER_LIMITS_…` for one of a table; a few have the names that other programs know. A list is written with
+commas there.
 """
 
 from __future__ import annotations

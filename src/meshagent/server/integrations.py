@@ -3,18 +3,20 @@
 async with open_integrations(…) as integrations:            # once per server, around the rooms
     part = integrations.for_room(room, files, url)      # once per run of a room
     part.call_router, part.toolkits                    # what the room's agents service needs
+    await part.starting()                           # before anybody comes
     part.started()                                  # when the first participant has come
-    part.ended()                                    # when the run is over
+    part.ended()                                    # when the run is over, or else:
+    part.came_to_nothing()                          # when it is over and nobody came
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from meshagent.api.contracts.operation import Event
-from meshagent.api.contracts.storage import FILE_DELETED, FILE_UPDATED, FileEvent
+from meshagent.api.contracts.storage import FileEvent
 from meshagent.server.config import OutgoingSettings
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.outgoing.client import OutgoingClient
@@ -23,12 +25,16 @@ from meshagent.server.services.agents.builtin_targets import BuiltInTargets
 from meshagent.server.services.agents.call_router import RoomCallRouter
 from meshagent.server.services.agents.ports import BuiltInToolkit
 from meshagent.server.services.room_files import RoomFiles
+from meshagent.server.stores.outbox import DeliveryOutbox
+from meshagent.server.webhooks.announcer import NOTHING
 from meshagent.server.webhooks.deliverer import WebhookDeliverer
-from meshagent.server.webhooks.deliveries import DeliveryLog
+from meshagent.server.webhooks.deliveries import DeliveryNotes
 from meshagent.server.webhooks.ports import ExternalServiceSource, TokenIssuer, WebhookSource
+from meshagent.server.webhooks.requests import WebhookRequests
 from meshagent.server.webhooks.room_calls import RoomCallSender
-from meshagent.server.webhooks.room_events import RoomEvents
+from meshagent.server.webhooks.room_events import ExpectedEvents, RoomEvents
 from meshagent.server.webhooks.room_start_calls import RoomStartCalls
+from meshagent.server.webhooks.settings import DeliveryLimits
 
 BUILT_IN_TOOLKITS: Final = ("storage", "agents")
 """Names of the toolkits that every room has."""
@@ -41,6 +47,7 @@ class Integrations:
 
     Attributes:
         targets: Recognises calls that the server answers itself.
+        webhooks: Delivers events, and knows what became of them.
     """
 
     def __init__(
@@ -48,13 +55,14 @@ class Integrations:
         http: OutgoingClient,
         caller: RoomCallSender,
         targets: BuiltInTargets,
-        events: RoomEvents,
+        webhooks: WebhookDeliverer,
         services: RoomStartCalls,
     ) -> None:
         self.targets = targets
+        self.webhooks = webhooks
         self._http = http
         self._caller = caller
-        self._events = events
+        self._events = RoomEvents(webhooks.announcer)
         self._services = services
 
     def for_room(self, room: RoomContext, files: RoomFiles, download_url: Callable[[str], str]) -> RoomIntegrations:
@@ -94,24 +102,43 @@ class RoomIntegrations:
         self._room = room
         self._events = events
         self._services = services
+        self._start: ExpectedEvents = NOTHING
         self.call_router = call_router
         self.toolkits: dict[str, BuiltInToolkit] = {"storage": storage}
 
+    async def starting(self) -> None:
+        """The room is about to start: make sure that webhooks will hear of its start and its end.
+
+        Raises:
+            StoreFailedError: The disk failed; the room must not start.
+        """
+        self._start = await self._events.starting(self._room)
+
     def started(self) -> None:
         """The room works: tell webhooks, and call the project's services in."""
-        self._events.started(self._room)
+        self._start.happened()
         self._services.room_started(self._room)
 
-    def file_changed(self, event: Event[FileEvent], change: FileEvent) -> None:
-        """A file event went to the participants; tell webhooks what they can subscribe to."""
-        if event is FILE_UPDATED:
-            self._events.file_updated(self._room, change)
-        elif event is FILE_DELETED:
-            self._events.file_deleted(self._room, change)
+    async def are_changes_expected(self, event: Event[FileEvent]) -> bool:
+        """Whether a webhook subscribes to this kind of file event."""
+        return await self._events.are_file_events_expected(self._room, event)
+
+    async def files_changing(self, event: Event[FileEvent], changes: Sequence[FileEvent]) -> ExpectedEvents:
+        """Files are about to change: make sure that webhooks will hear of it.
+
+        Raises:
+            StoreFailedError: The disk failed; the files must not change.
+        """
+        return await self._events.files_changing(self._room, event, changes)
 
     def ended(self) -> None:
         """The run is over: tell webhooks."""
         self._events.ended(self._room)
+
+    def came_to_nothing(self) -> None:
+        """The run is over, and nobody came: there is nothing to tell."""
+        self._start.close()
+        self._events.came_to_nothing(self._room)
 
 
 @asynccontextmanager
@@ -124,7 +151,9 @@ async def open_integrations(
     secret: str | None,
     room_url: Callable[[str, str], str],
     own_urls: Callable[[], Iterable[str]],
-    deliveries: DeliveryLog,
+    outbox: DeliveryOutbox,
+    notes: DeliveryNotes,
+    limits: DeliveryLimits | None = None,
 ) -> AsyncIterator[Integrations]:
     """The server's integrations for the length of the block, which is to last longer than the rooms.
 
@@ -136,20 +165,24 @@ async def open_integrations(
         secret: Signs calls, and events of webhooks without a secret of their own.
         room_url: The WebSocket URL of a room: project id, room name.
         own_urls: Where the server itself is reached.
-        deliveries: Notes what becomes of each event.
+        outbox: Keeps the events until they are delivered.
+        notes: Told what becomes of each event.
+        limits: How long events and webhooks are tried.
+
+    Raises:
+        StoreFailedError: The outbox cannot be read.
     """
     async with OutgoingClient(settings) as http:
         caller = RoomCallSender(http, tokens, secret)
-        deliverer = WebhookDeliverer(
-            webhooks, http, caller, room_url=room_url, default_secret=secret, deliveries=deliveries
-        )
-        deliverer.start()
+        requests = WebhookRequests(http, caller, room_url=room_url, default_secret=secret)
+        deliverer = WebhookDeliverer(webhooks, outbox, requests, notes, limits=limits)
+        await deliverer.start()
         try:
             yield Integrations(
                 http,
                 caller,
                 BuiltInTargets(own_urls, BUILT_IN_TOOLKITS),
-                RoomEvents(deliverer),
+                deliverer,
                 RoomStartCalls(services, http, caller),
             )
         finally:

@@ -47,6 +47,7 @@ from meshagent.server.services.sql.service import SqlService
 from meshagent.server.services.storage import SignUrl, StorageService
 from meshagent.server.stores.documents import DocumentLogStore
 from meshagent.server.stores.files import FileStores
+from meshagent.server.stores.outbox import DeliveryOutbox
 from meshagent.server.stores.queues import QueueStore
 from meshagent.server.stores.tables.table_store import TableStore
 from meshagent.server.webhooks.ports import ExternalServiceSource
@@ -60,6 +61,7 @@ class RoomStores:
     queues: QueueStore
     files: FileStores
     tables: TableStore
+    outbox: DeliveryOutbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,9 @@ class _Lifecycle:
 
     def ended(self) -> None:
         self.integrations.ended()
+
+    def came_to_nothing(self) -> None:
+        self.integrations.came_to_nothing()
 
 
 class RoomFactory:
@@ -152,10 +157,11 @@ class RoomFactory:
         observers = FileObservers()
         storage = await self._storage(state, observers, download_url)
         part = self._integrations.for_room(state, storage, partial(download_url, download=False))
-        observers.listen(part.file_changed)
+        observers.listen(part)
         services = self._room_services(state, room_log, storage, part)
         observers.watch(services.documents)
         room = self._room(state, room_log, services, session, _Lifecycle(key, part, self._starts), population_changed)
+        await part.starting()
         return LocalRoom(room, services, self._integrations.targets)
 
     async def _storage(self, state: RoomState, observers: FileObservers, download_url: SignUrl) -> StorageService:

@@ -16,7 +16,7 @@ from meshagent.api.errors import InvalidRequestError, InvalidStateError, Unavail
 from meshagent.api.webhook.events import CallEvent, RoomEndedEvent, RoomStartedEvent
 from meshagent.api.webhook.sender import WebhookRefusedError, send_webhook
 from meshagent.api.webhook.server import WebhookServer
-from meshagent.api.webhook.signature import EVENT_ID_HEADER, SIGNATURE_HEADER, signature_of
+from meshagent.api.webhook.signature import EVENT_ID_HEADER, RESEND_HEADER, SIGNATURE_HEADER, signature_of
 
 SECRET = "a webhook secret"
 STARTED = {"room_name": "dèmo", "room_url": "ws://localhost/rooms/demo"}
@@ -146,6 +146,15 @@ async def test_a_failing_handler_makes_the_sender_try_again(session: aiohttp.Cli
             session, url=receiver.url, event="room.started", data=STARTED, secret=SECRET, headers=headers
         )
     assert len(receiver.events) == 1  # the second was a repetition
+
+
+async def test_an_event_that_is_sent_again_on_request_is_handled_again(
+    session: aiohttp.ClientSession, receiver: Receiver
+) -> None:
+    send: dict[str, Any] = {"url": receiver.url, "event": "room.ended", "data": {"room_name": "demo"}, "secret": SECRET}
+    for headers in ({}, {}, {RESEND_HEADER: "1"}, {RESEND_HEADER: "1"}, {RESEND_HEADER: "2"}):
+        await send_webhook(session, headers={EVENT_ID_HEADER: "e1"} | headers, **send)
+    assert len(receiver.events) == 3
 
 
 async def test_an_event_that_is_being_handled_is_not_handled_twice(

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer as AiohttpServer
 
 from meshagent.api.errors import LimitExceededError, RequestTimeoutError, UnavailableError
 from meshagent.server.config import OutgoingSettings
-from meshagent.server.outgoing.client import HttpStatusError, OutgoingClient
+from meshagent.server.outgoing.client import HttpStatusError, OutgoingClient, parse_retry_after
 from meshagent.server.outgoing.policy import OutgoingRefusedError
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
@@ -132,3 +132,32 @@ async def test_a_check_wants_success(receiver: WebhookReceiver) -> None:
         await http.check(receiver.url())
         with pytest.raises(HttpStatusError):
             await http.check(receiver.url())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, None),
+        ("120", 120.0),
+        (" 0 ", 0.0),
+        ("Thu, 01 Jan 1970 00:02:00 GMT", 20.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Thursday, 01-Jan-70 00:02:00 GMT", 20.0),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("\u0661", None),
+        ("9" * 400, 999_999_999_999.0),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(text, now=100.0) == seconds
+
+
+async def test_a_refusal_tells_when_to_try_again(receiver: WebhookReceiver) -> None:
+    receiver.script, receiver.headers = [429], {"Retry-After": "7"}
+    async with client() as http:
+        with pytest.raises(HttpStatusError) as failure:
+            await http.post(receiver.url(), b"", {})
+    assert failure.value.retry_after == 7.0

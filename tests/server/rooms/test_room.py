@@ -108,7 +108,7 @@ async def test_the_end_disconnects_everybody_and_then_closes_the_services() -> N
 async def test_a_run_that_nobody_came_to_has_neither_started_nor_ended() -> None:
     parts = RoomParts()
     await parts.room.close(CloseCode.NORMAL, "nobody came")
-    assert parts.journal == ["first closed", "second closed"]
+    assert parts.journal == ["came to nothing", "first closed", "second closed"]
 
 
 async def test_clients_that_are_to_come_back_are_dropped_without_a_close_frame() -> None:
@@ -136,7 +136,7 @@ async def test_a_service_that_fails_to_close_does_not_stop_the_others(caplog: py
     parts = RoomParts()
     parts.services[0].error = ValueError("not foreseen")
     await parts.room.close(CloseCode.NORMAL, "")
-    assert parts.journal == ["first closed", "second closed"]
+    assert parts.journal == ["came to nothing", "first closed", "second closed"]
     assert "not foreseen" in caplog.text
 
 

@@ -1,58 +1,26 @@
-"""Delivering events to webhooks: bodies, signatures, order, retries, full queues, stopping (protocol 15)."""
+"""Delivering events to webhooks: bodies, signatures, order, retries, bounds, stopping (protocol 15)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meshagent.api.contracts.storage import FileEvent
+from meshagent.api.errors import UnavailableError
 from meshagent.api.webhook.signature import EVENT_ID_HEADER, EVENT_TIME_HEADER, SIGNATURE_HEADER, verify
-from meshagent.server.config import OutgoingSettings
-from meshagent.server.outgoing.client import OutgoingClient
-from meshagent.server.webhooks.deliverer import WebhookDeliverer
-from meshagent.server.webhooks.deliveries import Delivery, MemoryDeliveryLog
-from meshagent.server.webhooks.retry import RetryPolicy
-from meshagent.server.webhooks.room_calls import RoomCallSender
-from meshagent.server.webhooks.room_events import RoomEvents
-from tests.support.fake_room import FakeRoom
-from tests.support.webhook_receiver import FakeTokens, WebhookReceiver, webhook_receiver
-from tests.support.websocket_peer import eventually
+from meshagent.server.stores.outbox import now
+from meshagent.server.webhooks.retry import MAX_RETRY_AFTER, RetryPolicy
+from meshagent.server.webhooks.settings import CALL_AGE, DeliveryLimits
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
+from tests.support.webhooks import DEFAULT_SECRET, FILE_UPDATED, Clock, Hook, Hooks, delivering, until
 
-DEFAULT_SECRET = "the server's secret"
-QUICK = RetryPolicy(attempts=4, initial_delay=0.001)
-
-
-@dataclass(frozen=True)
-class Hook:
-    """A webhook of a project."""
-
-    url: str
-    id: str = "w1"
-    name: str = "hook"
-    events: Sequence[str] = ("*",)
-    action: str | None = ""
-    payload: Any = ""
-    secret: str | None = None
-
-
-@dataclass
-class Hooks:
-    """The webhooks of project `project`."""
-
-    hooks: list[Hook] = field(default_factory=list)
-    failure: Exception | None = None
-
-    async def of_project(self, project_id: str) -> Sequence[Hook]:
-        if self.failure is not None:
-            raise self.failure
-        return self.hooks if project_id == "project" else []
+SLOW = RetryPolicy(initial_delay=600, max_delay=600)
 
 
 @pytest.fixture
@@ -61,114 +29,47 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
         yield receiver
 
 
-@pytest.fixture
-def deliveries() -> MemoryDeliveryLog:
-    return MemoryDeliveryLog()
-
-
-@asynccontextmanager
-async def delivering(
-    deliveries: MemoryDeliveryLog,
-    *hooks: Hook,
-    source: Hooks | None = None,
-    secret: str | None = DEFAULT_SECRET,
-    retry: RetryPolicy = QUICK,
-    grace: float = 2.0,
-    **limits: int,
-) -> AsyncIterator[WebhookDeliverer]:
-    async with OutgoingClient(OutgoingSettings()) as http:
-        deliverer = WebhookDeliverer(
-            source or Hooks(list(hooks)),
-            http,
-            RoomCallSender(http, FakeTokens(), secret),
-            room_url=lambda project_id, room_name: f"ws://host/rooms/{room_name}",
-            default_secret=secret,
-            deliveries=deliveries,
-            retry=retry,
-            **limits,
-        )
-        deliverer.start()
-        try:
-            yield deliverer
-        finally:
-            await deliverer.close(grace)
-
-
-def outcomes(deliveries: MemoryDeliveryLog) -> list[tuple[str, str, int]]:
-    """(event, outcome, attempts), oldest first."""
-    return [(entry.event, entry.outcome, entry.attempts) for entry in reversed(deliveries.of_project("project"))]
-
-
-async def test_an_event_arrives_signed_with_id_and_time(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog
-) -> None:
-    async with delivering(deliveries, Hook(receiver.url())) as deliverer:
-        RoomEvents(deliverer).started(FakeRoom(name="über"))
-        await receiver.until_posts(1)
+async def test_an_event_arrives_signed_with_id_and_time(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    async with delivering(tmp_path, Hook(receiver.url())) as webhooks:
+        await webhooks.tell("room.started", {"session_id": "s"}, room="über")
+        await webhooks.until_outcomes([("room.started", "delivered", 1)])
+        [entry] = await webhooks.deliveries()
     (post,) = receiver.posts
-    assert post.json == {
-        "event": "room.started",
-        "data": {"room_name": "über", "room_url": "ws://localhost/rooms/room", "session_id": "session"},
-    }
+    assert post.json == {"event": "room.started", "data": {"room_name": "über", "session_id": "s"}}
     assert b"\\u00fcber" in post.body
     verify(post.body, post.headers[SIGNATURE_HEADER], DEFAULT_SECRET, now=time.time())
-    (entry,) = deliveries.of_project("project")
-    assert (entry.id, entry.outcome, entry.room_name) == (post.headers[EVENT_ID_HEADER], "delivered", "über")
+    assert (entry.id, entry.room_name) == (post.headers[EVENT_ID_HEADER], "über")
     assert datetime.fromisoformat(post.headers[EVENT_TIME_HEADER]) == entry.created_at
 
 
-async def test_a_webhooks_own_secret_comes_first(receiver: WebhookReceiver, deliveries: MemoryDeliveryLog) -> None:
-    async with delivering(deliveries, Hook(receiver.url(), secret="its own")) as deliverer:
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
+async def test_a_webhooks_own_secret_comes_first(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    async with delivering(tmp_path, Hook(receiver.url(), secret="its own")) as webhooks:
+        await webhooks.tell("room.ended")
         await receiver.until_posts(1)
     verify(receiver.posts[0].body, receiver.posts[0].headers[SIGNATURE_HEADER], "its own", now=time.time())
 
 
-async def test_without_any_secret_events_are_unsigned(receiver: WebhookReceiver, deliveries: MemoryDeliveryLog) -> None:
-    async with delivering(deliveries, Hook(receiver.url()), secret=None) as deliverer:
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
+async def test_without_any_secret_events_are_unsigned(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    async with delivering(tmp_path, Hook(receiver.url()), secret=None) as webhooks:
+        await webhooks.tell("room.ended")
         await receiver.until_posts(1)
     assert SIGNATURE_HEADER not in receiver.posts[0].headers
 
 
-async def test_webhooks_get_what_they_subscribed_to(receiver: WebhookReceiver, deliveries: MemoryDeliveryLog) -> None:
-    ended = Hook(receiver.url("/ended"), id="w1", events=("room.ended",))
-    files = Hook(receiver.url("/files"), id="w2", events=("storage.file.updated", "storage.file.deleted"))
-    room = FakeRoom()
-    async with delivering(deliveries, ended, files) as deliverer:
-        events = RoomEvents(deliverer)
-        events.started(room)
-        events.file_updated(room, FileEvent(path="a.txt", participant_id="p1"))
-        events.file_deleted(room, FileEvent(path="a.txt", participant_id=None))
-        events.ended(room)
-        RoomEvents(deliverer).ended(FakeRoom(project_id="another"))
-        await receiver.until_posts(3)
-    told = [(post.path, post.json["event"]) for post in receiver.posts]
-    assert sorted(told) == [
-        ("/ended", "room.ended"),
-        ("/files", "storage.file.deleted"),
-        ("/files", "storage.file.updated"),
-    ]
-    file_data = [post.json["data"] for post in receiver.posts if post.path == "/files"]
-    assert file_data[0] == {"room_name": "room", "path": "a.txt", "participant_id": "p1"}
-
-
 @pytest.mark.parametrize("payload", [{"a": 1, "room_name": "mine"}, '{"a": 1, "room_name": "mine"}'])
-async def test_the_payload_is_added_below_the_event(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog, payload: Any
-) -> None:
-    async with delivering(deliveries, Hook(receiver.url(), payload=payload, action="notify")) as deliverer:
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
+async def test_the_payload_is_added_below_the_event(receiver: WebhookReceiver, tmp_path: Path, payload: Any) -> None:
+    async with delivering(tmp_path, Hook(receiver.url(), payload=payload, action="notify")) as webhooks:
+        await webhooks.tell("room.ended", room="r")
         await receiver.until_posts(1)
     assert receiver.events == [{"event": "room.ended", "data": {"a": 1, "room_name": "r"}, "action": "notify"}]
 
 
 async def test_the_action_call_sends_a_call_with_a_fresh_token_for_each_attempt(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog
+    receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
     receiver.script = [503]
-    async with delivering(deliveries, Hook(receiver.url(), action="call", payload={"n": 1}, name="bot")) as deliverer:
-        deliverer.publish("project", "room.started", {"room_name": "r", "room_url": "ws://host/rooms/r"})
+    async with delivering(tmp_path, Hook(receiver.url(), action="call", payload={"n": 1}, name="bot")) as webhooks:
+        await webhooks.tell("room.started", room="r")
         await receiver.until_posts(2)
     assert receiver.events == [
         {
@@ -184,165 +85,240 @@ async def test_the_action_call_sends_a_call_with_a_fresh_token_for_each_attempt(
     ]
 
 
-async def test_failed_attempts_are_repeated_under_one_id(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog
-) -> None:
+async def test_an_old_event_calls_nobody_into_its_room(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    clock = Clock()
+    receiver.script = [503]
+    async with delivering(tmp_path, Hook(receiver.url(), action="call"), clock=clock, retry=SLOW, grace=0) as webhooks:
+        await webhooks.tell("room.started")
+        await webhooks.until_outcomes([("room.started", "retrying", 1)])
+        await webhooks.outbox.resend([(await webhooks.deliveries())[0].id], clock(), clock() + timedelta(days=1))
+    clock.ahead = CALL_AGE + timedelta(seconds=1)
+    async with delivering(tmp_path, Hook(receiver.url(), action="call"), clock=clock) as webhooks:
+        await webhooks.until_outcomes([("room.started", "failed", 2)])
+    assert len(receiver.posts) == 1
+
+
+async def test_failed_attempts_are_repeated_under_one_id(receiver: WebhookReceiver, tmp_path: Path) -> None:
     receiver.script = [500, 429, 200]
-    async with delivering(deliveries, Hook(receiver.url())) as deliverer:
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
-        await eventually(lambda: outcomes(deliveries) == [("room.ended", "delivered", 3)])
+    async with delivering(tmp_path, Hook(receiver.url())) as webhooks:
+        await webhooks.tell("room.ended")
+        await webhooks.until_outcomes([("room.ended", "delivered", 3)])
+        assert webhooks.notes.lines == [
+            ("room.ended", "retrying"),
+            ("room.ended", "retrying"),
+            ("room.ended", "delivered"),
+        ]
     assert len({post.headers[EVENT_ID_HEADER] for post in receiver.posts}) == 1
     assert len(receiver.posts) == 3
 
 
-async def test_attempts_end(receiver: WebhookReceiver, deliveries: MemoryDeliveryLog) -> None:
-    receiver.script = [500] * 10
-    async with delivering(deliveries, Hook(receiver.url())) as deliverer:
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
-        await eventually(lambda: outcomes(deliveries) == [("room.ended", "failed", 4)])
-    entry = deliveries.of_project("project", "w1")[0]
-    assert (entry.status, entry.error) == (500, f"{receiver.url()} answered with status 500")
-    assert deliveries.of_project("project", "w2") == []
+async def test_attempts_end_when_the_event_is_too_old(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    receiver.script = [500] * 1000
+    limits = DeliveryLimits(max_age=timedelta(seconds=0.05))
+    async with delivering(tmp_path, Hook(receiver.url()), limits=limits) as webhooks:
+        await webhooks.tell("room.ended")
+
+        async def has_failed() -> bool:
+            return [outcome for _, outcome, _ in await webhooks.outcomes()] == ["failed"]
+
+        await until(has_failed)
+        [entry] = await webhooks.deliveries()
+    assert (entry.status, entry.error) == (500, f"{receiver.url()} answered with status 500 (given up: too old)")
+    assert entry.attempts == len(receiver.posts)
 
 
-async def test_a_refusal_is_final(receiver: WebhookReceiver, deliveries: MemoryDeliveryLog) -> None:
+async def test_a_refusal_is_final(receiver: WebhookReceiver, tmp_path: Path) -> None:
     receiver.script = [401]
-    async with delivering(deliveries, Hook(receiver.url())) as deliverer:
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
-        await eventually(lambda: outcomes(deliveries) == [("room.ended", "failed", 1)])
+    async with delivering(tmp_path, Hook(receiver.url())) as webhooks:
+        await webhooks.tell("room.ended")
+        await webhooks.until_outcomes([("room.ended", "failed", 1)])
 
 
-async def test_an_address_that_may_not_be_called_is_a_failure(deliveries: MemoryDeliveryLog) -> None:
-    async with delivering(deliveries, Hook("http://169.254.169.254/")) as deliverer:
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
-        await eventually(lambda: outcomes(deliveries) == [("room.ended", "failed", 1)])
+async def test_an_address_that_may_not_be_called_is_a_failure(tmp_path: Path) -> None:
+    async with delivering(tmp_path, Hook("http://169.254.169.254/")) as webhooks:
+        await webhooks.tell("room.ended")
+        await webhooks.until_outcomes([("room.ended", "failed", 1)])
 
 
-async def test_events_of_a_webhook_keep_their_order_through_failures(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120),
+        ("a date", 600),
+        ("99999999999999", MAX_RETRY_AFTER),
+        ("nonsense", 0),
+    ],
+)
+async def test_retry_after_is_honoured_within_bounds(
+    receiver: WebhookReceiver, tmp_path: Path, header: str, seconds: float
 ) -> None:
+    if header == "a date":
+        header = format_datetime(now() + timedelta(seconds=seconds), usegmt=True)
+    receiver.script, receiver.headers = [503], {"Retry-After": header}
+    retry = RetryPolicy(initial_delay=1e-3, max_delay=1e-3) if seconds else SLOW
+    async with delivering(tmp_path, Hook(receiver.url()), retry=retry, grace=0) as webhooks:
+        await webhooks.tell("room.ended", room="a")
+        await webhooks.until_outcomes([("room.ended", "retrying", 1)])
+        await webhooks.tell("room.ended", room="b")  # the receiver wants no requests at all
+        [entry, later] = await webhooks.deliveries()
+        waits = (entry.due_at - entry.updated_at).total_seconds()
+    if seconds:
+        assert seconds - 60 < waits <= seconds  # the date was made some time before the answer
+        assert later.attempts == 0
+        assert len(receiver.posts) == 1
+    else:
+        assert 300 <= waits <= 600
+
+
+async def test_events_of_a_room_keep_their_order_through_failures(receiver: WebhookReceiver, tmp_path: Path) -> None:
     receiver.script = [500, 200, 500, 500, 200]
-    async with delivering(deliveries, Hook(receiver.url())) as deliverer:
+    async with delivering(tmp_path, Hook(receiver.url())) as webhooks:
         for number in range(10):
-            deliverer.publish("project", "storage.file.updated", {"path": str(number)})
-        await eventually(lambda: len(receiver.posts) == 13)
+            await webhooks.tell(FILE_UPDATED, {"path": str(number)})
+        await webhooks.until_outcomes([(FILE_UPDATED, "delivered", n) for n in (2, 3, 1, 1, 1, 1, 1, 1, 1, 1)])
     seen = [event["data"]["path"] for event in receiver.events]
     assert list(dict.fromkeys(seen)) == [str(number) for number in range(10)]
     assert seen == sorted(seen)
 
 
+async def test_an_event_that_fails_holds_up_its_own_room_only(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    receiver.script = [500]
+    async with delivering(tmp_path, Hook(receiver.url()), retry=SLOW, grace=0) as webhooks:
+        await webhooks.tell(FILE_UPDATED, {"path": "1"}, room="bad")
+        await webhooks.until_outcomes([(FILE_UPDATED, "retrying", 1)])
+        await webhooks.tell(FILE_UPDATED, {"path": "2"}, room="bad")
+        await webhooks.tell(FILE_UPDATED, {"path": "3"}, room="good")
+        await receiver.until_posts(2)
+    assert [event["data"]["path"] for event in receiver.events] == ["1", "3"]
+
+
 async def test_a_webhook_that_hangs_holds_up_neither_the_room_nor_others(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog
+    receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
     async with webhook_receiver() as stuck:
         stuck.held.clear()
         hooks = Hook(stuck.url(), id="stuck"), Hook(receiver.url(), id="fine")
-        async with delivering(deliveries, *hooks, grace=0.01) as deliverer:
+        async with delivering(tmp_path, *hooks, grace=0.01) as webhooks:
             for number in range(5):
-                deliverer.publish("project", "storage.file.updated", {"path": str(number)})
+                await webhooks.tell(FILE_UPDATED, {"path": str(number)})
             await receiver.until_posts(5)
             assert len(stuck.posts) == 1
+            assert await webhooks.outcomes("stuck") == [(FILE_UPDATED, "waiting", 0)] * 5
         stuck.held.set()
-    assert [entry.outcome for entry in deliveries.of_project("project", "stuck")] == ["abandoned"] * 5
 
 
-async def test_a_full_queue_loses_the_oldest_and_says_so(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog, caplog: pytest.LogCaptureFixture
+async def test_a_full_outbox_loses_the_oldest_and_says_so(
+    receiver: WebhookReceiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.held.clear()
-    async with delivering(deliveries, Hook(receiver.url()), max_waiting=2) as deliverer:
-        deliverer.publish("project", "storage.file.updated", {"path": "0"})
+    async with delivering(tmp_path, Hook(receiver.url()), max_pending=3) as webhooks:
+        await webhooks.tell(FILE_UPDATED, {"path": "0"})
         await receiver.until_posts(1)
-        for number in range(1, 6):
-            deliverer.publish("project", "storage.file.updated", {"path": str(number)})
-        await eventually(lambda: len(deliveries.of_project("project")) == 6)
+        for number in range(1, 7):
+            await webhooks.tell(FILE_UPDATED, {"path": str(number)})
+        outcomes = [outcome for _, outcome, _ in await webhooks.outcomes()]
+        assert outcomes == [*["dropped"] * 4, *["waiting"] * 3]
         receiver.held.set()
-        await receiver.until_posts(3)
-    assert [event["data"]["path"] for event in receiver.events] == ["0", "4", "5"]
-    assert [outcome for _, outcome, _ in outcomes(deliveries)] == ["delivered", *["dropped"] * 3, *["delivered"] * 2]
-    assert caplog.text.count("cannot keep up") == 1
+        await receiver.until_posts(4)
+        assert webhooks.notes.lines[:4] == [(FILE_UPDATED, "dropped")] * 4
+    assert [event["data"]["path"] for event in receiver.events] == ["0", "4", "5", "6"]
+    assert "cannot keep up" in caplog.text
 
 
-async def test_events_that_nobody_fetches_are_bounded(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with delivering(deliveries, Hook(receiver.url()), max_events=2) as deliverer:
-        for number in range(3):
-            deliverer.publish("project", "storage.file.updated", {"path": str(number), "room_name": "r"})
-        await receiver.until_posts(2)
-    assert [event["data"]["path"] for event in receiver.events] == ["1", "2"]
-    assert "dropped the event" in caplog.text
-
-
-async def test_stopping_delivers_what_waits_and_does_not_wait_for_retries(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog, caplog: pytest.LogCaptureFixture
+async def test_what_was_not_delivered_is_delivered_after_a_restart_in_order(
+    receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
     receiver.script = [200, 503]
-    slow = RetryPolicy(attempts=3, initial_delay=60)
-    async with delivering(deliveries, Hook(receiver.url()), retry=slow) as deliverer:
+    async with delivering(tmp_path, Hook(receiver.url()), retry=SLOW) as webhooks:
         for number in range(3):
-            deliverer.publish("project", "storage.file.updated", {"path": str(number)})
-    assert [outcome for _, outcome, _ in outcomes(deliveries)] == ["delivered", "abandoned", "delivered"]
-    deliverer.publish("project", "room.ended", {"room_name": "r"})
-    assert "dropped the event room.ended: the server is shutting down" in caplog.text
+            await webhooks.tell(FILE_UPDATED, {"path": str(number)})
+        await receiver.until_posts(2)
+    clock = Clock()
+    clock.ahead = timedelta(seconds=601)
+    async with delivering(tmp_path, Hook(receiver.url()), clock=clock) as webhooks:
+        await webhooks.until_outcomes([(FILE_UPDATED, "delivered", n) for n in (1, 2, 1)])
+    assert [event["data"]["path"] for event in receiver.events] == ["0", "1", "1", "2"]
+    ids = [post.headers[EVENT_ID_HEADER] for post in receiver.posts]
+    assert ids[1] == ids[2]
 
 
-async def test_webhooks_that_cannot_be_read_cost_that_event_only(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog, caplog: pytest.LogCaptureFixture
+async def test_stopping_delivers_what_is_due_and_does_not_wait_for_retries(
+    receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
-    source = Hooks([Hook(receiver.url())], failure=OSError("no database"))
-    async with delivering(deliveries, source=source) as deliverer:
-        deliverer.publish("project", "room.started", {"room_name": "r"})
-        await eventually(lambda: "could not read the webhooks" in caplog.text)
+    receiver.script = [503]
+    async with delivering(tmp_path, Hook(receiver.url()), retry=SLOW) as webhooks:
+        for room in "abc":
+            await webhooks.tell(FILE_UPDATED, room=room)
+    assert [event["data"]["room_name"] for event in receiver.events] == ["a", "b", "c"]
+
+
+async def test_webhooks_that_cannot_be_read_do_not_fail_what_happens(
+    receiver: WebhookReceiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Hooks([Hook(receiver.url())], failure=UnavailableError("no database"))
+    async with delivering(tmp_path, source=source) as webhooks:
+        await webhooks.tell("room.started")
+        assert "could not read the webhooks" in caplog.text
         source.failure = None
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
+        await webhooks.tell("room.ended")
         await receiver.until_posts(1)
     assert [event["event"] for event in receiver.events] == ["room.ended"]
 
 
-async def test_what_has_no_json_form_is_a_failure_and_not_the_end(
-    receiver: WebhookReceiver, deliveries: MemoryDeliveryLog
-) -> None:
-    async with delivering(deliveries, Hook(receiver.url())) as deliverer:
-        deliverer.publish("project", "room.started", {"room_name": object()})
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
+async def test_deliveries_wait_while_the_webhooks_cannot_be_read(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    source = Hooks([Hook(receiver.url())])
+    receiver.held.clear()
+    async with delivering(tmp_path, source=source, grace=0.01) as webhooks:
+        await webhooks.tell("room.started")
+        await webhooks.tell("room.ended")
         await receiver.until_posts(1)
-    assert [outcome for _, outcome, _ in outcomes(deliveries)] == ["failed", "delivered"]
+        source.failure = UnavailableError("no database")
+        receiver.held.set()
+        await webhooks.until_outcomes([("room.started", "delivered", 1), ("room.ended", "waiting", 0)])
+    source.failure = None
+    async with delivering(tmp_path, source=source) as webhooks:
+        await receiver.until_posts(2)
 
 
-async def test_no_task_is_left_when_nothing_is_to_do(receiver: WebhookReceiver, deliveries: MemoryDeliveryLog) -> None:
-    async with delivering(deliveries, Hook(receiver.url())) as deliverer:
-        deliverer.publish("project", "room.ended", {"room_name": "r"})
-        await eventually(lambda: outcomes(deliveries) == [("room.ended", "delivered", 1)])
-        names = [task.get_name() for task in asyncio.all_tasks()]
-        assert not any(name.startswith("webhook http") for name in names)
+async def test_deliveries_of_a_webhook_that_is_gone_go_with_it(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    receiver.script = [503]
+    async with delivering(tmp_path, Hook(receiver.url()), retry=SLOW) as webhooks:
+        await webhooks.tell("room.started")
+        await receiver.until_posts(1)
+    clock = Clock()
+    clock.ahead = timedelta(seconds=601)
+    async with delivering(tmp_path, clock=clock) as webhooks:
+
+        async def is_empty() -> bool:
+            return await webhooks.rows() == 0
+
+        await until(is_empty)
 
 
-def test_the_memory_of_deliveries_is_bounded() -> None:
-    log = MemoryDeliveryLog(limit=2)
-    for number in range(3):
-        log.save(_delivery(str(number)))
-    assert [entry.id for entry in log.of_project("project")] == ["2", "1"]
+async def test_what_a_deliverer_cannot_send_is_a_failure_and_not_the_end(
+    receiver: WebhookReceiver, tmp_path: Path
+) -> None:
+    bad = Hook(receiver.url(), payload={"x": object()})
+    async with delivering(tmp_path, bad) as webhooks:
+        await webhooks.tell("room.started")
+        await webhooks.until_outcomes([("room.started", "failed", 1)])
+        webhooks.source.hooks = [Hook(receiver.url())]
+        await webhooks.tell("room.ended")
+        await webhooks.until_outcomes([("room.started", "failed", 1), ("room.ended", "delivered", 1)])
+
+
+async def test_no_task_is_left_when_nothing_is_to_do(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    async with delivering(tmp_path, Hook(receiver.url())) as webhooks:
+        await webhooks.tell("room.ended")
+
+        async def is_idle() -> bool:
+            return not any(task.get_name() == "webhook w1" for task in asyncio.all_tasks())
+
+        await webhooks.until_outcomes([("room.ended", "delivered", 1)])
+        await until(is_idle)
 
 
 def test_waits_double_up_to_a_limit_with_jitter() -> None:
     assert list(RetryPolicy(attempts=5, initial_delay=1, max_delay=4, jitter=0).delays()) == [1, 2, 4, 4]
     assert all(0.5 <= delay <= 1 for delay in RetryPolicy(attempts=9, initial_delay=1, max_delay=1).delays())
-
-
-def _delivery(delivery_id: str) -> Delivery:
-    at = datetime.now(UTC)
-    return Delivery(
-        id=delivery_id,
-        project_id="project",
-        webhook_id="w",
-        url="http://host/",
-        event="room.ended",
-        room_name="r",
-        outcome="waiting",
-        attempts=0,
-        status=None,
-        error=None,
-        created_at=at,
-        updated_at=at,
-    )
+    assert RetryPolicy(initial_delay=1, max_delay=600, jitter=0).delay_after(10_000) == 600

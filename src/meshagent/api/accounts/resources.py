@@ -111,6 +111,49 @@ class ResourceMethods(RestClient):
         """Delete a webhook."""
         await self._call("DELETE", _of(project_id, "webhooks", webhook_id))
 
+    async def enable_project_webhook(self, project_id: str, webhook_id: str) -> Json:
+        """Deliver to a webhook that was disabled again; returns the webhook."""
+        return await self._call("POST", _of(project_id, "webhooks", webhook_id, "enable"))
+
+    async def disable_project_webhook(self, project_id: str, webhook_id: str) -> Json:
+        """Deliver nothing more to a webhook, and give up what waits for it; returns the webhook."""
+        return await self._call("POST", _of(project_id, "webhooks", webhook_id, "disable"))
+
+    async def list_webhook_deliveries(
+        self,
+        project_id: str,
+        webhook_id: str,
+        *,
+        outcome: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Json:
+        """`deliveries` of a webhook, newest first.
+
+        Args:
+            project_id: The project.
+            webhook_id: Its webhook.
+            outcome: Only `waiting`, `retrying`, `delivered`, `failed`, `dropped` or `abandoned` ones.
+            limit: Most entries in the answer.
+            offset: Entries to skip.
+        """
+        query = {"outcome": outcome, "limit": limit, "offset": offset}
+        return await self._call("GET", _of(project_id, "webhooks", webhook_id, "deliveries"), query=query)
+
+    async def get_webhook_delivery(self, project_id: str, webhook_id: str, delivery_id: str) -> Json:
+        """One delivery."""
+        return await self._call("GET", _of(project_id, "webhooks", webhook_id, "deliveries", delivery_id))
+
+    async def resend_webhook_delivery(self, project_id: str, webhook_id: str, delivery_id: str) -> Json:
+        """Send an event again, or try one that waits at once; returns the delivery. Status 409 if disabled."""
+        return await self._call("POST", _of(project_id, "webhooks", webhook_id, "deliveries", delivery_id, "resend"))
+
+    async def resend_webhook_deliveries(self, project_id: str, webhook_id: str) -> int:
+        """Send all events again that were not delivered; returns how many. Status 409 if the webhook is disabled."""
+        answer = await self._call("POST", _of(project_id, "webhooks", webhook_id, "deliveries", "resend"))
+        resent: int = answer["resent"]
+        return resent
+
     # Services
 
     async def create_service(self, *, project_id: str, service: Service) -> Json:

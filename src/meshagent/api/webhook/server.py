@@ -20,7 +20,14 @@ from meshagent.api.errors import (
 from meshagent.api.profile import find_credentials
 from meshagent.api.webhook.events import CallEvent, RoomEndedEvent, RoomStartedEvent, read_event
 from meshagent.api.webhook.signals import wait_for_stop_signal
-from meshagent.api.webhook.signature import EVENT_ID_HEADER, SIGNATURE_HEADER, SignatureRefusedError, parse, verify
+from meshagent.api.webhook.signature import (
+    EVENT_ID_HEADER,
+    RESEND_HEADER,
+    SIGNATURE_HEADER,
+    SignatureRefusedError,
+    parse,
+    verify,
+)
 
 __all__ = ["WebhookServer", "environment_port", "ok"]
 
@@ -159,7 +166,7 @@ class WebhookServer:
             return _refuse(401, str(error))
         except InvalidRequestError as error:
             return _refuse(400, str(error))
-        event_id = request.headers.get(EVENT_ID_HEADER)
+        event_id = _event_key(request.headers.get(EVENT_ID_HEADER), request.headers.get(RESEND_HEADER))
         if not self._seen.begin(event_id):
             return ok() if self._seen.is_handled(event_id) else _refuse(503, "this event is being handled")
         handled = False
@@ -184,6 +191,11 @@ class WebhookServer:
         if self.validate_webhook_secret:
             verify(body, signature, self.webhook_secret, now=time.time())
         return payload
+
+
+def _event_key(event_id: str | None, resend: str | None) -> str | None:
+    """What stands for one event, and for one time that somebody asked to send it again."""
+    return event_id if event_id is None or resend is None else f"{event_id} {resend}"
 
 
 class _SeenEvents:

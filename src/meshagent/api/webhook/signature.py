@@ -20,6 +20,8 @@ from meshagent.api.tokens.token import check_time
 SIGNATURE_HEADER: Final = "Meshagent-Signature"
 EVENT_ID_HEADER: Final = "Meshagent-Event-Id"
 EVENT_TIME_HEADER: Final = "Meshagent-Event-Time"
+RESEND_HEADER: Final = "Meshagent-Event-Resend"
+"""How often somebody asked to send an event again; absent if nobody did."""
 
 _BEARER: Final = "Bearer "
 

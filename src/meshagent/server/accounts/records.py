@@ -93,7 +93,10 @@ class Secret(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook(Record):
-    """A subscription; `secret` signs its deliveries, None is the server's webhook secret."""
+    """A subscription; `secret` signs its deliveries, None is the server's webhook secret.
+
+    `failing_since` is the first failed attempt since the last success; `disabled_at` is when its deliveries ended.
+    """
 
     id: str = field(default_factory=new_id)
     project_id: str
@@ -104,6 +107,9 @@ class Webhook(Record):
     action: str | None = None
     payload: Any = None
     secret: str | None = field(default=None, repr=False)
+    failing_since: datetime | None = None
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
     created_at: datetime = field(default_factory=now)
 
 

@@ -152,6 +152,9 @@ webhooks = Table(
     Column("action", Text),
     Column("payload", JsonText),
     _encrypted("secret", nullable=True),
+    Column("failing_since", UtcMilliseconds),
+    Column("disabled_at", UtcMilliseconds),
+    Column("disabled_reason", Text),
     _created(),
     Index(None, "project_id", "created_at"),
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Final, Self
@@ -24,6 +27,7 @@ from meshagent.server.outgoing.policy import OutgoingPolicy, OutgoingRefusedErro
 MAX_REDIRECTS: Final = 5
 MAX_CONNECTIONS: Final = 100
 CHUNK_BYTES: Final = 256 * 1024
+_MAX_SECONDS_DIGITS: Final = 12  # some 30,000 years
 
 
 class HttpStatusError(RoomException):
@@ -31,9 +35,11 @@ class HttpStatusError(RoomException):
 
     code = "http_status"
 
-    def __init__(self, url: str, status: int) -> None:
+    def __init__(self, url: str, status: int, *, retry_after: float | None = None) -> None:
+        """With the seconds to wait that the answer's `Retry-After` asks for, if it has one."""
         super().__init__(f"{url} answered with status {status}")
         self.status = status
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +98,9 @@ class OutgoingClient:
             async with self._open_session().post(
                 target, data=content, headers=headers, allow_redirects=False
             ) as answer:
-                status = answer.status
+                status, retry_after = answer.status, answer.headers.get("Retry-After")
         if not 200 <= status < 300:
-            raise HttpStatusError(url, status)
+            raise HttpStatusError(url, status, retry_after=parse_retry_after(retry_after))
 
     async def check(self, url: str) -> None:
         """Return if a GET of `url` is answered with 2xx; errors as `post`."""
@@ -143,6 +149,27 @@ class OutgoingClient:
         if self._session is None:
             raise UnavailableError("cannot send requests while the server is starting or stopping")
         return self._session
+
+
+def parse_retry_after(text: str | None, *, now: float | None = None) -> float | None:
+    """The wait in seconds that a `Retry-After` header asks for (RFC 9110 section 10.2.3); None if it says nothing.
+
+    Args:
+        text: Seconds, or an HTTP date.
+        now: The time in seconds since 1970, with which a date is compared.
+    """
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:_MAX_SECONDS_DIGITS])
+    try:
+        until = parsedate_to_datetime(text)
+    except (ValueError, IndexError, OverflowError, TypeError):  # what it raises differs with what is wrong
+        return None
+    if until.tzinfo is None:  # "-0000" stands for UTC, too
+        until = until.replace(tzinfo=UTC)
+    return max(until.timestamp() - (time.time() if now is None else now), 0.0)
 
 
 class _CheckedResolver(AbstractResolver):

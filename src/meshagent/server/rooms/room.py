@@ -29,7 +29,11 @@ class RoomLifecycle(Protocol):
         ...
 
     def ended(self) -> None:
-        """The run is over; not told if nobody ever came."""
+        """The run is over."""
+        ...
+
+    def came_to_nothing(self) -> None:
+        """The run is over, and nobody ever came; told in place of `ended`."""
         ...
 
 
@@ -140,6 +144,8 @@ class Room:
                 self.departed(connection, code, reason)
         if self._has_started:
             self._lifecycle.ended()
+        else:
+            self._lifecycle.came_to_nothing()
         await self.state.stop_tasks()
         for service in self._services:
             try:

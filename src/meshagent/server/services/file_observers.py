@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol
 
 from meshagent.api.contracts.operation import Event
 from meshagent.api.contracts.storage import FileEvent
 
-__all__ = ["ChangeListener", "FileObservers", "FileWatcher"]
+__all__ = ["ChangeListener", "ExpectedChanges", "FileObservers", "FileWatcher"]
 
-ChangeListener = Callable[[Event[FileEvent], FileEvent], None]
-"""Takes the event that the participants got, `FILE_UPDATED` or `FILE_DELETED`, and its data; never waits or raises."""
+
+class ExpectedChanges(Protocol):
+    """Changes of files that somebody was told of beforehand."""
+
+    def happened(self, index: int = 0) -> None:
+        """The change with this index was made; never waits or raises."""
+        ...
+
+    def close(self) -> None:
+        """Those that were not made until now will not be made."""
+        ...
+
+
+class ChangeListener(Protocol):
+    """Told of each file that is created, replaced or deleted, by the event that participants get."""
+
+    async def are_changes_expected(self, event: Event[FileEvent]) -> bool:
+        """Whether the listener wants to be told at all, of `FILE_UPDATED` or of `FILE_DELETED`."""
+        ...
+
+    async def files_changing(self, event: Event[FileEvent], changes: Sequence[FileEvent]) -> ExpectedChanges:
+        """Files are about to change; what this raises, the operation on the file raises."""
+        ...
 
 
 class FileWatcher(Protocol):
@@ -53,7 +74,7 @@ class FileObservers:
         self._watchers.append(watcher)
 
     def listen(self, listener: ChangeListener) -> None:
-        """Tell `listener` of each file that was created, replaced or deleted from now on."""
+        """Tell `listener` of each file that is created, replaced or deleted from now on."""
         self._listeners.append(listener)
 
     async def holds(self, path: str) -> bool:
@@ -78,7 +99,40 @@ class FileObservers:
         for watcher in self._watchers:
             await watcher.before_move(source, destination)
 
-    def changed(self, event: Event[FileEvent], change: FileEvent) -> None:
-        """A file was created, replaced or deleted."""
+    async def are_changes_expected(self, event: Event[FileEvent]) -> bool:
+        """Whether a listener wants to be told of changes of this kind."""
         for listener in self._listeners:
-            listener(event, change)
+            if await listener.are_changes_expected(event):
+                return True
+        return False
+
+    async def files_changing(self, event: Event[FileEvent], changes: Sequence[FileEvent]) -> ExpectedChanges:
+        """Files are about to be created, replaced or deleted."""
+        expected = _ExpectedByAll()
+        if not changes:
+            return expected
+        try:
+            for listener in self._listeners:
+                expected.add(await listener.files_changing(event, changes))
+        except BaseException:
+            expected.close()
+            raise
+        return expected
+
+
+class _ExpectedByAll:
+    """What all listeners expect."""
+
+    def __init__(self) -> None:
+        self._expected: list[ExpectedChanges] = []
+
+    def add(self, expected: ExpectedChanges) -> None:
+        self._expected.append(expected)
+
+    def happened(self, index: int = 0) -> None:
+        for expected in self._expected:
+            expected.happened(index)
+
+    def close(self) -> None:
+        for expected in self._expected:
+            expected.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
@@ -237,12 +237,12 @@ class RoomFiles:
         await self._require_document(path, scope)
         if condition is not None:
             await self._observers.before_read(path)  # so that the version is that of the document, if it is one
-        async with self._holding_off_saves(path):
+        async with self._expected(FILE_UPDATED, [path], participant_id) as announce, self._holding_off_saves(path):
             info = await self._files.publish(writer, path, overwrite=overwrite, condition=condition)
             try:
                 await self._observers.replaced(path)
             finally:
-                self._announce_file(FILE_UPDATED, path, participant_id)
+                announce(0)
         return info
 
     async def publish_document(self, path: str, state: bytes, *, participant_id: str | None) -> None:
@@ -326,8 +326,9 @@ class RoomFiles:
             except BaseException:
                 await self._files.discard(writer)
                 raise
-            await self._files.publish(writer, path, overwrite=True)
-        self._announce_file(FILE_UPDATED, path, participant_id)
+            async with self._expected(FILE_UPDATED, [path], participant_id) as announce:
+                await self._files.publish(writer, path, overwrite=True)
+                announce(0)
 
     async def _delete(
         self, path: str, recursive: bool, condition: ChangeCondition | None, participant_id: str | None
@@ -343,17 +344,31 @@ class RoomFiles:
             await self._files.delete(path, condition=condition)
             self._remember_folder(path)
             return
-        async with self._holding_off_saves(path):
+        files = await self._files_to_delete(path, info)
+        async with self._expected(FILE_DELETED, files, participant_id) as announce, self._holding_off_saves(path):
             if condition is not None:  # before documents go; the store checks once more, in the same step
                 condition.check_file(await self._files.stat(path))
             await self._observers.before_delete(path)
             deleted = await self._files.delete(path, recursive=recursive, condition=condition)
-        if info.is_folder:
-            self._remember_folder(path)
-        for file in deleted:
-            for folder in _folders_between(path, file):
-                self._remember_folder(folder)
-            self._announce_file(FILE_DELETED, file, participant_id)
+            if info.is_folder:
+                self._remember_folder(path)
+            for file in deleted:
+                for folder in _folders_between(path, file):
+                    self._remember_folder(folder)
+            unexpected = dict.fromkeys(deleted)
+            for index, file in enumerate(files):
+                if file in unexpected:
+                    del unexpected[file]
+                    announce(index)
+        async with self._expected(FILE_DELETED, list(unexpected), participant_id) as announce:
+            for index in range(len(unexpected)):
+                announce(index)
+
+    async def _files_to_delete(self, path: str, info: FileInfo) -> list[str]:
+        """The files that deleting `path` will delete, as far as somebody wants to know beforehand."""
+        if not await self._observers.are_changes_expected(FILE_DELETED):
+            return []
+        return await self.files_below(path) if info.is_folder else [path]
 
     async def _move(self, source: str, destination: str, overwrite: bool, participant_id: str | None) -> None:
         replaces = await self._check_move(source, destination, overwrite)
@@ -408,10 +423,25 @@ class RoomFiles:
             self._changing.subtract(paths)
             self._changing += Counter()  # drops the zeros
 
-    def _announce_file(self, event: Event[FileEvent], path: str, participant_id: str | None) -> None:
-        change = FileEvent(path=path, participant_id=participant_id)
-        self._room.publish(event, change)
-        self._observers.changed(event, change)
+    @asynccontextmanager
+    async def _expected(
+        self, event: Event[FileEvent], paths: Sequence[str], participant_id: str | None
+    ) -> AsyncIterator[Callable[[int], None]]:
+        """Change files in the block, and call what it gets with the index of each path that was changed.
+
+        Observers hear of the changes beforehand: when a change is acknowledged, its event cannot be lost any more.
+        """
+        changes = [FileEvent(path=path, participant_id=participant_id) for path in paths]
+        expected = await self._observers.files_changing(event, changes)
+
+        def announce(index: int) -> None:
+            self._room.publish(event, changes[index])
+            expected.happened(index)
+
+        try:
+            yield announce
+        finally:
+            expected.close()
 
     def _remember_folder(self, path: str) -> None:
         self._former_folders[path] = None

@@ -76,6 +76,37 @@ ROOM_MIGRATIONS: Final = (
             PRIMARY KEY (queue, id)
         ) WITHOUT ROWID""",
     ),
+    (
+        # `number` is the order in which deliveries were stored, `place` that in which what they tell has happened.
+        """CREATE TABLE webhook_deliveries (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            project TEXT NOT NULL,
+            webhook TEXT NOT NULL,
+            room TEXT NOT NULL,
+            event TEXT NOT NULL,
+            data TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            outcome TEXT NOT NULL,
+            place INTEGER NOT NULL,
+            attempts INTEGER NOT NULL,
+            resends INTEGER NOT NULL,
+            status INTEGER,
+            error TEXT,
+            due INTEGER NOT NULL,
+            expires INTEGER NOT NULL,
+            updated INTEGER NOT NULL
+        )""",
+        """CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (webhook, room, place, due, size, outcome)
+            WHERE outcome IN ('held', 'waiting', 'retrying')""",
+        "CREATE INDEX webhook_deliveries_by_webhook ON webhook_deliveries (webhook, number)",
+        """CREATE TABLE webhook_runs (
+            session TEXT PRIMARY KEY,
+            project TEXT NOT NULL,
+            room TEXT NOT NULL
+        )""",
+    ),
 )
 """Times are milliseconds since 1970 in UTC; `crc` is the CRC-32 of the content beside it."""
 

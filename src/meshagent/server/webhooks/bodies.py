@@ -13,7 +13,9 @@ ALL_EVENTS: Final = "*"
 
 
 def is_subscribed(subscription: Subscription, event: str) -> bool:
-    """Whether a webhook subscribes to an event."""
+    """Whether a webhook subscribes to an event, and is not disabled."""
+    if subscription.disabled_at is not None:
+        return False
     return ALL_EVENTS in subscription.events or event in subscription.events
 
 

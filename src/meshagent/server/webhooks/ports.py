@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from meshagent.api.tokens.scope import ApiScope
@@ -13,6 +14,7 @@ class Subscription(Protocol):
 
     `events` are names or `*`. `action` empty or None delivers the event, `call` sends a `room.call` for the room
     concerned instead. `payload` is JSON, or text that holds JSON. `secret` signs; None stands for the server's.
+    `failing_since` is the first failed attempt since the last success, `disabled_at` when its deliveries ended.
     """
 
     @property
@@ -36,12 +38,26 @@ class Subscription(Protocol):
     @property
     def secret(self) -> str | None: ...
 
+    @property
+    def failing_since(self) -> datetime | None: ...
+
+    @property
+    def disabled_at(self) -> datetime | None: ...
+
 
 class WebhookSource(Protocol):
-    """The webhooks of projects."""
+    """The webhooks of projects, and what is known of how they do."""
 
     async def of_project(self, project_id: str) -> Sequence[Subscription]:
         """A project's webhooks, as they are now; asked for every event, so it must be quick."""
+        ...
+
+    async def set_failing(self, project_id: str, webhook_id: str, since: datetime | None) -> None:
+        """Note since when a webhook fails; None is that it works."""
+        ...
+
+    async def disable(self, project_id: str, webhook_id: str, at: datetime, reason: str) -> None:
+        """End the deliveries to a webhook until somebody enables it."""
         ...
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from meshagent.api import jsontext
 from meshagent.api.accounts.services import Service
+from meshagent.server.stores.outbox import Delivery, Outcome
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")]
 Note = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
@@ -189,10 +191,61 @@ class WebhookAnswer(Answer):
     events: list[str]
     action: str | None = None
     payload: Any = None
+    failing_since: datetime | None = Field(default=None, description="The first failed attempt since the last success.")
+    disabled_at: datetime | None = Field(default=None, description="Since when nothing is delivered any more.")
+    disabled_reason: str | None = None
 
 
 class WebhookList(ListAnswer):
     webhooks: list[WebhookAnswer]
+
+
+class DeliveryQuery(PageQuery):
+    """Which deliveries."""
+
+    outcome: Outcome | None = Field(default=None, description="Only those with this outcome.")
+
+
+class DeliveryAnswer(Answer):
+    id: str = Field(description="The header Meshagent-Event-Id of the request.")
+    event: str
+    room_name: str
+    data: JsonObject
+    outcome: Outcome
+    attempts: int
+    resends: int = Field(description="How often somebody asked to send it again.")
+    status: int | None = Field(default=None, description="HTTP status of the last answer.")
+    error: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    next_attempt_at: datetime | None = None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> DeliveryAnswer:
+        """The public form of a delivery."""
+        pending = delivery.outcome in ("waiting", "retrying")
+        return cls(
+            id=delivery.id,
+            event=delivery.event,
+            room_name=delivery.room_name,
+            data=jsontext.loads(delivery.data),
+            outcome=delivery.outcome,
+            attempts=delivery.attempts,
+            resends=delivery.resends,
+            status=delivery.status,
+            error=delivery.error,
+            created_at=delivery.created_at,
+            updated_at=delivery.updated_at,
+            next_attempt_at=delivery.due_at if pending else None,
+        )
+
+
+class DeliveryList(ListAnswer):
+    deliveries: list[DeliveryAnswer]
+
+
+class ResentAnswer(Answer):
+    resent: int = Field(description="How many events are sent again.")
 
 
 class ServiceList(ListAnswer):

@@ -15,17 +15,20 @@ from meshagent.server.gateway.accounts.people_routes import PeopleRoutes
 from meshagent.server.gateway.accounts.rest_route import Route, serve
 from meshagent.server.gateway.accounts.room_routes import RoomGrantRoutes, RoomRoutes, ShareRoutes
 from meshagent.server.gateway.accounts.session_routes import ServerRoutes, SessionRoutes, StorageRoutes
-from meshagent.server.gateway.accounts.subscription_routes import MailboxRoutes, ServiceRoutes, WebhookRoutes
+from meshagent.server.gateway.accounts.subscription_routes import MailboxRoutes, ServiceRoutes
+from meshagent.server.gateway.accounts.webhook_routes import DeliveryRoutes, WebhookRoutes
 from meshagent.server.gateway.auth import RoomAuthenticator
+from meshagent.server.webhooks.deliverer import WebhookDeliverer
 
 
-def all_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list[Route]:
+def all_routes(accounts: Accounts, authenticator: RoomAuthenticator, webhooks: WebhookDeliverer) -> list[Route]:
     """Every route of the API, once."""
     groups = (
         PeopleRoutes(accounts),
         KeyRoutes(accounts),
         SecretRoutes(accounts),
-        WebhookRoutes(accounts),
+        WebhookRoutes(accounts, webhooks),
+        DeliveryRoutes(accounts, webhooks),
         ServiceRoutes(accounts),
         MailboxRoutes(accounts),
         RoomRoutes(accounts),
@@ -38,9 +41,11 @@ def all_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list[Rou
     return [route for group in groups for route in group.routes()]
 
 
-def account_routes(accounts: Accounts, authenticator: RoomAuthenticator) -> list[web.RouteDef]:
+def account_routes(
+    accounts: Accounts, authenticator: RoomAuthenticator, webhooks: WebhookDeliverer
+) -> list[web.RouteDef]:
     """The API for aiohttp, with `/openapi.json` and the page `/docs` that shows it."""
-    table = all_routes(accounts, authenticator)
+    table = all_routes(accounts, authenticator, webhooks)
     document: list[bytes] = []
 
     async def openapi(request: web.Request) -> web.Response:

@@ -1,8 +1,6 @@
-"""Routes of what happens beyond a room: webhooks, services, mailboxes."""
+"""Routes of what happens beyond a room: services and mailboxes."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,91 +13,6 @@ from meshagent.server.gateway.accounts import models as m
 from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, NoBody, Route
 
 _PROJECT = "/accounts/projects/{project_id}"
-
-
-class WebhookRoutes:
-    """Subscriptions to the events of rooms."""
-
-    def __init__(self, accounts: Accounts) -> None:
-        self._webhooks = accounts.store.webhooks
-        self._cache = accounts.webhooks
-
-    def routes(self) -> list[Route]:
-        webhooks = f"{_PROJECT}/webhooks"
-        return [
-            Route(
-                name="create_project_webhook",
-                method="POST",
-                path=webhooks,
-                summary="Subscribe a URL to events.",
-                access=Access.DEVELOPER,
-                handler=self.create,
-                body=m.WebhookBody,
-                answer=m.WebhookAnswer,
-            ),
-            Route(
-                name="list_project_webhooks",
-                method="GET",
-                path=webhooks,
-                summary="The project's subscriptions.",
-                access=Access.DEVELOPER,
-                handler=self.list,
-                query=m.PageQuery,
-                answer=m.WebhookList,
-            ),
-            Route(
-                name="update_project_webhook",
-                method="PUT",
-                path=f"{webhooks}/{{webhook_id}}",
-                summary="Replace a subscription.",
-                access=Access.DEVELOPER,
-                handler=self.update,
-                body=m.WebhookBody,
-                answer=m.WebhookAnswer,
-            ),
-            Route(
-                name="delete_project_webhook",
-                method="DELETE",
-                path=f"{webhooks}/{{webhook_id}}",
-                summary="End a subscription.",
-                access=Access.DEVELOPER,
-                handler=self.delete,
-                answer=m.Ok,
-            ),
-        ]
-
-    async def create(self, request: ApiRequest[m.WebhookBody]) -> m.WebhookAnswer:
-        webhook = records.Webhook(project_id=request.project_id, **_webhook_values(request.input))
-        await self._webhooks.add(webhook)
-        self._cache.invalidate(request.project_id)
-        return m.WebhookAnswer.model_validate(webhook)
-
-    async def list(self, request: ApiRequest[m.PageQuery]) -> m.WebhookList:
-        page = await self._webhooks.page(
-            limit=request.input.limit, offset=request.input.offset, project_id=request.project_id
-        )
-        webhooks = [m.WebhookAnswer.model_validate(webhook) for webhook in page.entries]
-        return m.WebhookList(webhooks=webhooks, next_offset=page.next_offset)
-
-    async def update(self, request: ApiRequest[m.WebhookBody]) -> m.WebhookAnswer:
-        webhook_id = request.params["webhook_id"]
-        await self._webhooks.update(_webhook_values(request.input), project_id=request.project_id, id=webhook_id)
-        self._cache.invalidate(request.project_id)
-        return m.WebhookAnswer.model_validate(await self._webhooks.get(project_id=request.project_id, id=webhook_id))
-
-    async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
-        await self._webhooks.delete(project_id=request.project_id, id=request.params["webhook_id"])
-        self._cache.invalidate(request.project_id)
-        return m.Ok()
-
-
-def _webhook_values(body: m.WebhookBody) -> dict[str, Any]:
-    """Older clients send empty texts for no action and no payload."""
-    return body.model_dump() | {
-        "action": body.action or None,
-        "payload": body.payload or None,
-        "secret": body.secret or None,
-    }
 
 
 class ServiceRoutes:
