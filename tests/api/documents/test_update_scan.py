@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from meshagent.api.documents.crdt_doc import CrdtDoc
 from meshagent.api.documents.server_document import MAX_HELD, ServerDocument
 from meshagent.api.documents.update_format import read_vector
+from meshagent.api.documents.update_nesting import MAX_ELEMENT_NESTING, check_nesting
 from meshagent.api.documents.update_scan import MAX_VALUE_NESTING, MalformedUpdateError, scan_update
 from meshagent.api.errors import LimitExceededError
 from tests.support.crdt_peer import CrdtPeer
@@ -78,6 +79,45 @@ def test_values_nest_up_to_the_bound(kind: str) -> None:
     with pytest.raises(MalformedUpdateError, match="nested more than 64 levels"):
         CrdtDoc().apply(too_deep)
     assert document.encode_state() == before
+
+
+def nested_elements(levels: int) -> bytes:
+    """Elements of author 5 in each other, the outermost one in the root, each with the next as its only child."""
+    element = text("box")
+    first = b"\x07\x01" + text("xml") + b"\x03" + element
+    inner = b"".join(b"\x07\x00\x05" + varint(number) + b"\x03" + element for number in range(levels - 1))
+    return b"\x01" + varint(levels) + b"\x05\x00" + first + inner + b"\x00"
+
+
+def test_elements_nest_up_to_the_bound() -> None:
+    """Harmless input: two levels more than is accepted."""
+    document = ServerDocument(page_schema())
+    with pytest.raises(MalformedUpdateError, match="nests elements more than 512 levels"):
+        document.apply(nested_elements(MAX_ELEMENT_NESTING + 2))
+    assert document.encode_state() == b"\x00\x00"
+    applied = document.apply(nested_elements(MAX_ELEMENT_NESTING))
+    assert applied.repair is not None  # that is deeper than a document may be
+
+
+def test_many_elements_beside_each_other_do_not_nest() -> None:
+    """Neither do those that are beside what is nested, whoever wrote them."""
+    peer = CrdtPeer()
+    for number in range(MAX_ELEMENT_NESTING):
+        box = peer.add("box", id_=f"{number}")
+        peer.add("p", box)
+    other = CrdtPeer(state=peer.doc.get_update())
+    for _ in range(3):
+        other.add("p", other.root.children[0])
+        del other.root.children[1]
+    check_nesting(other.doc.get_update(), 4)
+    with pytest.raises(MalformedUpdateError):
+        check_nesting(other.doc.get_update(), 1)
+
+
+def test_changes_that_are_in_each_other_are_refused() -> None:
+    circle = b"\x01\x02\x05\x00" + b"\x07\x00\x05\x01\x03" + text("box") + b"\x07\x00\x05\x00\x03" + text("box")
+    with pytest.raises(MalformedUpdateError, match="in a circle"):
+        check_nesting(circle + b"\x00")
 
 
 def test_brackets_inside_texts_do_not_nest() -> None:

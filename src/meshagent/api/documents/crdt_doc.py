@@ -13,14 +13,16 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, cast
 
 import pycrdt
 from pycrdt import _pycrdt
 
 from meshagent.api.documents.crdt_types import Transaction, XmlContainer, XmlEvent, XmlMap
-from meshagent.api.documents.update_format import read_varint
-from meshagent.api.documents.update_scan import MAX_VALUE_NESTING, MalformedUpdateError, scan_update
+from meshagent.api.documents.surrogates import SurrogatePairs, has_pairs
+from meshagent.api.documents.update_format import read_varint, read_vector
+from meshagent.api.documents.update_scan import MAX_VALUE_NESTING, MalformedUpdateError, UpdateScan, scan_update
 from meshagent.api.errors import InvalidStateError
 
 __all__ = [
@@ -52,15 +54,20 @@ class CrdtDoc:
         root_map: The same root as a map: its attributes.
         updates: Changes of committed transactions as updates, oldest first. The owner empties the list.
         events: Changes of committed transactions node by node. The owner empties the list.
+        cut_repairs: Parts of `updates` that delete characters of which a remote update had cut off a half; the copy
+            that sent it lacks them. The owner empties the list.
     """
 
     __slots__ = (
         "_closed",
         "_damaged",
         "_doc",
+        "_pairs",
         "_subscriptions",
         "_txn",
         "_undo",
+        "_with_pairs",
+        "cut_repairs",
         "events",
         "root",
         "root_map",
@@ -73,6 +80,8 @@ class CrdtDoc:
         self._damaged = False
         self._closed = False
         self._undo: _pycrdt.UndoManager | None = None
+        self._pairs = SurrogatePairs()
+        self.cut_repairs: list[bytes] = []
         self.updates: list[bytes] = []
         self.events: list[XmlEvent] = []
         txn = self._doc.create_transaction()
@@ -81,9 +90,9 @@ class CrdtDoc:
         self.root_map = cast(XmlMap, self._doc.get_or_insert_map(txn, ROOT_NAME))
         txn.drop()
         # The callbacks hold the lists, not this object: references through Rust are not garbage collected.
-        updates = self.updates
+        self._with_pairs: list[bytes] = []
         self._subscriptions = [
-            self._doc.observe(lambda event: updates.append(event.update)),
+            self._doc.observe(partial(_note_update, self.updates, self._with_pairs)),
             cast("_pycrdt.XmlFragment", self.root).observe_deep(self.events.extend),  # type: ignore[arg-type]  # stub
         ]
 
@@ -109,32 +118,69 @@ class CrdtDoc:
             self._txn = None
             self._end(txn)
 
-    def apply(self, update: bytes, *, scanned: bool = False) -> None:
+    def apply(self, update: bytes, scan: UpdateScan | None = None) -> None:
         """Apply a remote update, which appends to `updates` and `events`.
+
+        A character that the update cuts in two is deleted in the same transaction (`cut_repairs`).
 
         Args:
             update: The update; what it depends on must be there, or else the library holds it, and may lose it.
-            scanned: `scan_update` was called for it.
+            scan: What `scan_update` read in it, if that was called.
 
         Raises:
-            MalformedUpdateError: Not an update, or a value in it is nested too deep. Nothing changed.
+            MalformedUpdateError: Not an update, or what is in it is nested too deep. Nothing changed.
             DocumentDamagedError: The update is well-formed, but pycrdt failed to apply it.
         """
         self._check_usable()
-        if not scanned:
-            _check_harmless(update)
+        if self._with_pairs:
+            self._note_pairs()
+        if scan is None:
+            scan = self._checked(update)
+        cut = None if scan is None else self._pairs.cut(update, scan, self._clocks(scan))
+        if cut is None:
+            self._apply(update)
+            if scan is not None and self._with_pairs == [update]:
+                self._pairs.add(scan.pairs)
+                self._with_pairs.clear()
+            return
+        if not _is_decodable(cut.update):
+            raise MalformedUpdateError("not a document update")
+        self.cut_repairs += [repair for repair in (cut.before, cut.after) if repair is not None]
+        self._apply(*(part for part in cut if part is not None))
+
+    def _checked(self, update: bytes) -> UpdateScan | None:
+        """Refuse what must not reach the library; what was read, if that may matter."""
+        _check_client_count(update)
+        openings = update.count(b"u") + update.count(b"v") + update.count(b"[") + update.count(b"{")
+        # Only then can lists and objects nest too deep, or pairs be cut.
+        if openings > MAX_VALUE_NESTING or self._pairs or has_pairs(update):
+            return scan_update(update)
+        return None
+
+    def _clocks(self, scan: UpdateScan) -> dict[int, int]:
+        return read_vector(self.state_vector()) if scan.pairs else {}
+
+    def _apply(self, *updates: bytes) -> None:
+        """Apply updates in one transaction."""
         txn = self._begin(None)
         try:
-            self._doc.apply_update(cast(_pycrdt.Transaction, txn), update)
+            for update in updates:
+                self._doc.apply_update(cast(_pycrdt.Transaction, txn), update)
         except ValueError as error:  # decoding comes first, so nothing was applied
             raise MalformedUpdateError(f"not a document update: {error}") from error
         except BaseException as error:
             if not is_panic(error):
                 raise
-            self._damaged = _is_decodable(update)
+            self._damaged = all(map(_is_decodable, updates))
             raise self._panic_error(error) from error
         finally:
             self._end(txn)
+
+    def _note_pairs(self) -> None:
+        """Note the surrogate pairs in the texts of changes since the last call."""
+        for update in self._with_pairs:
+            self._pairs.add(scan_update(update).pairs)
+        self._with_pairs.clear()
 
     def state_vector(self) -> bytes:
         """The state vector: how many changes of each author this copy has."""
@@ -211,6 +257,13 @@ class CrdtDoc:
             raise InvalidStateError("the document is closed")
 
 
+def _note_update(updates: list[bytes], with_pairs: list[bytes], event: pycrdt.TransactionEvent) -> None:
+    update = event.update
+    updates.append(update)
+    if has_pairs(update):
+        with_pairs.append(update)
+
+
 def _milliseconds() -> int:
     return time.monotonic_ns() // 1_000_000
 
@@ -234,14 +287,6 @@ def merge_updates(*updates: bytes) -> bytes:
         if not is_panic(error):
             raise
         raise MalformedUpdateError(f"not a document update: {error}") from error
-
-
-def _check_harmless(update: bytes) -> None:
-    """Refuse what would end the process when the library decodes it."""
-    _check_client_count(update)
-    openings = update.count(b"u") + update.count(b"v") + update.count(b"[") + update.count(b"{")
-    if openings > MAX_VALUE_NESTING:  # only then can lists and objects nest that deep
-        scan_update(update)
 
 
 def _check_client_count(data: bytes) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection
 from typing import Final, Literal
 
+from meshagent.api.documents.update_format import write_varint
 from meshagent.api.errors import InvalidStateError
 
 __all__ = ["MARK_ROOT", "Change", "DocumentEndedError", "make_mark", "new_mark_author"]
@@ -51,11 +52,5 @@ def new_mark_author(earlier: Collection[int]) -> int:
 
 def make_mark(author: int) -> bytes:
     """The mark as an update: the author's one change, `true` at `id` in the root of the marks."""
-    number = bytearray()
-    rest = author
-    while rest >= 0x80:
-        number.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    number.append(rest)
     place = bytes([1, len(MARK_ROOT)]) + MARK_ROOT + b"\x02id"
-    return b"\x01\x01" + bytes(number) + b"\x00\x28" + place + b"\x01\x78" + b"\x00"
+    return b"\x01\x01" + write_varint(author) + b"\x00\x28" + place + b"\x01\x78" + b"\x00"

@@ -16,14 +16,16 @@ import msgspec
 
 from meshagent.api.documents.crdt_doc import CrdtDoc, DocumentDamagedError, MalformedUpdateError, merge_updates
 from meshagent.api.documents.crdt_tree import read_root, write_root
+from meshagent.api.documents.id_keeper import IdKeeper
 from meshagent.api.documents.lives import DocumentEndedError, make_mark, new_mark_author
 from meshagent.api.documents.patch import patch_root
 from meshagent.api.documents.repair import find_violations, remove_violations
 from meshagent.api.documents.schema import ElementType, MeshSchema
-from meshagent.api.documents.tree import ElementNode, TextNode, element_to_json, parse_document
+from meshagent.api.documents.tree import ID, MAX_DEPTH, ElementNode, TextNode, element_to_json, parse_document
 from meshagent.api.documents.update_format import read_vector
+from meshagent.api.documents.update_nesting import MAX_ELEMENT_NESTING, check_nesting
 from meshagent.api.documents.update_scan import UpdateScan, scan_update
-from meshagent.api.errors import LimitExceededError
+from meshagent.api.errors import InvalidRequestError, LimitExceededError
 
 __all__ = ["MAX_HELD", "MAX_HELD_BYTES", "Applied", "ServerDocument"]
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _MAX_RECENT: Final = 32
 _MAX_RECENT_BYTES: Final = 512
+_BELOW_ELEMENTS: Final = 2  # a text and its characters
 MAX_HELD: Final = 256
 """How many updates a document holds that came before what they depend on; one more is refused."""
 MAX_HELD_BYTES: Final = 1 << 20
@@ -64,7 +67,18 @@ class ServerDocument:
         client_id: Author id of the server's own changes; random by default.
     """
 
-    __slots__ = ("_doc", "_held", "_held_bytes", "_known", "_marks", "_recent", "schema")
+    __slots__ = (
+        "_doc",
+        "_had_stand_ins",
+        "_held",
+        "_held_bytes",
+        "_ids",
+        "_ids_are_checked",
+        "_known",
+        "_marks",
+        "_recent",
+        "schema",
+    )
 
     def __init__(self, schema: MeshSchema, *, client_id: int | None = None) -> None:
         self.schema = schema
@@ -73,6 +87,9 @@ class ServerDocument:
         self._held: dict[bytes, UpdateScan] = {}
         self._held_bytes = 0
         self._marks: set[int] = set()
+        self._had_stand_ins = False
+        self._ids = IdKeeper()
+        self._ids_are_checked = True
         self._known: dict[int, int] = {}  # changes of each author that the document has at least
 
     @property
@@ -93,7 +110,7 @@ class ServerDocument:
         """Mark the content as that of a new life; imported content may have marks of earlier ones."""
         author = new_mark_author(self._marks)
         self._marks.add(author)
-        self._doc.apply(make_mark(author), scanned=True)
+        self._doc.apply(make_mark(author))
         self._take(check=False)
 
     def is_of_another_life(self, vector: bytes) -> bool:
@@ -119,6 +136,19 @@ class ServerDocument:
         for update in updates:
             self._integrate(update, loading=True)
         self._recent.clear()
+        self._ids_are_checked = False
+
+    def import_state(self, state: bytes) -> None:
+        """Load the content of a file, whose elements must nest no deeper than a document's.
+
+        Raises:
+            MalformedUpdateError: It is not the state of a document.
+            InvalidRequestError: It lacks changes that its other changes depend on.
+        """
+        check_nesting(state, MAX_DEPTH + _BELOW_ELEMENTS)
+        self.load([state])
+        if self.held:
+            raise InvalidRequestError("it lacks changes that its other changes depend on")
 
     def apply(self, update: bytes) -> Applied:
         """Apply a participant's update (Yjs v1) and repair what it breaks. Updates may come in any order.
@@ -145,7 +175,7 @@ class ServerDocument:
         self._add_required(node, self.schema.root)
         with self._doc.transaction() as txn:
             write_root(self._doc, txn, node)
-        return self._take(check=False).update
+        return self._take_own()
 
     def seed(self) -> bytes | None:
         """Insert the elements that a new document must have; returns the change, None if there are none.
@@ -159,7 +189,7 @@ class ServerDocument:
                 return None
             self._add_required(node, self.schema.root)
             write_root(self._doc, txn, ElementNode(node.tag, {}, node.children))
-        return self._take(check=False).update
+        return self._take_own()
 
     def patch_json(self, json: object) -> bytes | None:
         """Make the document equal to its new JSON form with as few edits as possible; returns the change.
@@ -174,7 +204,22 @@ class ServerDocument:
         self._add_required(node, self.schema.root)
         with self._doc.transaction() as txn:
             patch_root(self._doc, txn, self.schema, node)
-        return self._take(check=False).update
+        return self._take_own()
+
+    @property
+    def lacks_ids(self) -> bool:
+        """Whether there may be elements that shall get an `$id` if their authors set none (`give_ids`)."""
+        return self._ids.missing > 0
+
+    def give_ids(self) -> bytes | None:
+        """Give an `$id` to each element that lacks one, or has that of another one; returns the change."""
+        if self._ids_are_checked and not self.lacks_ids:
+            return None
+        with self._doc.transaction() as txn:
+            for element, element_id in self._ids.audit(txn, self._doc.root):
+                element.insert_attribute(txn, ID, element_id)
+        self._ids_are_checked = True
+        return self._take_own()
 
     def to_json(self, *, include_ids: bool = False) -> dict[str, Any]:
         """The document in its JSON form (protocol 8.3)."""
@@ -207,6 +252,8 @@ class ServerDocument:
         and does not put them into its state.
         """
         scan = scan_update(update)
+        if scan.parents > MAX_ELEMENT_NESTING and not loading:
+            check_nesting(update)
         if scan.marks:
             self._check_life(scan.marks, loading=loading)
         if self._lacks(scan.needs):
@@ -227,11 +274,12 @@ class ServerDocument:
         """Apply an update that lacks nothing."""
         doc = self._doc
         try:
-            doc.apply(update, scanned=True)
+            doc.apply(update, scan)
         except MalformedUpdateError:
             self._discard_queues()
             raise
         as_sent = len(doc.updates) == 1 and doc.updates[0] == update
+        self._note_ids(update, scan, loading=not check)
         applied = self._take(check=check)
         if not as_sent and self._lacks(scan.ends):
             self._rebuild()
@@ -254,20 +302,30 @@ class ServerDocument:
         """Return the queued changes as one update; with `check`, repair them first."""
         doc = self._doc
         updates, events = doc.updates, doc.events
-        repair = None
+        repairs = doc.cut_repairs.copy() if check else []
+        doc.cut_repairs.clear()
         if events:
-            if check and (violations := find_violations(doc, self.schema, events)):
+            if check and (
+                violations := find_violations(doc, self.schema, events, self._ids, had_stand_ins=self._had_stand_ins)
+            ):
                 made = len(updates)
                 with doc.transaction() as txn:
                     remove_violations(doc, txn, violations)
-                repair = merge_updates(*updates[made:])
+                self._had_stand_ins = self._had_stand_ins or bool(violations.stand_ins)
+                repairs += updates[made:]
+                self._note_own(updates[made:])
             events.clear()
         if not updates:
             return _UNCHANGED
         update = updates[0] if len(updates) == 1 else merge_updates(*updates)
         updates.clear()
         self._remember(update)
-        return Applied(update, repair)
+        return Applied(update, merge_updates(*repairs) if repairs else None)
+
+    def _take_own(self) -> bytes | None:
+        """Return the queued changes of the server itself as one update."""
+        self._note_own(self._doc.updates)
+        return self._take(check=False).update
 
     def _remember(self, update: bytes) -> None:
         if len(update) <= _MAX_RECENT_BYTES:
@@ -290,7 +348,7 @@ class ServerDocument:
         """Load the document again from its state, without changes that wait in the CRDT."""
         old = self._doc
         self._doc = CrdtDoc(client_id=old.client_id)
-        self._doc.apply(old.encode(), scanned=True)
+        self._doc.apply(old.encode())
         self._discard_queues()
         self._known = {}
         old.close()
@@ -338,6 +396,19 @@ class ServerDocument:
     def _discard_queues(self) -> None:
         self._doc.updates.clear()
         self._doc.events.clear()
+        self._doc.cut_repairs.clear()
+
+    def _note_ids(self, update: bytes, scan: UpdateScan, *, loading: bool) -> None:
+        """Follow which ids an applied update sets and deletes."""
+        updates = self._doc.updates
+        if loading or (len(updates) == 1 and updates[0] == update):
+            self._ids.note(scan)
+        else:
+            self._note_own(updates)
+
+    def _note_own(self, updates: Iterable[bytes]) -> None:
+        for update in updates:
+            self._ids.note(scan_update(update))
 
     def _add_required(self, node: ElementNode, element_type: ElementType, path: frozenset[str] = frozenset()) -> None:
         """Add the missing children of ordered properties, recursively, in their order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["read_varint", "read_vector"]
+__all__ = ["read_varint", "read_vector", "write_varint"]
 
 
 def read_vector(vector: bytes) -> dict[int, int]:
@@ -29,3 +29,13 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
         shift += 7
+
+
+def write_varint(value: int) -> bytes:
+    """An unsigned integer of seven bits per byte, lowest first."""
+    data = bytearray()
+    while value >= 0x80:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)

@@ -15,9 +15,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from meshagent.api.documents.lives import MARK_ROOT
+from meshagent.api.documents.update_format import read_varint
 from meshagent.api.errors import InvalidRequestError
 
-__all__ = ["MAX_VALUE_NESTING", "MalformedUpdateError", "UpdateScan", "scan_update"]
+__all__ = ["MAX_VALUE_NESTING", "MalformedUpdateError", "UpdateScan", "UpdateScanner", "scan_update"]
 
 MAX_VALUE_NESTING: Final = 64
 """How deep values may nest: an attribute's value is at depth 0, an item of a list at the list's depth plus 1."""
@@ -29,15 +30,20 @@ _ONE: Final = re.compile(_VARINT).match
 _TWO: Final = re.compile(_VARINT * 2).match
 _THREE: Final = re.compile(_VARINT * 3).match
 _FOUR: Final = re.compile(_VARINT * 4).match
+_ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 _JSON_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _GC: Final = 0
 _STRING: Final = 4
+_TYPE: Final = 7
+_VALUES: Final = 8
 _SKIP: Final = 10
 _HAS_ORIGIN: Final = 0x80
 _HAS_RIGHT_ORIGIN: Final = 0x40
 _HAS_KEY: Final = 0x20
 _NAMED_TYPES: Final = (3, 5)  # XML elements and hooks
 _LAST_TYPE: Final = 6
+_TEXT_VALUE: Final = 119
+_ID_KEY: Final = b"$id"
 _NO_MARKS: Final[frozenset[int]] = frozenset()
 _SIZES: Final[Mapping[int, int]] = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
 
@@ -54,12 +60,20 @@ class UpdateScan(NamedTuple):
     Attributes:
         ends: What a document has of each author of the update once it is applied.
         needs: What a document must have before the update can be applied in full; only authors with at least one.
+        deletions: Author, start and end of each range of changes that it deletes.
         marks: Authors of the marks of lives in the update.
+        ids: Author and number of each change that gives an element its first `$id`, and the id.
+        pairs: Of each author, the numbers of the second halves of surrogate pairs in its texts.
+        parents: How many elements it puts children into.
     """
 
     ends: dict[int, int]
     needs: dict[int, int]
-    marks: frozenset[int] = _NO_MARKS
+    deletions: list[tuple[int, int, int]]
+    marks: frozenset[int]
+    ids: list[tuple[int, int, str]]
+    pairs: dict[int, list[int]]
+    parents: int
 
 
 def scan_update(update: bytes) -> UpdateScan:
@@ -70,7 +84,7 @@ def scan_update(update: bytes) -> UpdateScan:
             `MAX_VALUE_NESTING` deep.
     """
     try:
-        return _Scanner(update).scan()
+        return UpdateScanner(update).scan()
     except (IndexError, UnicodeDecodeError):
         raise _malformed("it is truncated or damaged") from None
 
@@ -89,16 +103,32 @@ def _number(raw: bytes) -> int:
     return value
 
 
-class _Scanner:
+class UpdateScanner:
     """One pass over an update."""
 
-    __slots__ = ("_author", "_data", "_ends", "_marks", "_needs", "_position", "_references")
+    __slots__ = (
+        "_author",
+        "_data",
+        "_deletions",
+        "_ends",
+        "_ids",
+        "_marks",
+        "_needs",
+        "_pairs",
+        "_parents",
+        "_position",
+        "_references",
+    )
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._position = 0
         self._author = 0
+        self._deletions: list[tuple[int, int, int]] = []
+        self._ids: list[tuple[int, int, str]] = []
         self._marks: list[int] = []
+        self._pairs: dict[int, list[int]] = {}
+        self._parents: set[tuple[bytes, bytes]] = set()
         self._ends: dict[int, int] = {}
         self._needs: dict[int, int] = {}
         self._references: dict[int, int] = {}
@@ -106,7 +136,7 @@ class _Scanner:
     def scan(self) -> UpdateScan:
         for _ in range(self._varint()):
             self._block()
-        self._deletions()
+        self._read_deletions()
         if self._position != len(self._data):
             rest = len(self._data) - self._position
             raise _malformed(f"{rest} bytes follow its end; updates must be in the Yjs update format v1")
@@ -114,7 +144,8 @@ class _Scanner:
         for client, clock in self._references.items():
             if clock > ends.get(client, 0) and clock > needs.get(client, 0):
                 needs[client] = clock
-        return UpdateScan(ends, needs, frozenset(self._marks) if self._marks else _NO_MARKS)
+        marks = frozenset(self._marks) if self._marks else _NO_MARKS
+        return UpdateScan(ends, needs, self._deletions, marks, self._ids, self._pairs, len(self._parents))
 
     def _block(self) -> None:
         """The changes of one author."""
@@ -141,16 +172,18 @@ class _Scanner:
             length = self._varint()
             self._needs[client] = clock + length
             return length
-        self._origins(info)
+        key = self._origins(info)
         if kind == _STRING:
-            return self._text_length()
+            return self._text_length(client, clock)
+        if kind == _VALUES and key == _ID_KEY:
+            return self._id(client, clock)
         read = _CONTENTS.get(kind)
         if read is None:
             raise _malformed(f"it has content of an unknown kind, {kind}")
         return read(self)
 
-    def _origins(self, info: int) -> None:
-        """What a change refers to: its neighbours, or else its parent and its key there."""
+    def _origins(self, info: int) -> bytes | None:
+        """What a change refers to: its neighbours, or else its parent and its key there; returns the key."""
         both = info & (_HAS_ORIGIN | _HAS_RIGHT_ORIGIN)
         if both == _HAS_ORIGIN | _HAS_RIGHT_ORIGIN:
             client, clock, right_client, right_clock = self._match(_FOUR)
@@ -166,8 +199,11 @@ class _Scanner:
             else:
                 client, clock = self._match(_TWO)
                 self._refer(client, clock)
+                if not info & _HAS_KEY or info & 0x1F == _TYPE:
+                    self._parents.add((client, clock))
             if info & _HAS_KEY:
-                self._bytes()
+                return self._bytes()
+        return None
 
     def _refer(self, raw_client: bytes, raw_clock: bytes) -> None:
         client = self._client(raw_client)
@@ -176,7 +212,7 @@ class _Scanner:
         if clock >= references.get(client, 0):
             references[client] = clock + 1
 
-    def _deletions(self) -> None:
+    def _read_deletions(self) -> None:
         for _ in range(self._varint()):
             raw_client, raw_count = self._match(_TWO)
             client = self._client(raw_client)
@@ -187,15 +223,28 @@ class _Scanner:
                     raise _malformed("it numbers changes too high")
                 if end > self._references.get(client, 0):
                     self._references[client] = end
+                self._deletions.append((client, start, end))
 
     # --- contents ---
 
-    def _text_length(self) -> int:
+    def _text_length(self, client: int, clock: int) -> int:
         """A text; returns its length in UTF-16 units."""
         raw = self._bytes()
         if raw.isascii():
             return len(raw)
-        return len(raw.decode().encode("utf-16-le")) // 2
+        text = raw.decode()
+        middles = [clock + number + match.end() for number, match in enumerate(_ASTRAL.finditer(text))]
+        if middles:
+            self._pairs.setdefault(client, []).extend(middles)
+        return len(text) + len(middles)
+
+    def _id(self, client: int, clock: int) -> int:
+        start = self._position
+        count = self._values()
+        if count == 1 and self._data[start + 1] == _TEXT_VALUE:
+            _, begin = read_varint(self._data, start + 2)
+            self._ids.append((client, clock, self._data[begin : self._position].decode()))
+        return count
 
     def _deleted(self) -> int:
         return self._varint()
@@ -327,13 +376,13 @@ class _Scanner:
         return client
 
 
-_CONTENTS: Final[Mapping[int, Callable[[_Scanner], int]]] = {
-    1: _Scanner._deleted,
-    2: _Scanner._json_list,
-    3: _Scanner._binary,
-    5: _Scanner._embed,
-    6: _Scanner._format,
-    7: _Scanner._type,
-    8: _Scanner._values,
-    9: _Scanner._document,
+_CONTENTS: Final[Mapping[int, Callable[[UpdateScanner], int]]] = {
+    1: UpdateScanner._deleted,
+    2: UpdateScanner._json_list,
+    3: UpdateScanner._binary,
+    5: UpdateScanner._embed,
+    6: UpdateScanner._format,
+    7: UpdateScanner._type,
+    8: UpdateScanner._values,
+    9: UpdateScanner._document,
 }

@@ -134,6 +134,7 @@ class ServerXmlDocument:
         """Update the skeleton, then send notifications."""
         events = list(self._crdt.events)
         self._crdt.events.clear()
+        self._crdt.cut_repairs.clear()
         if not events:
             return
         notifications = []

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _SNAPSHOT_UPDATES = 500
 _SNAPSHOT_BYTES = 256 * 1024
+_ID_PATIENCE = 1.0
+"""Seconds in which the author of a new element may set its `$id` by another update."""
 _RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -91,6 +93,7 @@ class OpenDocument:
         self._reloading = False
         self._awaiting_rewrite: list[asyncio.Future[None]] | None = None
         self._in_flight = 0
+        self._ids_timer: asyncio.TimerHandle | None = None
 
     @property
     def is_saved(self) -> bool:
@@ -121,13 +124,15 @@ class OpenDocument:
             self._reload_soon()
             raise
         if applied.repair is not None:
-            log.warning("repaired document %s: an update from participant %s violated its schema", self.path, author_id)
+            log.warning("repaired document %s: an update from participant %s broke its rules", self.path, author_id)
             if author is not None:
                 author.push(Update(applied.repair))
         durable = None
         if applied.update is not None:
             self.last_author = author_id
             durable = self._record(author, applied.update)
+            if self.document.lacks_ids and self._ids_timer is None:
+                self._ids_timer = asyncio.get_running_loop().call_later(_ID_PATIENCE, self._give_ids)
         if applied.pending:
             # It shows nothing until what it depends on arrives, but it is acknowledged, so it must not be lost.
             durable = _ignore_exception(asyncio.get_running_loop().create_future())
@@ -139,6 +144,26 @@ class OpenDocument:
         """Store and send a change that the server made."""
         self.last_author = author_id
         return self._record(None, update)
+
+    def give_ids(self) -> asyncio.Future[None] | None:
+        """Give ids to elements that lack one or have that of another; returns when that is durable, if any do."""
+        if self.ended:
+            return None
+        self._stop_ids_timer()
+        update = self.document.give_ids()
+        return None if update is None else self._record(None, update)
+
+    def _give_ids(self) -> None:
+        self._ids_timer = None
+        try:
+            self.give_ids()
+        except DocumentDamagedError:
+            self._reload_soon()
+
+    def _stop_ids_timer(self) -> None:
+        if self._ids_timer is not None:
+            self._ids_timer.cancel()
+            self._ids_timer = None
 
     def _record(self, author: Subscriber | None, update: bytes) -> asyncio.Future[None]:
         turn = self._turn
@@ -295,6 +320,7 @@ class OpenDocument:
         if self.ended:
             return
         self.ended = True
+        self._stop_ids_timer()
         for subscriber in list(self.subscribers):
             subscriber.ended(error)
         self.subscribers.clear()

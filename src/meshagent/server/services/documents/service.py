@@ -185,6 +185,8 @@ class DocumentsService:
     async def describe(self, path: str, *, include_ids: bool = False) -> dict[str, Any]:
         """The document as JSON, root tag first; a missing document is not created."""
         async with self.using(path) as document:
+            if include_ids and (durable := document.give_ids()) is not None:
+                await durable
             return document.document.to_json(include_ids=include_ids)
 
     async def replace_json(self, path: str, content: dict[str, Any], author_id: str | None) -> dict[str, Any]:
@@ -194,6 +196,7 @@ class DocumentsService:
             InvalidRequestError: `content` does not match the schema; nothing changed.
         """
         async with self.using(path) as document:
+            document.give_ids()
             update = document.document.patch_json(content)
             if update is not None:
                 await document.record_server_change(update, author_id)
@@ -372,6 +375,8 @@ class DocumentsService:
 
     async def _unload(self, document: OpenDocument) -> None:
         """Unload an unused document once all of it is on disk."""
+        if document.document.lacks_ids:
+            document.give_ids()
         await document.snapshot()
         await self._save_file(document)
         async with self._lock(document.path):
@@ -475,8 +480,6 @@ def _import(path: str, content: ServerDocument, existing: bytes) -> None:
         if existing.lstrip().startswith(b"{"):
             content.from_json(json.loads(existing))
         else:
-            content.load([existing])
-            if content.held:
-                raise InvalidRequestError("it lacks changes that its other changes depend on")
+            content.import_state(existing)
     except (ValueError, RecursionError, RoomException) as error:
         raise InvalidRequestError(f"the file {path} is not a document: {error}") from None
