@@ -15,6 +15,9 @@ from meshagent.api.errors import InvalidRequestError, InvalidStateError, LimitEx
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.queues import MAX_NAME_LENGTH, QueuesService
+from meshagent.server.services.queues.leasing import Leasing
+from meshagent.server.services.queues.open_queue import OpenQueue
+from meshagent.server.services.queues.opening import OpenQueues
 from meshagent.server.stores.errors import StoreFailedError
 from meshagent.server.stores.memory_queues import MemoryQueueStore
 from meshagent.server.stores.queues import StoredQueue
@@ -31,6 +34,25 @@ class SlowStore(MemoryQueueStore):
     async def open(self, room: str, name: str, **options: Any) -> StoredQueue | None:
         await self.gate.wait()
         return await super().open(room, name, **options)
+
+
+async def test_a_queue_is_made_by_a_call_that_comes_just_when_another_has_not_found_it() -> None:
+    store, room = SlowStore(), FakeRoom()
+    queues = OpenQueues(room, store, Leasing(room, store, lambda queue: None).opened)
+
+    async def make() -> OpenQueue:
+        await store.gate.wait()
+        return await queues.opened("jobs", create=True)
+
+    looking = asyncio.ensure_future(queues.opened("jobs", create=False))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # now the first call waits for the gate
+    making = asyncio.ensure_future(make())
+    await asyncio.sleep(0)
+    store.gate.set()
+    with pytest.raises(NotFoundError):
+        await looking
+    assert (await making).name == "jobs"
 
 
 async def test_calls_that_come_while_a_queue_opens_are_served_in_their_order() -> None:

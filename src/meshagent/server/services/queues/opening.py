@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, RoomException
@@ -103,14 +104,18 @@ class OpenQueues:
             if self._closed:
                 raise InvalidStateError("the room has ended")
             opening = self._opening.get(name)
-            if opening is None:
+            if opening is None or opening.done():  # awaiting one that is done would not let the loop go on
                 opening = self._opening[name] = asyncio.get_running_loop().create_task(self._load(name, create))
-                opening.add_done_callback(lambda _: self._opening.pop(name, None))
+                opening.add_done_callback(partial(self._opened, name))
             queue = await asyncio.shield(opening)
             if queue is not None:
                 return queue
             if not create:
                 raise NotFoundError(f"queue {name!r} not found")
+
+    def _opened(self, name: str, opening: asyncio.Task[OpenQueue | None]) -> None:
+        if self._opening.get(name) is opening:
+            del self._opening[name]
 
     async def _load(self, name: str, create: bool) -> OpenQueue | None:
         stored = await self._store.open(self.room_key, name, create=create)
