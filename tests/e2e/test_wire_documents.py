@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.doc_breakages import INSIDE_A_VALUE
 from tests.support.documents import Copy
 from tests.support.server import TestServer, rooms_ended, serve
 from tests.support.wire_client import Received, WireClient, join
@@ -238,3 +239,19 @@ async def test_documents_are_read_and_patched_over_http(server: TestServer) -> N
             assert "odd" in (await answer.json())["error"]["message"]
         async with http.patch(url, data=b"not json") as answer:
             assert answer.status == 400
+
+
+async def test_an_update_that_can_be_applied_in_part_only_is_refused_whole(server: TestServer) -> None:
+    async with join(server, "editor") as editor, join(server, "mallory") as mallory:
+        await deploy_schema(editor)
+        copy = Copy((await editor.open_document("a.page"))[1])
+        await mallory.open_document("a.page")
+        await edit(editor, "a.page", copy.append("item", **{"$id": "1", "n": 1}))
+        await mallory.error("room.sync", {"path": "a.page"}, base64.b64encode(INSIDE_A_VALUE))
+        async with join(server, "newcomer") as newcomer:
+            seen = Copy((await newcomer.open_document("a.page"))[1])
+            await edit(editor, "a.page", copy.append("item", **{"$id": "2", "n": 2}))
+            await newcomer.settle()
+            for event in updates(newcomer, "a.page")[1:]:
+                seen.apply(event)
+            assert seen.numbers == [1, 2]

@@ -9,6 +9,7 @@ import pytest
 
 from meshagent.api.documents.crdt_doc import CrdtDoc, DocumentDamagedError, MalformedUpdateError, merge_updates
 from tests.support.crdt_peer import CrdtPeer
+from tests.support.doc_breakages import INSIDE_A_VALUE
 
 
 def test_a_transaction_is_one_update() -> None:
@@ -50,6 +51,15 @@ def test_a_panic_at_the_end_of_a_transaction_damages_the_document(monkeypatch: p
             pass
     with pytest.raises(DocumentDamagedError):
         doc.apply(b"\x00\x00")
+    with pytest.raises(DocumentDamagedError):
+        doc.encode()
+    doc.close()
+
+
+def test_an_update_that_can_be_applied_in_part_only_damages_the_document() -> None:
+    doc = CrdtDoc()
+    with pytest.raises(DocumentDamagedError):
+        doc.apply(INSIDE_A_VALUE)
     with pytest.raises(DocumentDamagedError):
         doc.encode()
     doc.close()

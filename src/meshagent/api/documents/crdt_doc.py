@@ -168,6 +168,9 @@ class CrdtDoc:
                 self._doc.apply_update(cast(_pycrdt.Transaction, txn), update)
         except ValueError as error:  # decoding comes first, so nothing was applied
             raise MalformedUpdateError(f"not a document update: {error}") from error
+        except RuntimeError as error:  # decoded, and applied up to a change that cannot be
+            self._damaged = True
+            raise self._panic_error(error) from error
         except BaseException as error:
             if not is_panic(error):
                 raise
