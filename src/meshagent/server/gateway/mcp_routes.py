@@ -8,6 +8,7 @@ first request comes.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import re
 from base64 import b64encode
@@ -135,6 +136,7 @@ class McpRoutes:
         """Hold the MCP server: what enters and leaves it must be one task."""
         failure = UnavailableError("the MCP server could not be started")
         try:
+            await asyncio.to_thread(_import_mcp)  # it takes a second, in which the loop serves others
             manager = _session_manager()
             async with manager.run():
                 started.set_result(manager.handle_request)
@@ -146,6 +148,11 @@ class McpRoutes:
         finally:
             if not started.done():
                 started.set_exception(failure)
+
+
+def _import_mcp() -> None:
+    for name in ("mcp.types", "mcp.server.lowlevel", "mcp.server.streamable_http_manager"):
+        importlib.import_module(name)
 
 
 def _session_manager() -> StreamableHTTPSessionManager:
