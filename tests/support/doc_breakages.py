@@ -12,7 +12,6 @@ import pycrdt
 from meshagent.api.documents.tree import MAX_DEPTH
 from tests.support.crdt_peer import CrdtPeer
 
-
 INSIDE_A_VALUE = b"\x01\x02\x01\x00" + b"\x28\x01\x03xml\x01a\x01\x78" + b"\x28\x00\x01\x00\x01b\x01\x78" + b"\x00"
 """Sets attribute a of the root, then attribute b of that value, which has none: the first change is applied alone."""
 

@@ -87,8 +87,8 @@ class ServerProcess:
 async def server_process(data_dir: Path, port: int, **settings: str) -> AsyncIterator[ServerProcess]:
     """A started server process that does not outlive the block; `settings` are environment variables."""
     process = ServerProcess(data_dir, port, **settings)
-    await process.start()
     try:
+        await process.start()
         yield process
     finally:
         await process.kill()

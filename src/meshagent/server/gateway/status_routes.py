@@ -77,12 +77,18 @@ class LoopFigures:
             "meshagent_loop_longest_turn_seconds", "Longest turn within a minute.", labels=["operation"]
         )
         longest.add_metric([watch.recent_longest.operation], watch.recent_longest.seconds)
+        worked = GaugeMetricFamily(
+            "meshagent_loop_longest_turn_cpu_seconds",
+            "CPU time of the turn with the most of it since the start.",
+            labels=["operation"],
+        )
+        worked.add_metric([watch.longest_by_cpu.operation], watch.longest_by_cpu.cpu_seconds)
         lost = CounterMetricFamily(
             "meshagent_loop_lost_seconds", "Seconds in turns of 20 ms and more.", labels=["operation"]
         )
         for operation, seconds in watch.lost_seconds.items():
             lost.add_metric([operation], seconds)
-        return [turns, longest, lost]
+        return [turns, longest, worked, lost]
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
