@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import aiohttp
+
 from meshagent.api.profile import Profile, load_profile, save_profile
 from meshagent.api.tokens import ApiKey
 from tests.support.command_line import CommandLine
@@ -40,6 +42,25 @@ async def test_keys(cli: CommandLine) -> None:
     )
     assert "error:" in refused
     assert "no such key: 'other'" in unknown
+
+
+async def test_the_use_of_models(cli: CommandLine, server: TestServer) -> None:
+    assert "no model was used" in (await cli("usage")).err
+    headers = {"Authorization": f"Bearer {server.token('bot', room='den')}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for model in ("big", "big", "small"):
+            body = {"model": model, "input": "hi"}
+            async with session.post(f"{server.url}/rooms/den/v1/responses", json=body) as answer:
+                assert answer.status == 200
+    listed = (await cli("usage", "--by", "room", "--by", "model", "--json")).json
+    assert sorted((row["room_name"], row["model"], row["requests"]) for row in listed) == [
+        ("den", "big", 2),
+        ("den", "small", 1),
+    ]
+    [row] = (await cli("usage", "--by", "participant")).rows
+    assert row[:2] == ["bot", "3"]
+    assert "no model was used" in (await cli("usage", "--to", "2020-01-01")).err
+    assert "yesterday" in await cli.fails("usage", "--from", "yesterday", code=2)
 
 
 async def test_rooms_and_their_sessions(cli: CommandLine) -> None:

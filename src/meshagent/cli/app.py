@@ -29,6 +29,7 @@ class _Root(LazyGroup):
         "project": "meshagent.cli.project:app",
         "api-key": "meshagent.cli.api_key:app",
         "session": "meshagent.cli.session:app",
+        "usage": "meshagent.cli.usage:usage",
         "participant-token": "meshagent.cli.participant_token:app",
         "room": "meshagent.cli.room:app",
         "call": "meshagent.cli.call:app",

@@ -235,7 +235,12 @@ async def _gateway(
     application = web.Application(middlewares=[guard.middleware, error_middleware])
     application.on_response_prepare.append(note_started)
     async with AsyncExitStack() as stack:
-        llm = LlmProxyRoutes(authenticator, config.llm, on_usage=LlmUsageLog(usage, rooms.finder).note)
+        llm = LlmProxyRoutes(
+            authenticator,
+            config.llm,
+            usage=accounts.model_usage,
+            on_usage=LlmUsageLog(usage, rooms.finder).note,
+        )
         stack.push_async_callback(llm.close)
         mcp = McpRoutes(gateway, call_timeout=config.limits.tool_call_timeout)
         stack.push_async_callback(mcp.close)
@@ -248,7 +253,7 @@ async def _gateway(
                 *account_routes(accounts, authenticator, integrations.webhooks),
                 *llm.routes(),
                 *mcp.routes(),
-                *StatusRoutes(base.health, figures, metrics=config.metrics).routes(),
+                *StatusRoutes(base.health, (*figures, llm.budgets), metrics=config.metrics).routes(),
             ]
         )
         await llm.start()

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -35,6 +36,8 @@ def _http_url(text: str) -> str:
 
 
 HttpUrlText = Annotated[str, AfterValidator(_http_url)]
+Price = Annotated[float, Field(ge=0, le=1_000_000)]
+Cost = Annotated[float, Field(ge=0, le=1_000_000_000)]
 
 
 class Settings(BaseModel):
@@ -102,6 +105,25 @@ class LivekitSettings(Settings):
     api_secret: SecretStr | None = Field(default=None, description="That key's secret.")
 
 
+class ModelPrice(Settings):
+    """What a million tokens of a model cost, in the currency of the budgets; by default cached input costs as other."""
+
+    input: Price = Field(description="Tokens of the request.")
+    output: Price = Field(default=0.0, description="Tokens of the answer, thinking included.")
+    cached_input: Price | None = Field(default=None, description="Tokens of the request that it had cached.")
+
+
+class ModelBudget(Settings):
+    """What one token, room or project may use of the models; 0 is no limit. Days and months are those of UTC."""
+
+    concurrent_requests: NonNegativeInt = Field(default=0, description="Requests under way at a time; 0 is no limit.")
+    requests_per_minute: NonNegativeInt = Field(default=0, description="Requests a minute; 0 is no limit.")
+    tokens_per_minute: NonNegativeInt = Field(default=0, description="Input and output tokens a minute; 0 is no limit.")
+    tokens_per_day: NonNegativeInt = Field(default=0, description="Input and output tokens a day; 0 is no limit.")
+    cost_per_day: Cost = Field(default=0.0, description="Cost a day by `llm.prices`; 0 is no limit.")
+    cost_per_month: Cost = Field(default=0.0, description="Cost a month by `llm.prices`; 0 is no limit.")
+
+
 class LlmSettings(Settings):
     """The language models that participants use through the server. With neither URL nor key it answers by itself."""
 
@@ -129,6 +151,16 @@ class LlmSettings(Settings):
         description="Types of tools that requests may bring; others run at the provider, on its shared account.",
     )
     timeout: Seconds = Field(default=300.0, description="Longest silence of the provider within one request.")
+    prices: dict[str, ModelPrice] = Field(
+        default={},
+        description="Price of each model; a name with `*` at its end stands for all that begin so, the longest counts.",
+    )
+    usage_days: PositiveInt = Field(
+        default=400, description="Days for which the use of models is kept, summed up by day."
+    )
+    token_budget: ModelBudget = Field(default_factory=ModelBudget)
+    room_budget: ModelBudget = Field(default_factory=ModelBudget)
+    project_budget: ModelBudget = Field(default_factory=ModelBudget)
 
 
 class EngineProcessSettings(Settings):

@@ -3,7 +3,7 @@
 The file is TOML with the names of `ServerConfig`: top-level keys, and tables for `limits`, `livekit`, `llm`, `engines`,
 `outgoing` and `webhooks`. In the environment a setting is `MESHAGENT_SERVER_` and its name,
 `MESHAGENT_SERVER_LIMITS_…` for one of a table; a few have the names that other programs know. A list is written with
-commas there.
+commas there, and `llm.prices` as JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from meshagent.api import jsontext
+from meshagent.api.errors import InvalidRequestError
 from meshagent.server.config import ServerConfig
 
 PREFIX: Final = "MESHAGENT_SERVER_"
@@ -54,6 +56,11 @@ class Setting:
     @property
     def is_list(self) -> bool:
         return isinstance(self.field.default, tuple)
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether its value is a table whose names the operator chooses."""
+        return isinstance(self.field.default, dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +121,17 @@ def _from_file(path: Path, settings: Mapping[str, Setting]) -> dict[str, _Given]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
     given: dict[str, _Given] = {}
-    for name, value in _flatten(data):
+    for name, value in _flatten(data, settings):
         if name not in settings:
             raise ConfigError(f"{path}: unknown setting {name!r}")
         given[name] = _Given(value, str(path))
     return given
 
 
-def _flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(data: Mapping[str, Any], settings: Mapping[str, Setting], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and prefix + key not in settings:
+            yield from _flatten(value, settings, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -157,14 +164,21 @@ def _from_overrides(overrides: Sequence[str], settings: Mapping[str, Setting]) -
 def _parse(setting: Setting, text: str) -> Any:
     if setting.is_list:
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if setting.is_mapping:
+        try:
+            return jsontext.loads(text)
+        except InvalidRequestError:
+            raise ConfigError(f"setting {setting.name!r}: not a JSON object") from None
     return text
 
 
 def _build(given: Mapping[str, _Given]) -> ServerConfig:
     tree: dict[str, Any] = {}
     for name, item in given.items():
-        table, _, key = name.rpartition(".")
-        target = tree.setdefault(table, {}) if table else tree
+        *tables, key = name.split(".")
+        target = tree
+        for table in tables:
+            target = target.setdefault(table, {})
         target[key] = item.value
     try:
         return ServerConfig.model_validate(tree)
@@ -175,6 +189,6 @@ def _build(given: Mapping[str, _Given]) -> ServerConfig:
 
 def _describe(problem: Any, given: Mapping[str, _Given]) -> str:
     location = [str(part) for part in problem["loc"]]
-    name = next((".".join(location[:size]) for size in (2, 1) if ".".join(location[:size]) in given), location[0])
+    name = next((".".join(location[:size]) for size in (3, 2, 1) if ".".join(location[:size]) in given), location[0])
     source = f" (from {given[name].source})" if name in given else ""
     return f"setting {name!r}{source}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"

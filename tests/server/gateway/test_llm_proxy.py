@@ -3,88 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import openai
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from meshagent.api.tokens.grants import LlmGrant
 from meshagent.api.tokens.scope import ApiScope
-from meshagent.api.tokens.token import ParticipantToken
-from meshagent.llm.scripted import Fail, Script, ScriptedModel, say
-from meshagent.llm.scripted_http import ScriptedEndpoint
-from meshagent.server.config import LlmSettings
-from meshagent.server.gateway.auth import RoomAuthenticator
-from meshagent.server.gateway.http_errors import error_middleware
-from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
+from meshagent.llm.scripted import Fail, say
 from meshagent.server.gateway.llm_usage import LlmUsage, LlmUsageTotals, StreamFilter
-
-SECRET = "a secret that only the tests know"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def token(scope: ApiScope | None = None, room: str = "room") -> str:
-    made = ParticipantToken(name="bot", project_id="p", api_key_id="k")
-    made.add_room_grant(room_name=room)
-    made.add_api_grant(scope if scope is not None else ApiScope.agent_default())
-    return made.to_jwt(secret=SECRET)
-
-
-@dataclass
-class Proxy:
-    url: str
-    usage: list[LlmUsage] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-
-    def client(self, jwt: str | None = None, path: str = "/rooms/room/v1") -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=self.url + path, api_key=jwt or token(), max_retries=0)
-
-
-@asynccontextmanager
-async def proxy(
-    script: Script | None = None, *, handler: Handler | None = None, **settings: Any
-) -> AsyncIterator[Proxy]:
-    """A proxy; in front of a provider that follows a script or is a handler, or of nothing."""
-    async with AsyncExitStack() as stack:
-        result = Proxy("")
-        if script is not None or handler is not None:
-            app = web.Application()
-            scripted = ScriptedEndpoint(ScriptedModel(script or []), name="big")
-
-            async def provide(request: web.Request) -> web.StreamResponse:
-                result.headers.append(dict(request.headers))
-                if handler is not None:
-                    return await handler(request)
-                body = await request.json() if request.method == "POST" else None
-                return await scripted.answer(request, request.match_info["path"], body)
-
-            app.add_routes([web.route("*", "/v1/{path:.+}", provide)])
-            upstream = await stack.enter_async_context(TestServer(app))
-            settings.setdefault("base_url", str(upstream.make_url("/v1")))
-            settings.setdefault("api_key", SecretStr("provider key"))
-        authenticator = RoomAuthenticator(
-            lookup=lambda project_id, key_id: SECRET if (project_id, key_id) == ("p", "k") else None,
-            default_secret=None,
-            default_project_id="p",
-            now=lambda: 0.0,
-        )
-        routes = LlmProxyRoutes(authenticator, LlmSettings(**settings), on_usage=result.usage.append)
-        await routes.start()
-        stack.push_async_callback(routes.close)
-        app = web.Application(middlewares=[error_middleware])
-        app.add_routes(routes.routes())
-        server = await stack.enter_async_context(TestServer(app))
-        result.url = str(server.make_url("")).rstrip("/")
-        yield result
+from tests.support.llm_proxy import proxy, token
 
 
 @pytest.mark.parametrize("path", ["/rooms/room/v1", "/openai/v1"])
@@ -359,7 +291,7 @@ def test_usage_is_found_wherever_the_network_cuts(cuts: list[int], drop: bool) -
     places = sorted({min(cut, len(whole)) for cut in cuts})
     parts = [whole[a:b] for a, b in zip([0, *places], [*places, len(whole)], strict=True)]
     passed = b"".join(events.feed(part) for part in parts) + events.finish()
-    assert events.tokens == (3, 4)
+    assert events.tokens == (3, 4, 0)
     assert passed == (plain + end if drop else whole)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 from meshagent.api.accounts.rest import Json, RestClient, path_of
@@ -150,6 +152,40 @@ class RoomMethods(RestClient):
         """For each room: `sessions`, `participants`, `seconds`."""
         usage: list[dict[str, Any]] = (await self._call("GET", _of(project_id, "usage")))["usage"]
         return usage
+
+    async def get_model_usage(
+        self,
+        project_id: str,
+        *,
+        start: date | None = None,
+        end: date | None = None,
+        by: Sequence[str] = ("day", "model"),
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Json:
+        """What a project's participants used of the language models.
+
+        Args:
+            project_id: The project.
+            start: First day, in UTC. Default: 29 days before `end`.
+            end: Last day. Default: today.
+            by: How to group: `day`, `room`, `participant`, `model`; with nothing, `usage` is one sum.
+            limit: Most rows.
+            offset: Rows to skip.
+
+        Returns:
+            `usage`, rows with `requests`, `input_tokens`, `cached_input_tokens`, `output_tokens`, `cost` (without
+            `unpriced_requests`) and `estimated_requests`, those whose tokens the provider did not tell; `today` and
+            `month`, the same for all of the project; `budget`, what it may use; `next_offset` where there is more.
+        """
+        query = {
+            "start": None if start is None else start.isoformat(),
+            "end": None if end is None else end.isoformat(),
+            "by": ",".join(by),
+            "limit": limit,
+            "offset": offset,
+        }
+        return await self._call("GET", _of(project_id, "model-usage"), query=query)
 
 
 def _of(project_id: str, *parts: str) -> str:

@@ -17,6 +17,7 @@ from meshagent.server.accounts.database import Database, DatabaseStartError, dat
 from meshagent.server.accounts.encryption import DecryptionError, SecretBox
 from meshagent.server.accounts.external_services import ExternalServiceCache
 from meshagent.server.accounts.keys import KeyRing, seed_identity
+from meshagent.server.accounts.model_usage import ModelUsage
 from meshagent.server.accounts.ownership import ServerFolder
 from meshagent.server.accounts.people import People
 from meshagent.server.accounts.room_registry import RoomData, RoomRegistry, RunningRooms
@@ -24,7 +25,7 @@ from meshagent.server.accounts.sessions import SessionLimits, SessionRecorder
 from meshagent.server.accounts.store import AccountsStore
 from meshagent.server.accounts.tokens import TokenIssuer
 from meshagent.server.accounts.webhooks import WebhookCache
-from meshagent.server.config import ServerConfig
+from meshagent.server.config import LlmSettings, ModelBudget, ServerConfig
 from meshagent.server.identity import ServerIdentity
 from meshagent.server.stores.files import FileStores
 from meshagent.server.stores.health import HealthMonitor
@@ -42,6 +43,8 @@ class Accounts:
         identity: The server's default project and key.
         room_url: The WebSocket URL of a room: project id, room name.
         files: Where project storage is.
+        model_usage: What participants used of the models.
+        project_budget: What each project may use of them.
     """
 
     identity: ServerIdentity
@@ -52,6 +55,8 @@ class Accounts:
     rooms: RoomRegistry
     running: RunningRooms
     sessions: SessionRecorder
+    model_usage: ModelUsage
+    project_budget: ModelBudget
     tokens: TokenIssuer
     webhooks: WebhookCache
     external_services: ExternalServiceCache
@@ -95,8 +100,10 @@ async def open_accounts(
     try:
         store = AccountsStore(database)
         keys = await _open_keys(store, identity, ports.running)
+        model_usage = ModelUsage(database, keep_days=config.llm.usage_days, follow=_has_quotas(config.llm))
         sessions = SessionRecorder(database, server=_server_name(config), limits=session_limits)
         await sessions.start()
+        await model_usage.start()
         accounts = Accounts(
             identity=identity,
             store=store,
@@ -106,6 +113,8 @@ async def open_accounts(
             rooms=RoomRegistry(store, ports.running, ports.data),
             running=ports.running,
             sessions=sessions,
+            model_usage=model_usage,
+            project_budget=config.llm.project_budget,
             tokens=TokenIssuer(keys),
             webhooks=WebhookCache(store),
             external_services=ExternalServiceCache(store),
@@ -121,6 +130,7 @@ async def open_accounts(
             stopping.set()
             await asyncio.gather(upkeep, return_exceptions=True)
             await sessions.close()
+            await model_usage.close()
     finally:
         await database.close()
 
@@ -155,6 +165,11 @@ async def _upkeep(accounts: Accounts, stopping: asyncio.Event) -> None:
             accounts.external_services.invalidate()
         except RoomException as error:
             log.warning("could not refresh the API keys: %s", error)
+
+
+def _has_quotas(llm: LlmSettings) -> bool:
+    budgets = (llm.token_budget, llm.room_budget, llm.project_budget)
+    return any(budget.tokens_per_day or budget.cost_per_day or budget.cost_per_month for budget in budgets)
 
 
 def _server_name(config: ServerConfig) -> str:

@@ -249,3 +249,22 @@ server_folders = Table(
     Column("key_check", Text, nullable=False),  # encrypted, so that it shows which encryption key the server has
     Column("started_at", UtcMilliseconds, nullable=False),
 )
+
+model_usage = Table(
+    "model_usage",
+    metadata,
+    _project(primary_key=True),
+    Column("day", Text, primary_key=True),  # YYYY-MM-DD in UTC
+    Column("room_name", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("participant", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("estimated_requests", BigInteger, nullable=False),
+    Column("unpriced_requests", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),  # those of the input that the provider had cached
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),  # billionths of the currency
+    Index(None, "day"),
+)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from meshagent.api.errors import InvalidRequestError
 
-__all__ = ["checked_request"]
+__all__ = ["checked_request", "estimated_input", "output_bound"]
 
 _COMMON: Final = frozenset(
     [
@@ -67,6 +67,10 @@ _OUTPUT_LIMITS: Final = {
     "chat/completions": ("max_completion_tokens", "max_tokens"),
     "responses": ("max_output_tokens",),
 }
+_BINARY_MEMBERS: Final = frozenset(["file_data", "data"])
+_TOKENS_OF_A_FILE: Final = 1000
+_BYTES_PER_TOKEN: Final = 4
+_BYTES_AROUND_A_VALUE: Final = 2
 _ONLY_VALUE: Final[Mapping[str, Any]] = {"n": 1, "background": False}
 _INCLUDES: Final = frozenset(["reasoning.encrypted_content", "message.output_text.logprobs"])
 _ITEMS: Final = frozenset(
@@ -97,7 +101,12 @@ _PARTS: Final = frozenset(
 
 
 def checked_request(
-    path: str, body: Mapping[str, Any], *, tools: Iterable[str], max_output_tokens: int
+    path: str,
+    body: Mapping[str, Any],
+    *,
+    tools: Iterable[str],
+    max_output_tokens: int,
+    default_output_tokens: int | None = None,
 ) -> dict[str, Any]:
     """The request as it may go to the provider: not stored there, and with a bound on what comes back.
 
@@ -108,6 +117,7 @@ def checked_request(
         body: What the participant asks.
         tools: Types of tools that are allowed.
         max_output_tokens: Most tokens of one answer.
+        default_output_tokens: What is asked for where the request names no bound; by default the most.
 
     Raises:
         InvalidRequestError: It has something that is not on the list; the text names it.
@@ -128,8 +138,31 @@ def checked_request(
     if path == "embeddings":
         return given
     given["store"] = False
-    _bound_output(path, given, max_output_tokens)
+    _bound_output(path, given, max_output_tokens, default_output_tokens or max_output_tokens)
     return given
+
+
+def output_bound(path: str, checked: Mapping[str, Any]) -> int:
+    """The most tokens that the answer to a checked request can have."""
+    return max((checked[name] for name in _OUTPUT_LIMITS.get(path, ()) if name in checked), default=0)
+
+
+def estimated_input(body: Mapping[str, Any]) -> int:
+    """About how many tokens a request has: one for each four bytes of its texts; an image or a file is a thousand."""
+    tokens = size = 0
+    waiting: list[Any] = [body]
+    while waiting:
+        value = waiting.pop()
+        for name, item in value.items() if isinstance(value, dict) else (("", item) for item in value):
+            size += len(name) + _BYTES_AROUND_A_VALUE
+            if isinstance(item, dict | list):
+                waiting.append(item)
+            elif isinstance(item, str):
+                if name in _BINARY_MEMBERS or item.startswith("data:"):
+                    tokens += _TOKENS_OF_A_FILE
+                else:
+                    size += len(item) if item.isascii() else len(item.encode("utf-8", "replace"))
+    return tokens + -(-size // _BYTES_PER_TOKEN)
 
 
 def _check_tools(given: Mapping[str, Any], allowed: frozenset[str]) -> None:
@@ -173,11 +206,11 @@ def _objects(values: Any, name: str) -> list[dict[str, Any]]:
     return values
 
 
-def _bound_output(path: str, given: dict[str, Any], limit: int) -> None:
+def _bound_output(path: str, given: dict[str, Any], limit: int, default: int) -> None:
     names = [name for name in _OUTPUT_LIMITS[path] if name in given]
     for name in names:
         tokens = given[name]
         if not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 < tokens <= limit:
             raise InvalidRequestError(f"the field {name!r} is a number of tokens from 1 to {limit}")
     if not names:
-        given[_OUTPUT_LIMITS[path][0]] = limit
+        given[_OUTPUT_LIMITS[path][0]] = default

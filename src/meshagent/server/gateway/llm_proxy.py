@@ -10,8 +10,10 @@ repeats what it is told, so that everything can be tried without a key.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -21,18 +23,19 @@ from meshagent.api import jsontext
 from meshagent.api.errors import (
     InvalidRequestError,
     InvalidStateError,
-    LimitExceededError,
     NotFoundError,
     RequestTimeoutError,
     UnavailableError,
 )
 from meshagent.llm.scripted import ScriptedModel, echo
 from meshagent.llm.scripted_http import ScriptedEndpoint
+from meshagent.server.accounts.model_usage import ModelUsage, ModelUse
 from meshagent.server.config import LlmSettings
 from meshagent.server.gateway.auth import RoomAuthenticator, request_token
 from meshagent.server.gateway.bodies import read_json
-from meshagent.server.gateway.llm_fields import checked_request
-from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, UsageSink, tokens_of
+from meshagent.server.gateway.llm_budgets import Asker, BudgetExceededError, LlmBudgets, Reservation
+from meshagent.server.gateway.llm_fields import checked_request, estimated_input, output_bound
+from meshagent.server.gateway.llm_usage import LlmUsage, StreamFilter, Tokens, UsageSink, tokens_of
 from meshagent.server.gateway.room_gateway import room_name_of
 from meshagent.server.gateway.token_expiry import while_token_lasts
 from meshagent.server.kernel.admission import Admission
@@ -44,6 +47,10 @@ log = logging.getLogger(__name__)
 OPENAI_URL: Final = "https://api.openai.com/v1"
 DEFAULT_MODEL: Final = "default"
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+MAX_MODEL_NAME: Final = 200
+MAX_RETRY_AFTER: Final = 300
+"""Seconds beyond which clients are told not to try again by themselves."""
+
 PATHS: Final[Mapping[str, str]] = {
     "chat/completions": "POST",
     "responses": "POST",
@@ -60,16 +67,23 @@ class LlmProxyRoutes:
     Args:
         authenticator: Verifies the participant tokens.
         settings: The provider.
+        usage: Where the use of models is kept; None keeps nothing.
         on_usage: Told what each answered request cost.
     """
 
     def __init__(
-        self, authenticator: RoomAuthenticator, settings: LlmSettings, *, on_usage: UsageSink | None = None
+        self,
+        authenticator: RoomAuthenticator,
+        settings: LlmSettings,
+        *,
+        usage: ModelUsage | None = None,
+        on_usage: UsageSink | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._settings = settings
         self._on_usage = on_usage
         self._base_url = settings.base_url or (OPENAI_URL if settings.api_key is not None else None)
+        self.budgets = LlmBudgets(settings, usage, is_free=self._base_url is None)
         self._built_in = ScriptedEndpoint(ScriptedModel(echo, keep_requests=0), name=settings.default_model)
         self._session: aiohttp.ClientSession | None = None
         self._under_way = 0
@@ -93,12 +107,12 @@ class LlmProxyRoutes:
             self._session = None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One request of a participant.
+        """One request of a participant. Beyond a budget the answer is a 429 as OpenAI's API gives it.
 
         Raises:
             PermissionDeniedError: A bad token, or one without the grant `llm` or for other models.
             NotFoundError: There is no such path.
-            LimitExceededError: The request is too large, or too many are under way.
+            LimitExceededError: The request is too large.
             UnavailableError, RequestTimeoutError: The provider cannot be reached, or is silent.
         """
         path = request.match_info["path"]
@@ -106,27 +120,34 @@ class LlmProxyRoutes:
             raise NotFoundError(f"there is no {path!r} here: only {', '.join(PATHS)}")
         if PATHS[path] != request.method:
             raise web.HTTPMethodNotAllowed(request.method, [PATHS[path]])
-        asker = self._admitted(request)
+        room, asker = self._admitted(request)
         asker.scope.require_llm()
-        with self._one_more():
-            if request.method == "GET":
-                return await self._list_models(request, asker)
-            async with while_token_lasts(asker):
-                return await self._ask(request, path, asker)
+        try:
+            with self._one_more():
+                if request.method == "GET":
+                    return await self._list_models(request, asker)
+                async with while_token_lasts(asker):
+                    return await self._ask(request, path, asker, room)
+        except BudgetExceededError as error:
+            return _too_much(error)
 
-    def _admitted(self, request: web.Request) -> Admission:
-        """Who asks, and for which room: that of the path, else the first that the token opens."""
+    def _admitted(self, request: web.Request) -> tuple[str, Admission]:
+        """For which room it is, and who asks: the room of the path, else the first that the token opens."""
         if "room" in request.match_info:
-            return self._authenticator.admit(request, room_name_of(request))
+            room = room_name_of(request)
+            return room, self._authenticator.admit(request, room)
         token = self._authenticator.verify(request_token(request))
         rooms = [str(grant.scope) for grant in token.grants if grant.name == "room"]
-        return self._authenticator.admit_token(token, rooms[0] if rooms else "")
+        room = rooms[0] if rooms else ""
+        return room, self._authenticator.admit_token(token, room)
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:
         limit = self._settings.max_concurrent_requests
         if self._under_way >= limit:
-            raise LimitExceededError(f"{limit} requests to models are under way already", limit=limit)
+            raise BudgetExceededError(
+                f"{limit} requests to models are under way already", limit=limit, kind="requests", retry_after=1.0
+            )
         self._under_way += 1
         try:
             yield
@@ -135,40 +156,57 @@ class LlmProxyRoutes:
 
     # -- asking
 
-    async def _ask(self, request: web.Request, path: str, asker: Admission) -> web.StreamResponse:
-        body = await read_json(request, self._settings.max_request_bytes)
+    async def _ask(self, request: web.Request, path: str, asker: Admission, room: str) -> web.StreamResponse:
+        model, body, tokens = self._checked(path, await read_json(request, self._settings.max_request_bytes), asker)
+        drop_usage_chunk = path == "chat/completions" and bool(body.get("stream")) and _ask_for_usage(body)
+        content = jsontext.dumps(body)
+        whose = Asker(project_id=asker.project_id, room_name=room, key_id=asker.key_id or "", participant=asker.name)
+        with self.budgets.reserve(whose, model, tokens, on_use=partial(self._tell, asker)) as reservation:
+            if self._base_url is None:
+                await reservation.settle(Tokens(0, 0))
+                return await self._built_in.answer(request, path, body)
+            try:
+                async with self._asked("POST", path, request, content) as upstream:
+                    if upstream.status >= 300:
+                        return await _refusal(upstream)
+                    reservation.begin()
+                    if upstream.content_type == "text/event-stream":
+                        events = StreamFilter(drop_usage_chunk=drop_usage_chunk)
+                        return await self._pass_stream(request, upstream, reservation, events)
+                    data = await _bounded(upstream)
+            except RequestTimeoutError:
+                reservation.begin()  # it works on it, for all we know
+                raise
+            used = tokens_of(_json_or_none(data))
+            guess = Tokens(reservation.tokens.input, min(len(data) // 4, reservation.tokens.output))
+            await reservation.settle(used or guess, is_estimate=used is None)
+        return web.Response(body=data, status=upstream.status, headers=_answer_headers(upstream))
+
+    def _checked(self, path: str, body: Any, asker: Admission) -> tuple[str, dict[str, Any], Tokens]:
+        """The model, the request as it may go to the provider, and the most that it is about to use."""
         if not isinstance(body, dict):
             raise InvalidRequestError("the request is not a JSON object")
         model = body.get("model") or DEFAULT_MODEL
-        if not isinstance(model, str):
-            raise InvalidRequestError("`model` is the name of a model")
+        if not isinstance(model, str) or len(model) > MAX_MODEL_NAME:
+            raise InvalidRequestError(f"`model` is the name of a model, of up to {MAX_MODEL_NAME} characters")
         body["model"] = model = self._settings.default_model if model == DEFAULT_MODEL else model
         asker.scope.require_llm(model)
-        body = checked_request(
-            path, body, tools=self._settings.allowed_tools, max_output_tokens=self._settings.max_output_tokens
+        most = self._settings.max_output_tokens
+        input_tokens = estimated_input(body)
+        checked = checked_request(
+            path,
+            body,
+            tools=self._settings.allowed_tools,
+            max_output_tokens=most,
+            default_output_tokens=self.budgets.bounded_output(most, input_tokens=input_tokens),
         )
-        if self._base_url is None:
-            answer = await self._built_in.answer(request, path, body)
-            self._count(asker, model, None)
-            return answer
-        drop_usage_chunk = path == "chat/completions" and bool(body.get("stream")) and _ask_for_usage(body)
-        async with self._asked("POST", path, request, jsontext.dumps(body)) as upstream:
-            if upstream.status >= 300:
-                return await _refusal(upstream)
-            if upstream.content_type == "text/event-stream":
-                return await self._pass_stream(
-                    request, upstream, asker, model, StreamFilter(drop_usage_chunk=drop_usage_chunk)
-                )
-            data = await _bounded(upstream)
-        self._count(asker, model, tokens_of(_json_or_none(data)))
-        return web.Response(body=data, status=upstream.status, headers=_answer_headers(upstream))
+        return model, checked, Tokens(input_tokens, output_bound(path, checked))
 
     async def _pass_stream(
         self,
         request: web.Request,
         upstream: aiohttp.ClientResponse,
-        asker: Admission,
-        model: str,
+        reservation: Reservation,
         events: StreamFilter,
     ) -> web.StreamResponse:
         """Relay events as they arrive. When the client disconnects, the request to the provider is cancelled."""
@@ -176,8 +214,12 @@ class LlmProxyRoutes:
         await response.prepare(request)
         try:
             async for chunk in upstream.content.iter_any():
-                if passed := events.feed(chunk):
+                passed = events.feed(chunk)
+                if events.ended:
+                    await self._settle_stream(reservation, events)
+                if passed:
                     await response.write(passed)
+            await self._settle_stream(reservation, events)
             await response.write(events.finish())
             await response.write_eof()
         except ConnectionResetError:
@@ -187,8 +229,14 @@ class LlmProxyRoutes:
             if request.transport is not None:
                 request.transport.close()  # the status is sent already: only a broken connection can tell the client
         finally:
-            self._count(asker, model, events.tokens)
+            await self._settle_stream(reservation, events)
         return response
+
+    async def _settle_stream(self, reservation: Reservation, events: StreamFilter) -> None:
+        """Count a stream once: by what the provider said, else by the text that came."""
+        if not reservation.is_settled:
+            guess = Tokens(reservation.tokens.input, events.estimated_output())
+            await reservation.settle(events.tokens or guess, is_estimate=events.tokens is None)
 
     async def _list_models(self, request: web.Request, asker: Admission) -> web.StreamResponse:
         """The provider's models, those that the token allows."""
@@ -228,19 +276,34 @@ class LlmProxyRoutes:
             log.error("the model provider failed: %s", error)
             raise UnavailableError("the model provider broke off its answer") from None
 
-    def _count(self, asker: Admission, model: str, tokens: tuple[int, int] | None) -> None:
+    def _tell(self, asker: Admission, use: ModelUse) -> None:
         if self._on_usage is None:
             return
-        input_tokens, output_tokens = tokens or (0, 0)
         usage = LlmUsage(
             project_id=asker.project_id,
             rooms=tuple(str(grant.scope) for grant in asker.token.grants if grant.name == "room"),
             participant=asker.name,
-            model=model,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
+            model=use.model,
+            input_tokens=use.input_tokens,
+            output_tokens=use.output_tokens,
+            cached_input_tokens=use.cached_input_tokens,
+            cost=use.cost,
+            is_estimate=use.is_estimate,
         )
         self._on_usage(usage)
+
+
+def _too_much(error: BudgetExceededError) -> web.Response:
+    """A refusal in the form that OpenAI's clients know. They try again by themselves, unless it is no use."""
+    is_soon = error.retry_after is not None and error.retry_after <= MAX_RETRY_AFTER
+    code = "rate_limit_exceeded" if is_soon else "insufficient_quota"
+    content = {"error": {"message": str(error), "type": error.kind, "param": None, "code": code}}
+    response = web.Response(body=jsontext.dumps(content), status=429, content_type="application/json")
+    if error.retry_after is not None:
+        response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(error.retry_after)))
+    if not is_soon:
+        response.headers["x-should-retry"] = "false"
+    return response
 
 
 def _ask_for_usage(body: dict[str, Any]) -> bool:

@@ -5,25 +5,49 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError
+from meshagent.server.accounts.model_usage import BILLIONTH
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.rooms.handle import RoomFinder
 
-__all__ = ["LlmUsage", "LlmUsageLog", "LlmUsageTotals", "StreamFilter", "UsageSink", "tokens_of"]
+__all__ = ["LlmUsage", "LlmUsageLog", "LlmUsageTotals", "StreamFilter", "Tokens", "UsageSink", "tokens_of"]
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 MAX_MODELS: Final = 1000
+MAX_TOKENS: Final = 1_000_000_000
 _END_OF_EVENT: Final = re.compile(rb"\r?\n\r?\n")
+_LAST_EVENT: Final = re.compile(
+    rb"^(?:event: ?response\.(?:completed|incomplete|failed)|data: ?\[DONE\])", re.MULTILINE
+)
+_TEXT: Final = re.compile(rb'"(?:delta|content|reasoning_content|arguments)" ?: ?"((?:[^"\\]|\\.)*)"')
+_LAST_TYPES: Final = frozenset(["response.completed", "response.incomplete", "response.failed"])
+_BYTES_PER_TOKEN: Final = 4
+
+
+class Tokens(NamedTuple):
+    """Tokens of one request; `cached` are those of the input that the provider had cached."""
+
+    input: int
+    output: int
+    cached: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmUsage:
-    """One answered request; tokens are 0 where the provider did not say. `rooms` are those that the token opens."""
+    """One answered request. `rooms` are those that the token opens.
+
+    `cost` is in billionths of the currency, None for a model without a price. `is_estimate` says that the provider did
+    not tell the tokens.
+    """
 
     project_id: str
     rooms: tuple[str, ...]
@@ -31,6 +55,9 @@ class LlmUsage:
     model: str
     input_tokens: int
     output_tokens: int
+    cached_input_tokens: int = 0
+    cost: int | None = None
+    is_estimate: bool = False
 
 
 UsageSink = Callable[[LlmUsage], None]
@@ -46,24 +73,29 @@ class LlmUsageTotals:
     def add(self, usage: LlmUsage) -> None:
         """Count one request."""
         name = usage.model if usage.model in self._sums or len(self._sums) < MAX_MODELS else "other"
-        sums = self._sums.setdefault(name, [0, 0, 0])
+        sums = self._sums.setdefault(name, [0] * 5)
         sums[0] += 1
         sums[1] += usage.input_tokens
         sums[2] += usage.output_tokens
+        sums[3] += usage.cached_input_tokens
+        sums[4] += usage.cost or 0
 
     def of(self, model: str) -> tuple[int, int, int]:
         """Requests, input tokens and output tokens of a model."""
-        requests, input_tokens, output_tokens = self._sums.get(model, (0, 0, 0))
+        requests, input_tokens, output_tokens, *_ = self._sums.get(model, (0, 0, 0))
         return requests, input_tokens, output_tokens
 
     async def families(self) -> list[Metric]:
         requests = CounterMetricFamily("meshagent_llm_requests", "Requests to language models.", labels=["model"])
         tokens = CounterMetricFamily("meshagent_llm_tokens", "Tokens used.", labels=["model", "direction"])
-        for model, (count, input_tokens, output_tokens) in self._sums.items():
+        cost = CounterMetricFamily("meshagent_llm_cost", "Cost by the configured prices.", labels=["model"])
+        for model, (count, input_tokens, output_tokens, cached_tokens, billionths) in self._sums.items():
             requests.add_metric([model], count)
             tokens.add_metric([model, "input"], input_tokens)
+            tokens.add_metric([model, "cached_input"], cached_tokens)
             tokens.add_metric([model, "output"], output_tokens)
-        return [requests, tokens]
+            cost.add_metric([model], billionths / BILLIONTH)
+        return [requests, tokens, cost]
 
 
 class LlmUsageLog:
@@ -81,18 +113,20 @@ class LlmUsageLog:
     def note(self, usage: LlmUsage) -> None:
         """Take one request; a `UsageSink`."""
         self._totals.add(usage)
-        entry = {
+        entry: dict[str, str | int | float] = {
             "participant": usage.participant,
             "model": usage.model,
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,
         }
+        if usage.cost is not None:
+            entry["cost"] = usage.cost / BILLIONTH
         for room_name in usage.rooms:
             self._rooms.note(RoomKey(usage.project_id, room_name), "llm.usage", entry)
 
 
-def tokens_of(answer: object) -> tuple[int, int] | None:
-    """Input and output tokens that a response, or an event of a streamed one, reports; None if it reports none."""
+def tokens_of(answer: object) -> Tokens | None:
+    """The tokens that a response, or an event of a streamed one, reports; None if it reports none."""
     if not isinstance(answer, dict):
         return None
     usage = answer.get("usage") or (answer.get("response") or {}).get("usage")
@@ -100,7 +134,9 @@ def tokens_of(answer: object) -> tuple[int, int] | None:
         return None
     given = usage.get("input_tokens", usage.get("prompt_tokens"))
     made = usage.get("output_tokens", usage.get("completion_tokens"))
-    return _count(given), _count(made)
+    details = usage.get("input_tokens_details", usage.get("prompt_tokens_details"))
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    return Tokens(_count(given), _count(made), _count(cached))
 
 
 class StreamFilter:
@@ -111,7 +147,10 @@ class StreamFilter:
     """
 
     def __init__(self, *, drop_usage_chunk: bool) -> None:
-        self.tokens: tuple[int, int] | None = None
+        self.tokens: Tokens | None = None
+        self.ended = False
+        """Whether the last event was in what `feed` returned."""
+        self._text_bytes = 0
         self._drop = drop_usage_chunk
         self._waiting = bytearray()
 
@@ -138,7 +177,14 @@ class StreamFilter:
         self._waiting.clear()
         return rest
 
+    def estimated_output(self) -> int:
+        """The tokens of the text that came so far, at four bytes each."""
+        return -(-self._text_bytes // _BYTES_PER_TOKEN)
+
     def _passes(self, event: bytes) -> bool:
+        if b'"delta"' in event:
+            self._text_bytes += sum(map(len, _TEXT.findall(event)))
+        self.ended = self.ended or _LAST_EVENT.search(event) is not None
         if b'"usage"' not in event:
             return True
         lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
@@ -150,8 +196,9 @@ class StreamFilter:
         if tokens is None:
             return True
         self.tokens = tokens
+        self.ended = self.ended or str(data.get("type")) in _LAST_TYPES
         return not (self._drop and data.get("choices") == [])
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return min(value, MAX_TOKENS) if isinstance(value, int) and value > 0 else 0

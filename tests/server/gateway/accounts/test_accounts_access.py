@@ -33,6 +33,7 @@ MEMBER = {
     "list_rooms",
     "get_room",
     "connect_room",
+    "get_model_usage",
 }
 PROJECT_ADMIN = {
     "update_project_settings",

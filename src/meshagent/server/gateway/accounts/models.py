@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -413,6 +413,46 @@ class ParticipantList(Answer):
 
 class UsageAnswer(Answer):
     usage: list[JsonObject]
+
+
+class ModelUsageQuery(PageQuery):
+    """Which days, both included, and how to group them; the days of the last 30 by default."""
+
+    start: Annotated[date | None, Field(description="First day, YYYY-MM-DD in UTC.")] = None
+    end: Annotated[date | None, Field(description="Last day; today by default.")] = None
+    by: Annotated[
+        str,
+        Field(
+            pattern=r"^((day|room|participant|model)(,(day|room|participant|model))*)?$",
+            description="Groups, with commas between them: day, room, participant, model. Empty: one sum.",
+        ),
+    ] = "day,model"
+
+
+class ModelUsageRow(Answer):
+    """Sums; `cost` leaves out `unpriced_requests`, and the tokens of `estimated_requests` are estimates."""
+
+    day: str | None = None
+    room_name: str | None = None
+    key_id: str | None = None
+    participant: str | None = None
+    model: str | None = None
+    requests: int
+    estimated_requests: int
+    unpriced_requests: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost: float
+
+
+class ModelUsageAnswer(ListAnswer):
+    """`budget` is what the project may use, without the limits that are not set."""
+
+    usage: list[ModelUsageRow]
+    today: ModelUsageRow
+    month: ModelUsageRow
+    budget: dict[str, float]
 
 
 class PathQuery(BaseModel):

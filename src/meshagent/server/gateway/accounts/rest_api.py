@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from meshagent.api import jsontext
 from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.gateway.accounts.key_routes import KeyRoutes, SecretRoutes
+from meshagent.server.gateway.accounts.model_usage_routes import ModelUsageRoutes
 from meshagent.server.gateway.accounts.openapi import openapi_document
 from meshagent.server.gateway.accounts.openapi_page import CONTENT_SECURITY_POLICY, PAGE
 from meshagent.server.gateway.accounts.people_routes import PeopleRoutes
@@ -35,6 +36,7 @@ def all_routes(accounts: Accounts, authenticator: RoomAuthenticator, webhooks: W
         RoomGrantRoutes(accounts),
         ShareRoutes(accounts),
         SessionRoutes(accounts),
+        ModelUsageRoutes(accounts),
         StorageRoutes(accounts),
         ServerRoutes(authenticator),
     )
