@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from meshagent.api import RoomClient
+from meshagent.api import RoomClient, WebSocketClientProtocol
 from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.errors import PermissionDeniedError
 from meshagent.api.room.sync import MeshDocument
 from meshagent.api.tokens.scope import ApiScope
+from tests.e2e.test_sdk_broken_connections import IMPATIENT, cut_cable
 from tests.support.documents import Copy
 from tests.support.server import TestServer
 from tests.support.wire_client import WireClient, join
@@ -93,6 +94,56 @@ async def test_a_document_that_ended_meanwhile_is_not_merged(server: TestServer,
         assert answer.get("new_path") == ("b.document" if change == "moved" else None)
         if change != "replaced":
             assert not (await alice.ok("storage.exists", {"path": PATH}))["exists"]
+
+
+class Detained(WebSocketClientProtocol):
+    """A connection that comes back only when it may."""
+
+    may_return: asyncio.Event
+
+    async def reopen(self) -> None:
+        await self.may_return.wait()
+        await super().reopen()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_was_not_sent_when_the_document_ended_is_kept(server: TestServer, change: str) -> None:
+    """The client edits while it is away, and learns of the end when it is back."""
+    protocol = Detained(url=server.room_url(), token=server.token("alice"))
+    protocol.may_return = asyncio.Event()
+    away = asyncio.Event()
+    async with RoomClient(protocol=protocol, reconnect=IMPATIENT) as alice, join(server, "bob") as bob:
+        document = await alice.sync.open(PATH)
+        append(document, "sent")
+        await alice.sync.flush(PATH)
+        sent = document.get_state()
+        alice.on("reconnecting", away.set)
+        cut_cable(alice)
+        async with asyncio.timeout(20):
+            await away.wait()
+        append(document, "not sent")
+        flushed = asyncio.ensure_future(alice.sync.flush(PATH))
+        await change_file(bob, change)
+        protocol.may_return.set()
+        error = await ending(alice, document)
+        assert error.change == change
+        assert error.new_path == ("b.document" if change == "moved" else None)
+        with pytest.raises(DocumentEndedError):
+            await flushed
+        with pytest.raises(DocumentEndedError):
+            append(document, "refused")
+        copy = Copy(sent)
+        copy.doc.apply_update(document.unsent)
+        assert [attributes["text"] for attributes in copy.attributes] == ["sent", "not sent"]
+        with pytest.raises(DocumentEndedError):  # so that nobody takes the edits for sent
+            await alice.sync.close(PATH)
+        texts = []
+        if change != "deleted":
+            again = await bob.ok("room.describe", {"path": error.new_path or PATH})
+            texts = [child["heading"]["text"] for child in again["document"]["content"]]
+        assert texts == {"deleted": [], "replaced": ["another"], "moved": ["sent"]}[change]
+        if change != "replaced":
+            assert not (await bob.ok("storage.exists", {"path": PATH}))["exists"]
 
 
 @pytest.mark.parametrize("change", ["deleted", "replaced"])
