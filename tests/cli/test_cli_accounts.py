@@ -11,6 +11,8 @@ from meshagent.api.profile import Profile, load_profile, save_profile
 from meshagent.api.tokens import ApiKey
 from tests.support.command_line import CommandLine
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, TestServer
+from tests.support.webhook_receiver import webhook_receiver
+from tests.support.webhooks import until
 
 ADMIN_TOKEN = "test-admin-token"
 
@@ -89,6 +91,39 @@ async def test_webhooks(cli: CommandLine) -> None:
         cli.fails("webhook", "delete", "hook", code=3),
         cli.fails("webhook", "create", "--name", "x", "--url", "not a url", code=1),
     )
+
+
+async def test_deliveries_of_webhooks(cli: CommandLine) -> None:
+    async with webhook_receiver() as receiver:
+        receiver.script = [404]
+        await cli("webhook", "create", "--name", "hook", "--url", receiver.url(), "-e", "room.started")
+        await cli("queue", "send", "jobs", "1", "--room", "den")
+        await receiver.until_posts(1)
+        failed = {"outcome": "failed", "status": 404, "room_name": "den"}
+
+        async def has_failed() -> bool:
+            listed = (await cli("webhook", "deliveries", "hook", "--json")).json
+            return [{name: entry.get(name) for name in failed} for entry in listed] == [failed]
+
+        await until(has_failed)
+        [row] = (await cli("webhook", "deliveries", "hook")).rows
+        assert row[2:7] == ["room.started", "den", "failed", "1", "404"]
+        assert "no deliveries" in (await cli("webhook", "deliveries", "hook", "--outcome", "delivered")).err
+        assert "sending 1 event again" in (await cli("webhook", "resend", "hook", row[1])).err
+        await receiver.until_posts(2)
+        assert "sending 0 events again" in (await cli("webhook", "resend", "hook", "--undelivered")).err
+        await cli("webhook", "disable", "hook")
+        assert "disabled by" in (await cli("webhook", "list", "--json")).json[0]["disabled_reason"]
+        await asyncio.gather(
+            cli.fails("webhook", "resend", "hook", row[1], code=6),
+            cli.fails("webhook", "resend", "hook", code=2),
+            cli.fails("webhook", "resend", "hook", row[1], "--undelivered", code=2),
+            cli.fails("webhook", "deliveries", "other", code=3),
+        )
+        await cli("webhook", "enable", "hook")
+        assert "disabled_at" not in (await cli("webhook", "list", "--json")).json[0]
+        listed = (await cli("webhook", "deliveries", "hook", "-n", "2", "--json")).json
+        assert [entry["outcome"] for entry in listed] == ["enabled", "disabled"]
 
 
 async def test_secrets_are_listed_without_their_values(cli: CommandLine) -> None:
