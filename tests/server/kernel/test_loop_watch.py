@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from meshagent.server.kernel.loop_watch import NO_TURN, LoopWatch
+from meshagent.server.kernel.loop_watch import NO_TURN, LoopWatch, _stack
 
 HELD = 0.15
 
@@ -80,3 +81,28 @@ async def test_the_longest_turn_of_a_minute_is_forgotten_after_it() -> None:
     now = 91.0
     assert watch.recent_longest == NO_TURN
     assert watch.longest.operation == "old"
+
+
+async def test_a_stack_is_read_at_once_from_the_inside() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def outer() -> None:
+        inner()
+
+    def inner() -> None:
+        entered.set()
+        leave.wait()
+
+    thread = threading.Thread(target=outer)
+    thread.start()
+    try:
+        entered.wait()
+        seen = _stack(thread.ident or 0)
+    finally:
+        leave.set()
+        thread.join()
+    names = [code.co_name for code, _, _ in seen]
+    assert names.index("inner") < names.index("outer") < names.index("run")
+    [(code, line, scope)] = [one for one in seen if one[0].co_name == "outer"]
+    assert (line - code.co_firstlineno, scope["__name__"]) == (1, __name__)
+    assert _stack(thread.ident or 0) == [], "it has ended"

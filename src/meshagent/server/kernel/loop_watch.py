@@ -16,9 +16,12 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
-from typing import Final
+from itertools import accumulate, chain, islice, repeat
+from operator import attrgetter, itemgetter
+from types import CodeType
+from typing import Any, Final
 
 from meshagent.server.kernel.running_operation import RUNNING, RunningOperation
 
@@ -254,15 +257,13 @@ class LoopWatch:
 
     def _look(self) -> tuple[str, str]:
         """The operation that is at work on the loop now, and where it is."""
-        frame = sys._current_frames().get(self._loop_thread)
         place, dispatched, outermost = "", False, ""
-        while frame is not None:
-            module = frame.f_globals.get("__name__", "")
+        for code, line, names in _stack(self._loop_thread):
+            module = names.get("__name__", "")
             if module.startswith("meshagent."):
-                place = place or _place(frame)
+                place = place or f"{module}.{code.co_name}:{line}"
                 dispatched = dispatched or module.endswith(".kernel.dispatcher")
-                outermost = frame.f_code.co_qualname
-            frame = frame.f_back
+                outermost = code.co_qualname
         if dispatched:
             return self._running.name, place
         return self._task_name() or outermost or _IDLE, place
@@ -274,5 +275,18 @@ class LoopWatch:
         return "" if _DEFAULT_TASK_NAME.fullmatch(name) else name.rpartition(": ")[2]
 
 
-def _place(frame: FrameType) -> str:
-    return f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}:{frame.f_lineno}"
+_SEEN_OF_A_FRAME = attrgetter("f_code", "f_lineno", "f_globals")
+
+
+def _stack(thread: int) -> list[tuple[CodeType, int, dict[str, Any]]]:
+    """What a thread is doing: code, line and global names of its frames, the innermost first.
+
+    All of it is one call of C code, during which no other thread runs Python. In steps, the thread would go on in
+    between, and Python 3.11 may crash when a frame that runs no longer is asked for its caller (CPython issue 111363).
+    """
+    at_once = map(itemgetter(thread), iter(sys._current_frames, None))
+    frames = accumulate(chain(islice(at_once, 1), repeat("f_back")), getattr)
+    seen: list[tuple[CodeType, int, dict[str, Any]]] = []
+    with suppress(AttributeError, KeyError):  # the outermost frame has no caller; the thread may have ended
+        seen.extend(map(_SEEN_OF_A_FRAME, frames))
+    return seen
