@@ -63,18 +63,13 @@ def packages() -> set[str]:
     return {".".join(path.parent.parts) for path in paths}
 
 
-def imported_names(text: str) -> Iterator[str]:
-    """The dotted names of everything that a program imports, anywhere in it."""
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def imported_names(text: str) -> set[str]:
+    """The dotted names of the modules that a program imports from, anywhere in it."""
+    return set(re.findall(r"^ *(?:from|import) ([\w.]+)", text, re.MULTILINE))
 
 
 def test_tests_import_from_every_package() -> None:
-    names = {name for path in (ROOT / "tests").rglob("*.py") for name in imported_names(path.read_text("utf-8"))}
+    names = set().union(*(imported_names(path.read_text("utf-8")) for path in (ROOT / "tests").rglob("*.py")))
     known = names | {name.rpartition(".")[0] for name in names}
     assert packages() - known == {"meshagent.server.accounts.migrations.versions"}, "alembic alone loads these"
 

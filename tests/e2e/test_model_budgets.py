@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import aiohttp
-import openai
 import pytest
 
 from meshagent.api.accounts_client import AccountsClient
 from meshagent.llm.scripted import say
 from meshagent.testing import RoomServer, room_server
+from tests.support.lazy_imports import lazy_import
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazy_import("openai")
 
 LLM = {
     "prices": {"big": {"input": 1.0, "output": 2.0}},

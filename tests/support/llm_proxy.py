@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
@@ -23,6 +22,12 @@ from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.gateway.llm_budgets import LlmBudgets
 from meshagent.server.gateway.llm_proxy import LlmProxyRoutes
 from meshagent.server.gateway.llm_usage import LlmUsage
+from tests.support.lazy_imports import lazy_import
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazy_import("openai")
 
 SECRET = "a secret that only the tests know"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import openai
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -29,7 +28,13 @@ from meshagent.server.gateway.llm_budgets import Asker, BudgetExceededError, Llm
 from meshagent.server.gateway.llm_fields import estimated_input
 from meshagent.server.gateway.llm_usage import Tokens
 from meshagent.server.stores.health import HealthMonitor
+from tests.support.lazy_imports import lazy_import
 from tests.support.llm_proxy import Proxy, proxy, token
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazy_import("openai")
 
 NOON = datetime(2025, 3, 31, 12, 0, tzinfo=UTC)
 PRICES = {"big": ModelPrice(input=2.0, cached_input=0.5, output=10.0)}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import openai
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -16,7 +15,13 @@ from meshagent.api.tokens.grants import LlmGrant
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.llm.scripted import Fail, say
 from meshagent.server.gateway.llm_usage import LlmUsage, LlmUsageTotals, StreamFilter
+from tests.support.lazy_imports import lazy_import
 from tests.support.llm_proxy import proxy, token
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazy_import("openai")
 
 
 @pytest.mark.parametrize("path", ["/rooms/room/v1", "/openai/v1"])

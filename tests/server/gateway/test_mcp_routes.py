@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
-import mcp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer as AnyHttpServer
@@ -24,7 +23,13 @@ from meshagent.server.gateway.http_errors import error_middleware
 from meshagent.server.gateway.mcp_routes import McpRoutes
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.tools import RemoteToolkit, RequestTool, ToolContext, tool
+from tests.support.lazy_imports import lazy_import
 from tests.support.server import KEY_ID, PROJECT_ID, SECRET, TestServer, serve
+
+if TYPE_CHECKING:
+    import mcp
+else:
+    mcp = lazy_import("mcp")
 
 
 @tool

@@ -18,7 +18,7 @@ from meshagent.server.kernel.running_operation import RunningOperation
 @pytest.fixture(autouse=True)
 def thawed() -> Iterator[None]:
     yield
-    gc.unfreeze()
+    gc.freeze()  # as tests/conftest.py has it
 
 
 class Node:

@@ -8,13 +8,15 @@ the table's queue.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lancedb import AsyncTable
-
-from meshagent.server.services.sql.queries import Resolve, SqlQueries
 from meshagent.server.services.sql.statements import ROW_ID, Delete, Update
-from meshagent.server.stores.tables.room_tables import RoomTables
+
+if TYPE_CHECKING:  # they load the table engine, which takes seconds
+    from lancedb import AsyncTable
+
+    from meshagent.server.services.sql.queries import Resolve, SqlQueries
+    from meshagent.server.stores.tables.room_tables import RoomTables
 
 __all__ = ["MAX_CHANGED_ROWS", "change_rows", "filter_of_ids"]
 
