@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from meshagent.api.errors import LimitExceededError, RequestTimeoutError
+from meshagent.server.engines.connection import EngineConnection
 from meshagent.server.engines.errors import EngineEndedError, OutcomeUnknownError
 from meshagent.server.engines.store import ProcessTableStore
 from meshagent.server.stores.tables.settings import DatabaseLimits, MaintenanceSettings
@@ -191,12 +192,26 @@ async def test_a_write_in_a_killed_process_says_that_its_outcome_is_unknown(tmp_
         assert await numbers(room) == [0]
 
 
-async def test_an_idle_process_is_stopped_unless_something_is_open_in_it(tmp_path: Path) -> None:
+async def test_an_idle_process_is_stopped_unless_something_is_open_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spared = 0
+
+    def is_in_use(connection: EngineConnection) -> bool:
+        nonlocal spared
+        spared += vars(connection)["in_use"]
+        return bool(vars(connection)["in_use"])
+
+    def set_in_use(connection: EngineConnection, value: bool) -> None:
+        vars(connection)["in_use"] = value
+
     async with process_store(tmp_path, idle_seconds=0.05) as store:
         room = await with_table(store)
         await until(lambda: not store.slots[0].is_running)
         query = await room.open_query("me", "SELECT 7 AS n", b"", {})
-        await asyncio.sleep(0.3)
+        with monkeypatch.context() as patched:  # asked of a process that is idle for long enough
+            patched.setattr(EngineConnection, "in_use", property(is_in_use, set_in_use), raising=False)
+            await until(lambda: spared >= 3)
         stream = await room.open_query_rows("me", query.query_id)
         assert await room.next_piece(stream)
         assert await room.next_piece(stream) is None

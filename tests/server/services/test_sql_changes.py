@@ -284,12 +284,12 @@ def test_all_ways_to_say_it_take_the_rows_of_the_model(
     expected = [row["id"] for row in ROWS if holds(row) is True]
 
     async def check() -> None:
+        await room.change("UPDATE t SET mark = 0")  # an example that failed may have left marks
         assert await room.select(f"SELECT id FROM t WHERE {text}") == expected
         assert await room.change(f"UPDATE t SET mark = 1 WHERE {text}") == len(expected)
         assert await room.select("SELECT id FROM t WHERE mark = 1") == expected
         assert await room.database.engine.count("t", TableSearch(where=text)) == len(expected)
         found = await room.database.rows("t", where=text.replace("\\%", "\\\\%"), select=["id"])
         assert sorted(row["id"] for row in found) == expected, "the flat dialect has backslash escapes"
-        assert await room.change("UPDATE t SET mark = 0") == len(ROWS)
 
     runner.run(check())
