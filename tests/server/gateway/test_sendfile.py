@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -114,3 +116,34 @@ async def test_a_file_that_became_shorter_is_an_error(pair: Pair) -> None:
     os.truncate(f"/proc/self/fd/{pair.descriptor}", 100)
     with pytest.raises(ConnectionAbortedError, match="shorter"):
         await pair.send()
+
+
+@pytest.mark.parametrize("cancelled", ["before it fails", "when it has failed"])
+async def test_a_cancelled_download_that_fails_is_nobodys_error(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, cancelled: str
+) -> None:
+    errors: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    at_work, fail = asyncio.Event(), threading.Event()
+
+    def broken(*_: object) -> int:
+        loop.call_soon_threadsafe(at_work.set)
+        fail.wait()
+        raise BrokenPipeError
+
+    monkeypatch.setattr("meshagent.server.gateway.sendfile._send_until_full", broken)
+    before = open_descriptors()
+    task = pair.send()
+    await at_work.wait()
+    if cancelled == "before it fails":
+        task.cancel()
+        fail.set()
+    else:
+        fail.set()
+        loop.call_soon(task.cancel)
+    await asyncio.wait([task])
+    assert open_descriptors() == before
+    del task
+    gc.collect()
+    assert errors == []

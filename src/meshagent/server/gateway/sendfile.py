@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 __all__ = ["can_sendfile", "sendfile"]
@@ -61,17 +62,23 @@ async def sendfile(
             if transport.is_closing():  # the duplicate alone would keep the connection open
                 raise ConnectionResetError("the connection ended during a download")
             sending = loop.run_in_executor(None, _send_until_full, output, descriptor, start, stop)
-            sent = await asyncio.shield(sending)
-            start += sent
+            await asyncio.wait([sending])  # who is cancelled here leaves it at work: see below
+            start += sending.result()
             if start < stop:
                 async with asyncio.timeout(stall_timeout):
                     await _writable(loop, output)
     finally:
         if sending is None or sending.done():
-            os.close(output)
+            _end(output, sending)
         else:  # cancelled: the thread still uses the descriptor
-            sending.add_done_callback(lambda _: os.close(output))
+            sending.add_done_callback(partial(_end, output))
             await asyncio.wait([sending])  # and the file's, which the caller is about to close
+
+
+def _end(output: int, sending: asyncio.Future[int] | None) -> None:
+    os.close(output)
+    if sending is not None and not sending.cancelled():
+        sending.exception()  # a download that was cancelled asks no more how it went
 
 
 def _send_until_full(output: int, source: int, start: int, stop: int) -> int:
