@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshagent.api.errors import InvalidRequestError
+from meshagent.api.errors import InvalidRequestError, LimitExceededError
 from meshagent.server.stores.tables.filters import translate_filter
 from meshagent.server.stores.tables.grammar import ColumnKind
 
@@ -120,3 +120,44 @@ def test_what_the_engines_understand_differently_is_refused(text: str) -> None:
 )
 def test_what_they_understand_alike_passes(text: str, expected: str) -> None:
     assert translate_filter(text, COLUMNS, quoted_names=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("n NOT IN (1)", "(n NOT IN (1))"),
+        ("n IN (1) OR n IN (2)", "(n IN (1) OR n IN (2))"),
+        ("n = 1 OR n = 2 OR n = 3", "(n = 1 OR n = 2 OR n = 3)"),
+        ("n NOT IN (1) AND at NOT IN (2)", "(n NOT IN (1) AND at NOT IN (2))"),
+        ("NOT (n IN (1) AND x = 2)", "(NOT (n IN (1) AND x = 2))"),
+        (
+            "n NOT IN (1) OR (`n`) NOT IN (2)",
+            "(nullif(n, NULL) NOT IN (1) OR nullif(nullif((`n`), NULL), NULL) NOT IN (2))",
+        ),
+        ("NOT (n IN (1) AND n = 2)", "(NOT (nullif(n, NULL) IN (1) AND n = 2))"),
+        (
+            "NOT (n = 1 OR 2 = n OR N <> 3)",
+            "(NOT (nullif(n, NULL) = 1 OR 2 = nullif(n, NULL) OR nullif(N, NULL) <> 3))",
+        ),
+        ("(n IN (1) AND n IN (2)) IS NULL", None),
+        ("(n IN (1) AND n IN (2)) = false", None),
+        ("coalesce(n IN (1) AND n IN (2), true)", None),
+        ("NOT (n + 1 IN (1) AND n + 1 IN (2))", None),
+    ],
+)
+def test_lists_and_equations_are_kept_apart_where_their_truth_could_differ(text: str, spelled: str | None) -> None:
+    """`None` stands for one that is wrapped once and one that is wrapped twice."""
+    translated = translate_filter(text, COLUMNS)
+    assert translated is not None
+    if spelled is None:
+        assert (translated.count("nullif("), translated.count("nullif(nullif(")) == (3, 1)
+    else:
+        assert translated == spelled
+
+
+def test_too_many_lists_that_must_be_kept_apart_are_refused() -> None:
+    negative = [f"n NOT IN ({number})" for number in range(65)]
+    assert translate_filter(" OR ".join(negative[:64]), COLUMNS)
+    with pytest.raises(LimitExceededError, match="put them into one"):
+        translate_filter(" OR ".join(negative), COLUMNS)
+    assert translate_filter(" OR ".join(f"n IN ({number})" for number in range(1000)), COLUMNS)

@@ -12,6 +12,7 @@ again in brackets. A text is judged whole, by `grammar`, before any of it runs.
     day = '2025-01-02'      day = date '2025-01-02', where `day` is a date or timestamp column
     LIKE 'a\\b'              LIKE 'a\\\\b', for clients of the current generation
     -9223372036854775808    (-9223372036854775807 - 1)
+    n NOT IN (1) OR n NOT IN (2)   nullif(n, NULL) NOT IN (1) OR nullif(nullif(n, NULL), NULL) NOT IN (2); see `choices`
     -- and /* comments */   a space
 """
 
@@ -93,8 +94,11 @@ def translate_expression(
     view = [tokens[index] for index in significant]
     for index, replacement in _replacements(view, columns or {}, keep_zones=not quoted_names).items():
         tokens[significant[index]] = Token("done", replacement)
-    for index, replacement in respelled.items():
+    for index, replacement in respelled.texts.items():
         tokens[index] = Token("done", replacement)
+    for first, last, times in respelled.wraps:
+        tokens[first] = Token("done", "nullif(" * times + tokens[first].text)
+        tokens[last] = Token("done", tokens[last].text + ", NULL)" * times)
     # In brackets the engine, too, must read the text to its end.
     return "(" + "".join(" " if token.kind == "space" else token.text for token in tokens).strip() + ")"
 

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from meshagent.api.errors import InvalidRequestError
+from meshagent.server.stores.tables.choices import Choice, wraps
 from meshagent.server.stores.tables.sql_tokens import END, Token
 
-__all__ = ["ColumnKind", "check_expression"]
+__all__ = ["ColumnKind", "Respelling", "check_expression"]
 
 ColumnKind = Literal["date", "timestamp", "integer"]
 """The kinds of columns for which an expression is judged or rewritten."""
@@ -34,6 +35,8 @@ Kind = Literal["integer", "other", "unknown"]
 
 _NUMBER = re.compile(r"\d+(\.\d*)?([eE]\d+)?|\d+(\.\d*)?[eE]")
 _COMPARISONS = frozenset({"=", "==", "!=", "<>", "<", "<=", ">", ">="})
+_CONSTANTS = frozenset({"null", "true", "false"})
+_EQUATIONS = frozenset({"=", "==", "!=", "<>"})
 _RESERVED = frozenset(
     {"and", "or", "not", "in", "is", "between", "like", "ilike", "escape", "select", "case", "exists"}
 )
@@ -41,23 +44,32 @@ _SMALLEST = str(2**63)
 """The engine reads `-9223372036854775808` as minus a number that fits no column of integers."""
 
 
+class Respelling(NamedTuple):
+    """Where the engine needs another spelling.
+
+    Attributes:
+        texts: Texts to put in place of tokens, by index.
+        wraps: The first and the last token of what to wrap in `nullif(…, NULL)`, and how many times; see `choices`.
+    """
+
+    texts: dict[int, str]
+    wraps: list[tuple[int, int, int]]
+
+
 def check_expression(
     tokens: Sequence[Token],
     columns: Mapping[str, ColumnKind] | None = None,
     *,
     standard_sql: bool = False,
-) -> dict[int, str]:
-    """Check that `tokens`, spaces among them, are exactly one expression.
-
-    Returns:
-        Texts to put in place of tokens, by index, where the engine needs another spelling.
+) -> Respelling:
+    """Check that `tokens`, spaces among them, are exactly one expression, and return how to spell it.
 
     Raises:
         InvalidRequestError: They are not, or the engines would disagree about what they mean.
     """
     parser = _Parser(tokens, columns or {}, standard_sql)
     parser.whole()
-    return parser.replacements
+    return Respelling(parser.replacements, wraps(parser.choices))
 
 
 class _Parser:
@@ -70,6 +82,7 @@ class _Parser:
         self._standard_sql = standard_sql
         self._position = 0
         self.replacements: dict[int, str] = {}
+        self.choices: list[Choice] = []
 
     def whole(self) -> None:
         self._expression()
@@ -89,28 +102,45 @@ class _Parser:
         negated = False
         while self._accept("not"):
             negated = True
+        known, start = len(self.choices), self._position
         kind = self._sum()
-        if self._predicate() or negated:
+        below = len(self.choices)
+        if self._predicate(start):
+            self._mark_inside(known, below)
+            kind = "other"
+        if negated:
+            self._mark_inside(known)
             kind = "other"
         while self._accept("is"):
+            self._mark_inside(known)
             self._accept("not")
             if not self._accept("null", "true", "false"):
                 raise self._unexpected("NULL, TRUE or FALSE")
             kind = "other"
         return kind
 
-    def _predicate(self) -> bool:
+    def _mark_inside(self, start: int, end: int | None = None) -> None:
+        for choice in self.choices[start:end]:
+            choice.is_inside = True
+
+    def _predicate(self, start: int) -> bool:
+        """What follows the sum that begins at `start`; whether anything does."""
+        end = self._position
         if self._next().text in _COMPARISONS:
-            self._compare()
+            self._compare(start)
             return True
         negated = self._accept("not")
+        known = len(self.choices)
         if self._accept("between"):
             self._sum()
             self._expect("and")
             self._sum()
+            self._mark_inside(known)
         elif self._accept("in"):
             self._expect("(")
             self._list(")")
+            self._mark_inside(known)
+            self._note("list", start, end, is_negative=negated)
         elif self._accept("like", "ilike"):
             self._pattern()
         elif negated:
@@ -119,12 +149,31 @@ class _Parser:
             return False
         return True
 
-    def _compare(self) -> None:
+    def _compare(self, start: int) -> None:
+        end = self._position
         operator = self._take().text
+        known = len(self.choices)
         if self._standard_sql and self._next().is_word("null"):
             right = "IS NULL" if operator in ("=", "==") else "IS NOT NULL"
             raise InvalidRequestError(f"nothing is ever {operator} NULL in SQL: write {right}")
+        right_start = self._position
         self._sum()
+        self._mark_inside(known)
+        if operator in _EQUATIONS:
+            if self._is_column(start, end):
+                self._note("equation", start, end)
+            elif self._is_column(right_start, self._position):
+                self._note("equation", right_start, self._position)
+
+    def _is_column(self, start: int, end: int) -> bool:
+        tokens = [self._tokens[place] for place in self._places[start:end]]
+        names = [token for token in tokens if token.text not in ("(", ")")]
+        return len(names) == 1 and names[0].kind in ("word", "identifier") and names[0].text.lower() not in _CONSTANTS
+
+    def _note(self, kind: Literal["list", "equation"], start: int, end: int, *, is_negative: bool = False) -> None:
+        places = self._places[start:end]
+        subject = "".join(self._tokens[place].text.strip("()`").lower() for place in places)
+        self.choices.append(Choice(kind, subject, places[0], places[-1], is_negative))
 
     def _pattern(self) -> None:
         """A pattern; the engine takes backslashes for escapes always, standard SQL only after `ESCAPE`."""
@@ -234,14 +283,17 @@ class _Parser:
 
     def _call(self, name: str) -> Kind:
         self._expect("(")
+        known = len(self.choices)
         if name in ("cast", "try_cast"):
             kind = self._expression()
             self._expect("as")
             kind = self._converted(kind)
             self._expect(")")
-            return kind
-        self._list(")")
-        return "unknown"
+        else:
+            self._list(")")
+            kind = "unknown"
+        self._mark_inside(known)
+        return kind
 
     def _converted(self, given: Kind) -> Kind:
         wanted = self._type()
