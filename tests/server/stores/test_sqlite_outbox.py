@@ -13,7 +13,7 @@ import pytest
 from meshagent.api.errors import NotFoundError
 from meshagent.server.stores import sqlite_outbox
 from meshagent.server.stores.commit_log import CommitLog
-from meshagent.server.stores.outbox import Attempt, Delivery, now
+from meshagent.server.stores.outbox import LONGEST_WAIT, Attempt, Delivery, now
 from meshagent.server.stores.sqlite_outbox import SqliteOutbox
 from tests.support.stores import CommitGate, disk_full, open_commit_log
 
@@ -78,6 +78,15 @@ async def test_what_is_retried_later_holds_up_its_room_only(log: CommitLog) -> N
     await outbox.record(attempt("b1", "delivered"))
     assert await outbox.next_due("w") == later, "a2 is due, but waits for a1"
     assert [entry.id for entry in await outbox.due("w", later, 10)] == ["a1", "a2"]
+
+
+async def test_a_clock_that_was_set_back_holds_up_nothing(log: CommitLog) -> None:
+    outbox = SqliteOutbox(log)
+    await outbox.add([delivery("a"), delivery("b")])
+    await outbox.record(attempt("a", "retrying", due_at=AT + LONGEST_WAIT))
+    assert await outbox.due("w", AT, 10) == []
+    yesterday = AT - timedelta(days=1)
+    assert [entry.id for entry in await outbox.due("w", yesterday, 10)] == ["a", "b"]
 
 
 async def test_bytes_that_wait_are_bounded(log: CommitLog) -> None:

@@ -91,7 +91,6 @@ async def test_an_old_event_calls_nobody_into_its_room(receiver: WebhookReceiver
     async with delivering(tmp_path, Hook(receiver.url(), action="call"), clock=clock, retry=SLOW, grace=0) as webhooks:
         await webhooks.tell("room.started")
         await webhooks.until_outcomes([("room.started", "retrying", 1)])
-        await webhooks.outbox.resend([(await webhooks.deliveries())[0].id], clock(), clock() + timedelta(days=1))
     clock.ahead = CALL_AGE + timedelta(seconds=1)
     async with delivering(tmp_path, Hook(receiver.url(), action="call"), clock=clock) as webhooks:
         await webhooks.until_outcomes([("room.started", "failed", 2)])
@@ -132,6 +131,19 @@ async def test_a_refusal_is_final(receiver: WebhookReceiver, tmp_path: Path) -> 
     async with delivering(tmp_path, Hook(receiver.url())) as webhooks:
         await webhooks.tell("room.ended")
         await webhooks.until_outcomes([("room.ended", "failed", 1)])
+
+
+async def test_secrets_in_the_url_stay_out_of_logs(
+    receiver: WebhookReceiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.script = [401]
+    async with delivering(tmp_path, Hook(receiver.url("/hook?key=very-secret"))) as webhooks:
+        await webhooks.tell("room.ended")
+        await webhooks.until_outcomes([("room.ended", "failed", 1)])
+        [entry] = await webhooks.deliveries()
+    assert receiver.posts[0].path == "/hook"
+    assert entry.error == f"{receiver.url()} answered with status 401"
+    assert "very-secret" not in caplog.text
 
 
 async def test_an_address_that_may_not_be_called_is_a_failure(tmp_path: Path) -> None:

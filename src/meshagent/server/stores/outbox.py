@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol
 from uuid import uuid4
 
-__all__ = ["FINISHED", "Attempt", "Delivery", "DeliveryOutbox", "Outcome", "RoomRun", "now"]
+__all__ = ["FINISHED", "LONGEST_WAIT", "Attempt", "Delivery", "DeliveryOutbox", "Outcome", "RoomRun", "now"]
 
 Outcome = Literal["held", "waiting", "retrying", "delivered", "failed", "dropped", "abandoned", "disabled", "enabled"]
 """`held` until what it tells has happened; `waiting` for its first attempt; `retrying` after a failed one; `delivered`;
@@ -17,6 +17,10 @@ Outcome = Literal["held", "waiting", "retrying", "delivered", "failed", "dropped
 are entries about the webhook itself."""
 
 FINISHED: Final = ("delivered", "failed", "dropped", "abandoned", "disabled", "enabled")
+
+
+LONGEST_WAIT: Final = timedelta(hours=2)
+"""What is due later than that is due now: the clock was set back since the time was chosen."""
 
 
 def now() -> datetime:

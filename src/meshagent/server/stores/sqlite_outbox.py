@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from meshagent.api.errors import LimitExceededError, NotFoundError, UnavailableError
 from meshagent.server.stores.commit_log import CommitLog
 from meshagent.server.stores.errors import StoreFailedError
-from meshagent.server.stores.outbox import FINISHED, Attempt, Delivery, DeliveryOutbox, Outcome, RoomRun
+from meshagent.server.stores.outbox import FINISHED, LONGEST_WAIT, Attempt, Delivery, DeliveryOutbox, Outcome, RoomRun
 
 __all__ = ["SqliteOutbox"]
 
@@ -27,10 +27,15 @@ _INSERT: Final = f"INSERT INTO webhook_deliveries ({_COLUMNS}) VALUES ({', '.joi
 _SELECT: Final = f"SELECT {_COLUMNS} FROM webhook_deliveries"  # noqa: S608 - constants
 _READY: Final = "outcome IN ('waiting', 'retrying')"
 _PENDING: Final = "outcome IN ('held', 'waiting', 'retrying')"
-_DUE: Final = f"""{_SELECT} AS d WHERE d.webhook = ?1 AND d.{_READY} AND d.due <= ?2 AND NOT EXISTS (
-    SELECT 1 FROM webhook_deliveries AS e
-    WHERE e.webhook = ?1 AND e.room = d.room AND e.{_READY} AND e.place < d.place AND e.due > ?2
-) ORDER BY d.place LIMIT ?3"""  # noqa: S608 - constants
+_BACKLOG: Final = "webhook_deliveries INDEXED BY webhook_deliveries_pending"
+"""The pending deliveries, to be used with `_READY`. SQLite would rather read all deliveries of a webhook."""
+_HEADS: Final = f"SELECT room, min(place), due FROM {_BACKLOG} WHERE webhook = ?1 AND {_READY} GROUP BY room"  # noqa: S608 - constants
+"""The first pending delivery of each room: the others wait for it."""
+_DUE: Final = f"""SELECT {_COLUMNS} FROM {_BACKLOG} WHERE webhook = ?1 AND {_READY}
+    AND room NOT IN (SELECT room FROM ({_HEADS}) WHERE due > ?2 AND due <= ?3) ORDER BY place LIMIT ?4"""  # noqa: S608 - constants
+_NEXT_DUE: Final = f"SELECT min(due) FROM ({_HEADS})"  # noqa: S608 - constants
+_TOTALS: Final = f"SELECT count(*), coalesce(sum(size), 0) FROM {_BACKLOG} WHERE webhook = ? AND {_READY}"  # noqa: S608 - constants
+_OLDEST: Final = f"SELECT {_COLUMNS} FROM {_BACKLOG} WHERE webhook = ? AND {_READY} ORDER BY place"  # noqa: S608 - constants
 _RETRY_SECONDS: Final = 1.0
 _PRUNE_ROWS: Final = 500
 _SLACK: Final = 20
@@ -181,23 +186,17 @@ class SqliteOutbox(DeliveryOutbox):
     # --- reads ---------------------------------------------------------------------------------------
 
     async def due(self, webhook_id: str, at: datetime, limit: int) -> Sequence[Delivery]:
-        return await self._select(_DUE, (webhook_id, _milliseconds(at), limit))
+        return await self._select(_DUE, (webhook_id, _milliseconds(at), _milliseconds(at + LONGEST_WAIT), limit))
 
     async def next_due(self, webhook_id: str) -> datetime | None:
-        # Only the first of each room counts: the others wait for it.
-        query = (
-            "SELECT min(due) FROM (SELECT due, min(place) FROM webhook_deliveries"  # noqa: S608 - a constant
-            f" WHERE webhook = ? AND {_READY} GROUP BY room)"
-        )
-
         def read(connection: sqlite3.Connection) -> int | None:
-            return cast("int | None", connection.execute(query, (webhook_id,)).fetchone()[0])
+            return cast("int | None", connection.execute(_NEXT_DUE, (webhook_id,)).fetchone()[0])
 
         found = await self._log.read(read)
         return None if found is None else _datetime(found)
 
     async def pending_webhooks(self) -> Sequence[tuple[str, str]]:
-        query = f"SELECT DISTINCT project, webhook FROM webhook_deliveries WHERE {_READY}"  # noqa: S608 - a constant
+        query = f"SELECT DISTINCT project, webhook FROM {_BACKLOG} WHERE {_READY}"  # noqa: S608 - a constant
         return await self._log.read(lambda connection: connection.execute(query).fetchall())
 
     async def page(
@@ -242,7 +241,29 @@ class SqliteOutbox(DeliveryOutbox):
             if count_due or self._uncounted_bytes[webhook] > self._max_pending_bytes // _SLACK:
                 self._uncounted.pop(webhook)
                 self._uncounted_bytes.pop(webhook)
-                dropped += _drop_surplus(connection, webhook, self._max_pending, self._max_pending_bytes)
+                held = [cast("int", row[6]) for row in rows if row[2] == webhook and row[8] == "held"]
+                dropped += self._drop_surplus(connection, webhook, held)
+        return dropped
+
+    def _drop_surplus(self, connection: sqlite3.Connection, webhook: str, held: Sequence[int]) -> list[Delivery]:
+        """Drop the oldest deliveries of a webhook that has too many; `held` are sizes of new ones that will follow."""
+        count, size = connection.execute(_TOTALS, (webhook,)).fetchone()
+        too_many = count + len(held) - self._max_pending
+        too_large = size + sum(held) - self._max_pending_bytes
+        if too_many <= 0 and too_large <= 0:
+            return []
+        dropped: list[Delivery] = []
+        for row in connection.execute(_OLDEST, (webhook,)):
+            if too_many <= 0 and too_large <= 0:
+                break
+            dropped.append(_delivery(row))
+            too_many -= 1
+            too_large -= row[6]
+        error = f"dropped: more than {self._max_pending} events or {self._max_pending_bytes} bytes were waiting"
+        connection.executemany(
+            "UPDATE webhook_deliveries SET outcome = 'dropped', error = ? WHERE id = ?",
+            [(error, delivery.id) for delivery in dropped],
+        )
         return dropped
 
     def _write(self, operation: Operation) -> asyncio.Future[None]:
@@ -272,28 +293,6 @@ class SqliteOutbox(DeliveryOutbox):
             written.cancel()
 
 
-def _drop_surplus(connection: sqlite3.Connection, webhook: str, count: int, size: int) -> list[Delivery]:
-    """Drop the oldest deliveries of a webhook that has more than `count`, or more than `size` bytes."""
-    totals = f"SELECT count(*), coalesce(sum(size), 0) FROM webhook_deliveries WHERE webhook = ? AND {_PENDING}"  # noqa: S608 - a constant
-    too_many, too_large = connection.execute(totals, (webhook,)).fetchone()
-    too_many -= count
-    too_large -= size
-    if too_many <= 0 and too_large <= 0:
-        return []
-    dropped: list[Delivery] = []
-    oldest = connection.execute(f"{_SELECT} WHERE webhook = ? AND {_READY} ORDER BY place", (webhook,))
-    for row in oldest:
-        if too_many <= 0 and too_large <= 0:
-            break
-        dropped.append(_delivery(row))
-        too_many -= 1
-        too_large -= row[6]
-    error = f"dropped: more than {count} events or {size} bytes were waiting"
-    ids = [(error, delivery.id) for delivery in dropped]
-    connection.executemany("UPDATE webhook_deliveries SET outcome = 'dropped', error = ? WHERE id = ?", ids)
-    return dropped
-
-
 def _remove_old(connection: sqlite3.Connection, before: int) -> None:
     connection.execute(
         "DELETE FROM webhook_deliveries WHERE number IN (SELECT number FROM webhook_deliveries"  # noqa: S608 - a constant
@@ -313,7 +312,7 @@ def _remove_surplus(connection: sqlite3.Connection, most: int) -> None:
 
 
 def _expire(connection: sqlite3.Connection, at: int) -> list[Delivery]:
-    query = f"{_SELECT} WHERE {_READY} AND expires < ? LIMIT {_PRUNE_ROWS}"
+    query = f"SELECT {_COLUMNS} FROM {_BACKLOG} WHERE {_READY} AND expires < ? LIMIT {_PRUNE_ROWS}"  # noqa: S608 - constants
     expired = [_delivery(row) for row in connection.execute(query, (at,))]
     connection.executemany(
         "UPDATE webhook_deliveries SET outcome = 'failed', error = coalesce(error, '') || ?, updated = ? WHERE id = ?",

@@ -98,8 +98,8 @@ ROOM_MIGRATIONS: Final = (
             expires INTEGER NOT NULL,
             updated INTEGER NOT NULL
         )""",
-        """CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (webhook, room, place, due, size, outcome)
-            WHERE outcome IN ('held', 'waiting', 'retrying')""",
+        """CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (webhook, room, place, due, size)
+            WHERE outcome IN ('waiting', 'retrying')""",
         "CREATE INDEX webhook_deliveries_by_webhook ON webhook_deliveries (webhook, number)",
         """CREATE TABLE webhook_runs (
             session TEXT PRIMARY KEY,

@@ -158,6 +158,10 @@ class WebhookDeliverer:
         await self._outbox.abandon(webhook_id, f"the webhook was disabled: {reason}", at)
         await self._outbox.add([state_entry(project_id, webhook_id, at, reason=reason)])
 
+    async def forget(self, webhook_id: str) -> None:
+        """Remove what is kept of a webhook that was deleted."""
+        await self._outbox.forget(webhook_id)
+
     async def _resend(self, project_id: str, webhook_id: str, ids: Sequence[str]) -> None:
         at = self._clock()
         await self._outbox.resend(ids, at, at + self._limits.max_age)

@@ -50,6 +50,11 @@ class RoomDeliveryNotes:
             self._record(RoomKey(delivery.project_id, delivery.room_name), f"webhook.{outcome}", entry)
 
 
+def without_secrets(text: str, url: str) -> str:
+    """A text in which a URL may be, without what may be secret in the URL."""
+    return text.replace(url, _address(url))
+
+
 def _address(url: str) -> str:
     """A URL without user, password and query, which may be secret."""
     parts = urlsplit(url)

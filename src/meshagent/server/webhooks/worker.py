@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from meshagent.api.errors import RoomException
 from meshagent.server.outgoing.client import HttpStatusError
-from meshagent.server.stores.outbox import Attempt, Delivery, DeliveryOutbox, Outcome
-from meshagent.server.webhooks.deliveries import DeliveryNotes
+from meshagent.server.stores.outbox import LONGEST_WAIT, Attempt, Delivery, DeliveryOutbox, Outcome
+from meshagent.server.webhooks.deliveries import DeliveryNotes, without_secrets
 from meshagent.server.webhooks.health import WebhookHealth
 from meshagent.server.webhooks.ports import Subscription, WebhookSource
 from meshagent.server.webhooks.requests import WebhookRequests
@@ -21,6 +22,7 @@ from meshagent.server.webhooks.retry import RetryPolicy, is_temporary, requested
 log = logging.getLogger(__name__)
 
 BATCH: Final = 100
+_BACKLOG_SECONDS: Final = 0.1
 _FAILURE_SECONDS: Final = 5.0
 """Wait after an error of the server's own, such as a full disk."""
 
@@ -74,15 +76,20 @@ class WebhookWorker:
             except Exception:
                 log.exception("could not deliver to the webhook %s", self._webhook_id)
                 due_at = self._parts.clock() + timedelta(seconds=_FAILURE_SECONDS)
-            if self._woken.is_set() and self._paused_until is None:
-                continue
-            if due_at is None or self._closing.is_set():
+            if due_at is not None and not self._closing.is_set():
+                await self._wait_until(due_at)
+            elif not self._woken.is_set() or self._paused_until is not None:
                 return
-            await self._wait_until(due_at)
 
     async def _wait_until(self, due_at: datetime) -> None:
-        """Wait for a time, for new events unless the receiver wants none, or for the end of the server."""
-        seconds = max((due_at - self._parts.clock()).total_seconds(), 0.001)
+        """Wait for a time, for new events unless the receiver wants none, or for the end of the server.
+
+        While there is a backlog, new events are noticed a little later: looking through it takes time.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), _BACKLOG_SECONDS)
+        wait = due_at - self._parts.clock()
+        seconds = max(wait.total_seconds(), 0.001) if wait <= LONGEST_WAIT else 0.001  # the clock was set back
         events = [self._closing] if self._paused_until is not None else [self._closing, self._woken]
         tasks = [asyncio.ensure_future(event.wait()) for event in events]
         try:
@@ -96,7 +103,7 @@ class WebhookWorker:
         outbox, clock = self._parts.outbox, self._parts.clock
         while True:
             if self._paused_until is not None:
-                if clock() < self._paused_until:
+                if clock() < self._paused_until <= clock() + LONGEST_WAIT:
                     return self._paused_until
                 self._paused_until = None
             batch = await outbox.due(self._webhook_id, clock(), BATCH)
@@ -147,25 +154,26 @@ class WebhookWorker:
         try:
             await self._parts.requests.post(delivery, subscription)
         except RoomException as error:
-            return self._failure(delivery, attempts, error), str(error)
+            text = without_secrets(str(error), subscription.url)
+            return self._failure(delivery, attempts, error, text), text
         except Exception as error:
-            log.exception("could not deliver the event %s to %s", delivery.event, subscription.url)
+            log.exception("could not deliver the event %s to the webhook %s", delivery.event, subscription.id)
             text = f"{type(error).__name__}: {error}"
             return self._result(delivery, "failed", attempts, None, text), text
         return self._result(delivery, "delivered", attempts, None, None), None
 
-    def _failure(self, delivery: Delivery, attempts: int, error: RoomException) -> Attempt:
+    def _failure(self, delivery: Delivery, attempts: int, error: RoomException, text: str) -> Attempt:
         status = error.status if isinstance(error, HttpStatusError) else None
         if not is_temporary(error):
-            return self._result(delivery, "failed", attempts, status, str(error))
+            return self._result(delivery, "failed", attempts, status, text)
         now = self._parts.clock()
         requested = requested_delay(error)
         if requested:
             self._paused_until = now + timedelta(seconds=requested)
         due_at = now + timedelta(seconds=max(self._parts.retry.delay_after(attempts), requested))
         if due_at > delivery.expires_at:
-            return self._result(delivery, "failed", attempts, status, f"{error} (given up: too old)")
-        return self._result(delivery, "retrying", attempts, status, str(error), due_at)
+            return self._result(delivery, "failed", attempts, status, f"{text} (given up: too old)")
+        return self._result(delivery, "retrying", attempts, status, text, due_at)
 
     def _result(
         self,

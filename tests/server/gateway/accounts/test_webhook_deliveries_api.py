@@ -140,3 +140,13 @@ async def test_a_disabled_webhook_is_enabled_again(
     assert await admin.resend_webhook_deliveries(project, webhook_id) == 1
     await until_outcomes(api, admin, webhook_id, "enabled", "disabled", "delivered")
     assert len(receiver.posts) == 2
+
+
+async def test_the_log_of_a_deleted_webhook_goes_with_it(
+    api: AccountsServer, admin: AccountsClient, webhook_id: str
+) -> None:
+    await tell(api, "room.started")
+    await until_outcomes(api, admin, webhook_id, "delivered")
+    await admin.delete_project_webhook(api.project_id, webhook_id)
+    assert await api.webhooks.page(api.project_id, webhook_id, limit=10, offset=0) == ([], None)
+    assert await status_of(admin.list_webhook_deliveries(api.project_id, webhook_id)) == 404

@@ -107,6 +107,7 @@ class WebhookRoutes:
     async def delete(self, request: ApiRequest[NoBody]) -> m.Ok:
         await self._webhooks.delete(project_id=request.project_id, id=request.params["webhook_id"])
         self._cache.invalidate(request.project_id)
+        await self._deliverer.forget(request.params["webhook_id"])
         return m.Ok()
 
     async def enable(self, request: ApiRequest[NoBody]) -> m.WebhookAnswer:
