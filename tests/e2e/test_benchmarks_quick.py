@@ -10,7 +10,7 @@ from benchmarks import database, dialects, documents, fairness, fanout, files, j
 from benchmarks.running import Benchmark
 from benchmarks.support import SERVER, YARDSTICK, Options, Samples
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ALL = [fanout.run, documents.run, tools.run, dialects.run, queues.run, database.run, joins.run, files.run, fairness.run]
 

@@ -6,15 +6,18 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from meshagent.api import RoomClient, WebSocketClientProtocol
 from meshagent.cli.demo_bot import demo_bot
 from tests.support.server import serve
 
 
+@pytest.mark.timeout(180)
 async def test_the_demo_bot_answers_a_person(tmp_path: Path) -> None:
     async with serve(tmp_path) as server, demo_bot(server.started):
         protocol = WebSocketClientProtocol(url=server.room_url("demo"), token=server.token("ann", room="demo"))
-        async with RoomClient(protocol=protocol) as room, asyncio.timeout(20):
+        async with RoomClient(protocol=protocol) as room, asyncio.timeout(120):
             bot_came = asyncio.Event()
             room.messaging.on("participant_added", lambda participant: bot_came.set())
             await room.messaging.enable()

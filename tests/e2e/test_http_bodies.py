@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zlib import decompressobj as zlib_decompressobj
 
 import aiohttp
 import pytest
@@ -18,14 +24,49 @@ from tests.support.server import serve
 from tests.support.wire_client import join
 
 MIB = 1024 * 1024
-LONGEST_TURN = 0.05
-"""Seconds of CPU time."""
 
 
+@cache
 def packed(size: int) -> bytes:
     """`size` zeros in MiB, in gzip's format."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return b"".join(packer.compress(bytes(MIB)) for _ in range(size)) + packer.flush()
+
+
+class Unpackers:
+    """The bytes that each step of unpacking made, in the whole process, and the turn of the loop in which it ran."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.turn = 0
+
+    def make(self, *arguments: Any) -> Unpackers.Watched:
+        return self.Watched(zlib_decompressobj(*arguments), self)
+
+    async def count_turns(self) -> None:
+        while True:
+            self.turn += 1
+            await asyncio.sleep(0)
+
+    class Watched:
+        def __init__(self, unpacker: Any, watch: Unpackers) -> None:
+            self._unpacker = unpacker
+            self._watch = watch
+
+        def decompress(self, *arguments: Any) -> bytes:
+            made: bytes = self._unpacker.decompress(*arguments)
+            self._watch.steps.append((self._watch.turn, len(made)))
+            return made
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._unpacker, name)
+
+
+@pytest.fixture
+def unpackers(monkeypatch: pytest.MonkeyPatch) -> Unpackers:
+    watch = Unpackers()
+    monkeypatch.setattr(zlib, "decompressobj", watch.make)
+    return watch
 
 
 @pytest.fixture
@@ -47,14 +88,15 @@ async def http(server: RoomServer) -> AsyncIterator[aiohttp.ClientSession]:
         ("POST", "no/such/route", 404),
     ],
 )
-async def test_nobody_unpacks_the_body_of_a_stranger(server: RoomServer, method: str, path: str, status: int) -> None:
+async def test_nobody_unpacks_the_body_of_a_stranger(
+    server: RoomServer, unpackers: Unpackers, method: str, path: str, status: int
+) -> None:
     body = packed(64)
-    await server.longest_turn(reset=True)
     async with aiohttp.ClientSession() as session:
         headers = {"Content-Encoding": "gzip"}
         async with session.request(method, f"{server.url}/{path}", data=body, headers=headers) as answer:
             assert answer.status == status
-    assert (await server.longest_turn()).cpu_seconds < LONGEST_TURN
+    assert unpackers.steps == []
 
 
 @pytest.mark.parametrize(
@@ -107,15 +149,23 @@ async def test_the_bound_of_a_file_is_that_of_what_is_unpacked(tmp_path: Path) -
                 assert answer.status == 413
 
 
-async def test_large_bodies_hold_nobody_up(server: RoomServer, http: aiohttp.ClientSession) -> None:
-    await http.close()
+async def test_large_bodies_are_taken_in_small_steps(
+    server: RoomServer, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+
+    def loads(text: bytes) -> Any:
+        parsed.append(len(text))
+        return json.loads(text)
+
+    monkeypatch.setattr("meshagent.server.gateway.bodies.jsontext", SimpleNamespace(loads=loads))
+    turns = asyncio.create_task(unpackers.count_turns())
     async with join(server) as alice:
         await alice.open_document("a.document")
         token = {"Authorization": f"Bearer {server.token()}"}
         document = f"{server.url}/rooms/room/documents/a.document"
         large, deep = packed(64), b"[" + b"0," * MAX_JSON_VALUES + b"0]"
         long_text = json.dumps({"document": {"content": [], "x": "a" * (7 * MIB)}}).encode()
-        await server.longest_turn(reset=True)
         async with aiohttp.ClientSession(headers=token) as session:
             for body, headers, status in (
                 (large, {"Content-Encoding": "gzip"}, 413),
@@ -129,5 +179,8 @@ async def test_large_bodies_hold_nobody_up(server: RoomServer, http: aiohttp.Cli
                 f"{server.url}/rooms/room/storage/a.bin", data=large, headers={"Content-Encoding": "gzip"}
             ) as answer:
                 assert answer.status == 201
-        turn = await server.longest_turn()
-        assert turn.cpu_seconds < LONGEST_TURN, turn
+    turns.cancel()
+    assert sum(size for _, size in unpackers.steps) > 64 * MIB
+    assert max(size for _, size in unpackers.steps) <= 64 * 1024
+    assert max(Counter(turn for turn, _ in unpackers.steps).values()) <= 2
+    assert parsed == [len(long_text)], "what has too many values is not even parsed"
