@@ -10,6 +10,8 @@ DATA ?= .data
 # Arguments for pytest, as in: make test TESTS="tests/api -x"
 TESTS ?= tests
 WORKERS ?= auto
+# Tests of servers, commands and examples as a whole, which `make check` leaves out.
+WHOLE_PROGRAMS := tests/cli tests/e2e tests/examples tests/faults tests/testing
 
 # Tests start hundreds of processes: without compiled modules each of them would compile the whole package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,12 +31,12 @@ run: $(PRODUCT) ## start a server with a default project and key
 
 test: lint types unit ## everything that must be green before a change goes in
 
-check: $(TOOLS) ## the quick part, to run all day: no commands, nothing killed, fewer examples; all at once
+check: $(TOOLS) ## the quick part, to run all day, all at once; CONTRIBUTING.md says what it leaves out
 	@$(MAKE) --no-print-directory -j 3 lint types quick
 
 quick: $(TOOLS)
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -n $(WORKERS) -q -m "not slow" \
-	  --ignore=tests/cli --ignore=tests/examples --ignore=tests/faults $(TESTS)
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -n $(WORKERS) -q -m "not slow and not postgresql" \
+	  $(addprefix --ignore=,$(WHOLE_PROGRAMS)) $(TESTS)
 
 lint: $(TOOLS)
 	$(BIN)/ruff format --check .
@@ -47,7 +49,7 @@ types: $(TOOLS)
 unit: $(TOOLS)
 	$(BIN)/pytest -n $(WORKERS) -q $(TESTS)
 
-test-py313: ## the tests of the SDK and the server that are not slow, with Python 3.13
+test-py313: ## the quick tests of the SDK and the server with Python 3.13
 	WORKERS=$(WORKERS) scripts/other-versions.sh py313
 
 test-lowest: ## the same with the lowest Python and the lowest versions that pyproject.toml admits

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests of the SDK and the server, without the slow ones, in an environment of their own:
+# Runs the quick tests of the SDK and the server, as `make check` does, in an environment of their own:
 #   scripts/other-versions.sh py313 | lowest | newest [arguments for pytest]
 # py313   Python 3.13, with the versions of constraints.txt
 # lowest  the lowest Python and the lowest versions that pyproject.toml admits
@@ -53,4 +53,5 @@ if [ $# = 0 ]; then
     set -- tests/api tests/server
 fi
 echo "testing with $("$python" --version) in $venv"
-exec "$venv/bin/python" -m pytest -q -n "${WORKERS:-auto}" -m "not slow" "$@"
+export HYPOTHESIS_PROFILE="${HYPOTHESIS_PROFILE:-quick}"
+exec "$venv/bin/python" -m pytest -q -n "${WORKERS:-auto}" -m "not slow and not postgresql" "$@"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # `make check` runs the linter itself
+
 ROOT = Path(__file__).parents[1]
 
 VIOLATIONS = {

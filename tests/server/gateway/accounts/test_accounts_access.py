@@ -129,6 +129,7 @@ async def _tokens(api: AccountsServer, admin: AccountsClient) -> dict[str, str |
     return tokens
 
 
+@pytest.mark.slow
 async def test_every_route_lets_in_whom_it_should(api: AccountsServer, admin: AccountsClient) -> None:
     assert {route.name for route in api.table} == PUBLIC | SIGNED_IN | SERVER_ADMIN | MEMBER | DEVELOPER | PROJECT_ADMIN
     tokens = await _tokens(api, admin)

@@ -181,6 +181,7 @@ async def test_readers_keep_the_files_of_their_version(tmp_path: Path) -> None:
         assert len(await database.rows("t")) == 4
 
 
+@pytest.mark.slow
 async def test_searches_during_writes_and_maintenance_see_whole_versions(tmp_path: Path) -> None:
     async with open_database(tmp_path, maintenance=MaintenanceSettings(after_writes=3, max_time_share=1.0)) as database:
         await make_table(database)
