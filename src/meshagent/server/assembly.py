@@ -36,6 +36,7 @@ from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.gateway.status_routes import LoopFigures, ServerFigures, StatusRoutes
 from meshagent.server.identity import ServerIdentity
 from meshagent.server.integrations import Integrations, open_integrations
+from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.loop_watch import LoopWatch
 from meshagent.server.kernel.rate_limits import RequestRates
 from meshagent.server.kernel.url_signing import UrlSigner
@@ -284,7 +285,13 @@ def room_limits(limits: LimitSettings, rates: RequestRates) -> RoomLimits:
             max_pushed_bytes=limits.max_buffered_bytes,
             drain_timeout=limits.drain_timeout,
             rates=rates,
+            waiting=ByteBudget(limits.max_waiting_bytes, what="requests and answers that wait in the server"),
         ),
+        max_waiting_bytes=limits.max_waiting_bytes_per_room,
+        presence=ByteBudget(
+            limits.max_presence_bytes, what="attributes and registrations of the participants of all rooms"
+        ),
+        max_presence_bytes=limits.max_presence_bytes_per_room,
         max_connections=limits.max_connections_per_room,
         max_file_bytes=limits.max_file_bytes,
         max_document_bytes=limits.max_document_bytes,

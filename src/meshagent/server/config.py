@@ -70,6 +70,18 @@ class LimitSettings(Settings):
         default=16 * MIB,
         description="Content of those requests; beyond it the connection is read no further for a while.",
     )
+    max_waiting_bytes_per_room: PositiveInt = Field(
+        default=256 * MIB,
+        description="What all participants of a room may have waiting: unfinished messages, requests, and what they"
+        " have not read.",
+    )
+    max_waiting_bytes: PositiveInt = Field(
+        default=GIB, description="The same of all rooms; beyond either, those with the most waiting are held back."
+    )
+    max_presence_bytes_per_room: PositiveInt = Field(
+        default=64 * MIB, description="Attributes, agents and toolkits of all participants of a room, as JSON."
+    )
+    max_presence_bytes: PositiveInt = Field(default=512 * MIB, description="The same of all rooms.")
     requests_per_second_per_token: NonNegativeFloat = Field(
         default=0.0, description="Requests a second with one token, in rooms and by HTTP; 0 is no limit."
     )

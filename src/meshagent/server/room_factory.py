@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from meshagent.api.wire import names
@@ -20,6 +20,7 @@ from meshagent.server.dispatch.invoke.room_toolkits import room_toolkits
 from meshagent.server.dispatch.invoke.room_tools import RoomToolkit
 from meshagent.server.dispatch.invoke.toolkits import ToolkitRequests
 from meshagent.server.integrations import Integrations, RoomIntegrations
+from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.dispatcher import Dispatcher, OperationTable
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.kernel.room_log import RoomLog
@@ -69,10 +70,26 @@ class RoomLimits:
     """Bounds of each room; sizes in bytes."""
 
     connection: ConnectionLimits
+    """Its `waiting` is for all rooms."""
+    max_waiting_bytes: int
+    presence: ByteBudget
+    """Attributes and registrations of all rooms."""
+    max_presence_bytes: int
     max_connections: int
     max_file_bytes: int
     max_document_bytes: int
     max_queue_messages: int
+
+    def connection_of_a_room(self) -> ConnectionLimits:
+        """The bounds of each connection of a new room, with what they may have waiting together."""
+        what = "requests and answers that wait in the room"
+        waiting = ByteBudget(self.max_waiting_bytes, parent=self.connection.waiting, what=what)
+        return replace(self.connection, waiting=waiting)
+
+    def presence_of_a_room(self) -> ByteBudget:
+        """What the participants of a new room may say of themselves together."""
+        what = "attributes and registrations of the room's participants"
+        return ByteBudget(self.max_presence_bytes, parent=self.presence, what=what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,7 @@ class RoomFactory:
             url=self._addresses.room_url(key.project_id, key.room_name),
             session_id=session_id,
             room_log=room_log,
+            presence=self._limits.presence_of_a_room(),
         )
         observers = FileObservers()
         storage = await self._storage(state, observers, download_url)
@@ -180,7 +198,7 @@ class RoomFactory:
         tables = stores.tables.room(state.project_id, state.storage_name)
         calls = ToolCalls(state)
         return RoomServices(
-            agents=AgentsService(state, calls, part.call_router, part.toolkits, FlatHostLink(state)),
+            agents=AgentsService(state, calls, part.call_router, part.toolkits, FlatHostLink(state), state.presence),
             database=DatabaseService(tables),
             dataset=DatasetService(tables),
             developer=DeveloperService(state, room_log),
@@ -210,8 +228,9 @@ class RoomFactory:
         toolkits = _room_toolkits(state, room_log, services, host_link)
         host_answers = HostAnswers(services.tool_calls)
         invoke = InvokeDialect(operations, toolkits, services.agents, services.tool_calls, host_answers)
+        attributes = ParticipantAttributes(state, state.presence)
         one_way_handlers = {
-            names.SET_ATTRIBUTES: ParticipantAttributes(state).set,
+            names.SET_ATTRIBUTES: attributes.set,
             **FlatHostAnswers(host_answers, services.agents).one_way_handlers(),
             **invoke.one_way_handlers(),
         }
@@ -226,6 +245,7 @@ class RoomFactory:
             (
                 services.queues,
                 services.messaging,
+                attributes,
                 services.agents,
                 invoke,
                 services.storage,
@@ -239,7 +259,7 @@ class RoomFactory:
             ),
             lifecycle=lifecycle,
             population_changed=population_changed,
-            limits=self._limits.connection,
+            limits=self._limits.connection_of_a_room(),
             max_connections=self._limits.max_connections,
         )
 

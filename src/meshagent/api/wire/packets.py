@@ -71,14 +71,15 @@ class Reassembler:
             message is read as if nothing had happened.
     """
 
-    __slots__ = ("_expected", "_id", "_max", "_parts", "_size", "_total", "_type", "dropped", "oversized")
+    __slots__ = ("_expected", "_id", "_max", "_parts", "_total", "_type", "dropped", "oversized", "size")
 
     def __init__(self, max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE) -> None:
         self._max = max_message_size
         self._expected = 0
         self._id = 0
         self._total = 0
-        self._size = 0
+        self.size = 0
+        """Bytes of data that are held of a message which has not come whole."""
         self._type = ""
         self._parts: list[bytes] | None = None
         self.dropped = 0
@@ -100,8 +101,8 @@ class Reassembler:
             message = Message(message_id, self._type, packet[12:])
             self._reset()
             return message if len(packet) - 12 <= self._max else self._too_large(message)
-        self._size += len(packet) - 12
-        if self._size > self._max:
+        self.size += len(packet) - 12
+        if self.size > self._max:
             return self._too_large(Message(message_id, self._type, b""))
         parts.append(packet)
         if index < total:
@@ -110,6 +111,11 @@ class Reassembler:
         message = Message(message_id, self._type, b"".join([memoryview(part)[12:] for part in parts]))
         self._reset()
         return message
+
+    def give_up(self) -> int:
+        """Drop what is held of a message, and what will come of it; returns its id."""
+        self._violation()
+        return self._id
 
     def _start(self, message_id: int, packet: bytes) -> Message | None:
         if self._parts is not None:
@@ -140,4 +146,4 @@ class Reassembler:
     def _reset(self) -> None:
         self._parts = None
         self._expected = 0
-        self._size = 0
+        self.size = 0

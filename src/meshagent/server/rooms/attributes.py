@@ -9,6 +9,7 @@ from meshagent.api.contracts.messaging import MESSAGE, PARTICIPANT_ATTRIBUTES, M
 from meshagent.api.errors import InvalidRequestError
 from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
+from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.participant import Participant
 
@@ -19,16 +20,30 @@ MAX_ATTRIBUTE_BYTES = 1024 * 1024
 
 
 class ParticipantAttributes:
-    """Takes the attributes of one room's participants."""
+    """Takes the attributes of one room's participants.
 
-    def __init__(self, room: RoomContext) -> None:
+    Args:
+        room: The room.
+        budget: Bytes of all of them together.
+    """
+
+    def __init__(self, room: RoomContext, budget: ByteBudget) -> None:
         self._room = room
+        self._budget = budget
+
+    def left(self, participant: Participant) -> None:
+        self._budget.change(-participant.attribute_bytes)
+        participant.attribute_bytes = 0
+
+    async def close(self) -> None:
+        pass
 
     def set(self, participant: Participant, message: Message) -> None:
         """Merge a participant's own attributes; its `name` stays the token's (protocol 5.6).
 
         Raises:
             InvalidRequestError: There would be too many, or too many bytes.
+            LimitExceededError: All participants together would have too many bytes.
         """
         changed, _ = envelope.unpack(message.data)
         changed.pop("name", None)
@@ -58,4 +73,7 @@ class ParticipantAttributes:
                 raise InvalidRequestError(
                     f"the attributes of a participant can have {MAX_ATTRIBUTE_BYTES:,} bytes at most"
                 )
+        more = size - participant.attribute_bytes
+        self._budget.check(more)
+        self._budget.change(more)
         participant.attribute_bytes = size

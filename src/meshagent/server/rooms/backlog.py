@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from meshagent.api.errors import InternalError
 from meshagent.api.wire import envelope, names
 from meshagent.api.wire.packets import DATA_SIZE, count_packets
+from meshagent.server.kernel.byte_budget import BudgetShare, ByteBudget
 from meshagent.server.kernel.operations import StreamedFile
 from meshagent.server.websocket.encoding import data_frame, header_frame
 from meshagent.server.websocket.handler import ClientSocket
@@ -46,11 +47,14 @@ class BacklogLimits:
         max_reply_bytes: Answers beyond which the reader pauses.
         drain_timeout: Seconds in which a participant with more than `max_pushed_bytes` waiting must read an eighth
             of that.
+        waiting: What all participants together may have waiting. While it is more, senders wait for each participant
+            with something waiting, and those with more than a window of what others sent are cut off.
     """
 
     max_pushed_bytes: int
     max_reply_bytes: int
     drain_timeout: float
+    waiting: ByteBudget
 
     @property
     def window(self) -> int:
@@ -106,6 +110,7 @@ class Backlog:
         "_name",
         "_owner",
         "_sent_to_kernel",
+        "_share",
         "_socket",
         "_task",
         "_timer",
@@ -122,6 +127,7 @@ class Backlog:
         self._name = name
         self._items: deque[_Item] = deque()
         self._held: deque[tuple[bytes, asyncio.Future[bool]]] = deque()
+        self._share = BudgetShare(limits.waiting)
         self.pushed_bytes = 0
         self.reply_bytes = 0
         self.streams = 0
@@ -137,7 +143,12 @@ class Backlog:
     @property
     def is_full(self) -> bool:
         """Whether senders have to wait."""
-        return self.pushed_bytes > self._limits.max_pushed_bytes or bool(self._held)
+        return bool(self._held) or self._is_over()
+
+    @property
+    def exceeds_budget(self) -> bool:
+        """Whether all participants together have too much waiting, and this one is among them."""
+        return self._share.is_exceeded
 
     def push(self, frames: bytes) -> None:
         """Keep what somebody else sends; beyond the bound the participant is cut off."""
@@ -147,6 +158,9 @@ class Backlog:
             return
         self._items.append(_Pushed(frames))
         self.pushed_bytes += len(frames)
+        self._count()
+        if self.pushed_bytes > self._limits.window and self._share.is_exceeded:
+            self._owner.cut("too slow: all participants together have too much waiting")
 
     def offer(self, frames: bytes) -> asyncio.Future[bool] | None:
         """Keep what somebody else sends, or hold it until there is room.
@@ -165,6 +179,7 @@ class Backlog:
         """Keep what the participant asked for."""
         self._items.append(frames)
         self.reply_bytes += len(frames)
+        self._count()
         self._owner.replies_changed()
 
     def stream(self, message_id: int, file: StreamedFile) -> None:
@@ -190,6 +205,7 @@ class Backlog:
         """The connection is over: forget everything, and tell those who wait."""
         self._timer.cancel()
         self._task.cancel()
+        self._share.hold(0)
         for item in self._items:
             if isinstance(item, asyncio.Future) and not item.done():
                 item.set_result(False)
@@ -203,27 +219,33 @@ class Backlog:
 
     async def _run(self) -> None:
         try:
-            while self._items:
-                await self._send(self._items.popleft())
+            while self._items or self._held:
+                if not self._items:
+                    self._take_one()
+                else:
+                    await self._send(self._items.popleft())
+                    self._take_held()
         except Exception:
             # The header of a message is sent and its data cannot be: the client has to reconnect.
             log.exception("a download of %s broke off", self._name)
             self._owner.cut("a download broke off")
         else:
             self._timer.cancel()
+            self._share.hold(0)
             self._owner.emptied()
 
     async def _send(self, item: _Item) -> None:
         if isinstance(item, bytes):
             await self._room_for_bytes()
             self.reply_bytes -= len(item)
+            self._count()
             self._socket.write(item)
             self._owner.replies_changed()
         elif isinstance(item, _Pushed):
             await self._room_for_bytes()
             self.pushed_bytes -= len(item.frames)
+            self._count()
             self._socket.write(item.frames)
-            self._take_held()
         elif isinstance(item, _Stream):
             await self._stream_file(item.message_id, item.file)
             self.streams -= 1
@@ -232,13 +254,23 @@ class Backlog:
             item.set_result(True)
 
     def _take_held(self) -> None:
-        while self._held and self.pushed_bytes <= self._limits.max_pushed_bytes:
-            frames, waiter = self._held.popleft()
-            if waiter.cancelled():  # its sender has left without an answer
-                continue
-            self._items.append(_Pushed(frames))
-            self.pushed_bytes += len(frames)
-            waiter.set_result(True)
+        while self._held and not self._is_over():
+            self._take_one()
+
+    def _take_one(self) -> None:
+        frames, waiter = self._held.popleft()
+        if waiter.cancelled():  # its sender has left without an answer
+            return
+        self._items.append(_Pushed(frames))
+        self.pushed_bytes += len(frames)
+        self._count()
+        waiter.set_result(True)
+
+    def _is_over(self) -> bool:
+        return self.pushed_bytes > self._limits.max_pushed_bytes or self._share.is_exceeded
+
+    def _count(self) -> None:
+        self._share.hold(self.pushed_bytes + self.reply_bytes)
 
     async def _stream_file(self, message_id: int, file: StreamedFile) -> None:
         carried = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type})

@@ -20,6 +20,7 @@ from meshagent.api.errors import LimitExceededError, RoomException, UnavailableE
 from meshagent.api.wire.close_codes import CloseCode
 from meshagent.api.wire.packets import Message, Reassembler
 from meshagent.server.kernel.admission import Admission
+from meshagent.server.kernel.byte_budget import STEP, BudgetShare, ByteBudget
 from meshagent.server.kernel.dispatcher import Dispatcher
 from meshagent.server.kernel.operations import AnswerWithFollowUp, StreamedFile
 from meshagent.server.kernel.participant import Participant
@@ -68,6 +69,8 @@ class ConnectionLimits:
             `limits.max_buffered_bytes`.
         drain_timeout: Seconds in which the participant must read an eighth of `max_pushed_bytes` while senders wait.
         rates: How many requests tokens and projects may send in a second.
+        waiting: Bytes that all connections together may have waiting. While it is more, those that have 64 KiB
+            waiting send no message and get no answer of that size.
     """
 
     max_message_bytes: int = 64 * 1024 * 1024
@@ -76,11 +79,12 @@ class ConnectionLimits:
     max_pushed_bytes: int = 8 * 1024 * 1024
     drain_timeout: float = 10.0
     rates: RequestRates = field(default_factory=RequestRates)
+    waiting: ByteBudget = field(default_factory=ByteBudget)
 
     @property
     def backlog(self) -> BacklogLimits:
         """What may wait to be sent."""
-        return BacklogLimits(self.max_pushed_bytes, self.max_pending_bytes, self.drain_timeout)
+        return BacklogLimits(self.max_pushed_bytes, self.max_pending_bytes, self.drain_timeout, self.waiting)
 
 
 @dataclass(slots=True)
@@ -130,6 +134,7 @@ class Connection(WebSocketHandler, Owner):
         "_backlog_limits",
         "_clear_socket",
         "_gate",
+        "_incoming",
         "_limits",
         "_paused",
         "_pending_bytes",
@@ -162,6 +167,7 @@ class Connection(WebSocketHandler, Owner):
         self._backlog_limits = limits.backlog
         self._window = self._backlog_limits.window
         self._reassembler = Reassembler(limits.max_message_bytes)
+        self._incoming = BudgetShare(limits.waiting)
         self._tasks: set[asyncio.Future[Any]] | None = None
         self._pending_bytes = 0
         self._working = 0
@@ -196,10 +202,19 @@ class Connection(WebSocketHandler, Owner):
         if message is not None:
             if self._welcome is not None:
                 self._send_welcome()
-            if self._gate is None:
+            if self._incoming.is_exceeded and len(message.data) >= STEP:
+                self._fail_for_budget(message.id)
+            elif self._gate is None:
                 self._room.dispatcher.dispatch(self, message)
             else:
                 self._dispatch_within_rate(self._gate, message)
+            if self._incoming.counted:
+                self._count_incoming()
+        elif reassembler.size >= STEP:
+            self._count_incoming()
+            if self._incoming.is_exceeded:
+                self._fail_for_budget(reassembler.give_up())
+                self._count_incoming()
         elif reassembler.oversized is not None:
             oversized, reassembler.oversized = reassembler.oversized, None
             limit = self._limits.max_message_bytes
@@ -207,6 +222,14 @@ class Connection(WebSocketHandler, Owner):
                 oversized.id,
                 LimitExceededError(f"the message is larger than the limit of {limit} bytes", limit=limit),
             )
+
+    def _count_incoming(self) -> None:
+        self._incoming.hold(self._pending_bytes + self._reassembler.size)
+
+    def _fail_for_budget(self, message_id: int) -> None:
+        limit = self._limits.waiting.limit
+        text = f"over {limit:,} bytes of requests and answers wait in the room, or too many in the server; try again"
+        self.fail(message_id, LimitExceededError(text, limit=limit))
 
     def _dispatch_within_rate(self, gate: RequestGate, message: Message) -> None:
         dispatcher = self._room.dispatcher
@@ -238,6 +261,7 @@ class Connection(WebSocketHandler, Owner):
         self._queued = None
         for task in self._tasks or ():
             task.cancel()
+        self._incoming.hold(0)
         if self._reassembler.dropped:
             log.info("%r sent %d packets that fit no message", self.participant, self._reassembler.dropped)
         self._room.departed(self, code, reason)
@@ -346,7 +370,11 @@ class Connection(WebSocketHandler, Owner):
             if self.socket is not None:
                 self._kept(self.socket).stream(message_id, result)
         else:
-            self.reply(encode_answer(message_id, result))
+            frames = encode_answer(message_id, result)
+            if self._backlog is not None and len(frames) >= STEP and self._backlog.exceeds_budget:
+                self._fail_for_budget(message_id)
+            else:
+                self.reply(frames)
 
     def fail(self, message_id: int, error: RoomException) -> None:
         self.reply(encode_failure(message_id, error))
@@ -361,6 +389,8 @@ class Connection(WebSocketHandler, Owner):
                 result.close()
             raise LimitExceededError(f"over {limit} requests of this connection are waiting", limit=limit)
         self._pending_bytes += size
+        if self._pending_bytes >= self._incoming.counted + STEP:
+            self._count_incoming()
         if asyncio.iscoroutine(result):
             self._take_work(_Work(message_id, result, size, RUNNING.name, _weight(RUNNING.name)))
         else:
@@ -403,6 +433,8 @@ class Connection(WebSocketHandler, Owner):
         if self._tasks is not None:
             self._tasks.discard(done)
         self._pending_bytes -= size
+        if self._incoming.counted:
+            self._count_incoming()
         if self._paused:
             self._pace_reading()
         if done.cancelled():

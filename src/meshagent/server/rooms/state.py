@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from meshagent.api.contracts.operation import Event
+from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.context import DataT
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.room_key import RoomKey
@@ -26,15 +27,26 @@ class RoomState:
         url: Its WebSocket URL.
         session_id: Names this run.
         room_log: Its log.
+        presence: Bytes of attributes and registrations of all participants; None for no bound.
     """
 
-    def __init__(self, key: RoomKey, *, storage_name: str, url: str, session_id: str, room_log: RoomLog) -> None:
+    def __init__(
+        self,
+        key: RoomKey,
+        *,
+        storage_name: str,
+        url: str,
+        session_id: str,
+        room_log: RoomLog,
+        presence: ByteBudget | None = None,
+    ) -> None:
         self.key = key
         self.name = key.room_name
         self.project_id = key.project_id
         self.storage_name = storage_name
         self.url = url
         self.session_id = session_id
+        self.presence = presence if presence is not None else ByteBudget()
         self._log = room_log
         self._participants: dict[str, Participant] = {}
         self._users = 0

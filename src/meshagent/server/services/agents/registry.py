@@ -10,6 +10,7 @@ import msgspec
 from meshagent.api import jsontext
 from meshagent.api.contracts.agents import RegisterAgentRequest, RegisteredTool, RegisterToolkitRequest
 from meshagent.api.errors import AlreadyExistsError, LimitExceededError
+from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.hosting import HostedAgent, HostedToolkit, HostLink
 from meshagent.server.services.agents.ports import BuiltInToolkit
@@ -21,9 +22,14 @@ MAX_REGISTRATION_BYTES = 4 * 1024 * 1024
 
 
 class Registry:
-    """Registered toolkits and agents, oldest first; of several with one name the oldest is used."""
+    """Registered toolkits and agents, oldest first; of several with one name the oldest is used.
 
-    def __init__(self) -> None:
+    Args:
+        budget: Bytes of all of them together; None for no bound.
+    """
+
+    def __init__(self, budget: ByteBudget | None = None) -> None:
+        self._budget = budget if budget is not None else ByteBudget()
         self._toolkits: dict[str, HostedToolkit] = {}
         self._agents: dict[str, HostedAgent] = {}
 
@@ -38,7 +44,7 @@ class Registry:
 
         Raises:
             AlreadyExistsError: The participant hosts one of that name; calls could not tell them apart.
-            LimitExceededError: The participant has too many registrations, or too many bytes of them.
+            LimitExceededError: The participant has too many registrations, or it or the room too many bytes of them.
         """
         size = len(jsontext.dumps(request))
         self._check_bounds(host, size)
@@ -57,6 +63,7 @@ class Registry:
             size=size,
         )
         self._toolkits[toolkit.id] = toolkit
+        self._budget.change(size)
         return toolkit
 
     def add_agent(self, host: Participant, request: RegisterAgentRequest) -> HostedAgent:
@@ -65,6 +72,7 @@ class Registry:
         self._check_bounds(host, size)
         agent = HostedAgent(host=host, registration=request, size=size)
         self._agents[agent.id] = agent
+        self._budget.change(size)
         return agent
 
     def remove(self, registration_id: str, host: Participant) -> None:
@@ -72,12 +80,15 @@ class Registry:
         toolkit = self._toolkits.get(registration_id)
         if toolkit is not None and toolkit.host is host:
             del self._toolkits[registration_id]
+            self._budget.change(-toolkit.size)
         agent = self._agents.get(registration_id)
         if agent is not None and agent.host is host:
             del self._agents[registration_id]
+            self._budget.change(-agent.size)
 
     def remove_all_of(self, host: Participant) -> None:
         """Remove everything that a participant hosts."""
+        self._budget.change(-sum(self._sizes_of(host)))
         self._toolkits = {key: entry for key, entry in self._toolkits.items() if entry.host is not host}
         self._agents = {key: entry for key, entry in self._agents.items() if entry.host is not host}
 
@@ -110,8 +121,7 @@ class Registry:
         yield from (entry for entry in self._toolkits.values() if entry.public)
 
     def _check_bounds(self, host: Participant, size: int) -> None:
-        hosted = [toolkit.size for toolkit in self._toolkits.values() if toolkit.host is host]
-        hosted += [agent.size for agent in self._agents.values() if agent.host is host]
+        hosted = self._sizes_of(host)
         if len(hosted) >= MAX_REGISTRATIONS_PER_PARTICIPANT:
             limit = MAX_REGISTRATIONS_PER_PARTICIPANT
             raise LimitExceededError(f"a participant can register at most {limit} toolkits and agents", limit=limit)
@@ -120,6 +130,11 @@ class Registry:
             raise LimitExceededError(
                 f"the registrations of a participant can have {limit:,} bytes at most", limit=limit
             )
+        self._budget.check(size)
+
+    def _sizes_of(self, host: Participant) -> list[int]:
+        hosted = [toolkit.size for toolkit in self._toolkits.values() if toolkit.host is host]
+        return hosted + [agent.size for agent in self._agents.values() if agent.host is host]
 
 
 def describe_agent(agent: HostedAgent) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import NotFoundError, PermissionDeniedError
 from meshagent.api.tokens.scope import ApiScope
+from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.operations import EncodedContent, ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
@@ -41,6 +42,7 @@ class AgentsService:
         built_in: Toolkits of the room itself, by name, besides `agents`, which this service adds. A participant's
             toolkit of that name comes first.
         host_link: The way to hosts that register by `agent.register_toolkit`.
+        budget: Bytes of all registrations; None for no bound.
     """
 
     def __init__(
@@ -50,11 +52,12 @@ class AgentsService:
         call_router: CallRouter,
         built_in: Mapping[str, BuiltInToolkit],
         host_link: HostLink,
+        budget: ByteBudget | None = None,
     ) -> None:
         self._room = room
         self._calls = calls
         self._call_router = call_router
-        self._registry = Registry()
+        self._registry = Registry(budget)
         self._built_in: Mapping[str, BuiltInToolkit] = {**built_in, "agents": AgentsToolkit(self._registry, self.ask)}
         self._asks = Asks(room, self._registry, self._built_in)
         self._host_link = host_link
