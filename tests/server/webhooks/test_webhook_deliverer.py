@@ -17,6 +17,7 @@ from meshagent.api.webhook.signature import EVENT_ID_HEADER, EVENT_TIME_HEADER, 
 from meshagent.server.stores.outbox import now
 from meshagent.server.webhooks.retry import MAX_RETRY_AFTER, RetryPolicy
 from meshagent.server.webhooks.settings import CALL_AGE, DeliveryLimits
+from meshagent.server.webhooks.slots import PROJECT_REQUESTS
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 from tests.support.webhooks import DEFAULT_SECRET, FILE_UPDATED, Clock, Hook, Hooks, delivering, until
 
@@ -217,6 +218,20 @@ async def test_a_webhook_that_hangs_holds_up_neither_the_room_nor_others(
             assert len(stuck.posts) == 1
             assert await webhooks.outcomes("stuck") == [(FILE_UPDATED, "waiting", 0)] * 5
         stuck.held.set()
+
+
+async def test_receivers_that_hang_take_a_part_of_the_connections_only(
+    receiver: WebhookReceiver, tmp_path: Path
+) -> None:
+    receiver.held.clear()
+    hooks = [Hook(receiver.url(), id=f"w{number}") for number in range(PROJECT_REQUESTS + 3)]
+    async with delivering(tmp_path, *hooks) as webhooks:
+        await webhooks.tell("room.started")
+        await receiver.until_posts(PROJECT_REQUESTS)
+        assert [await webhooks.outcomes(hook.id) for hook in hooks] == [[("room.started", "waiting", 0)]] * len(hooks)
+        assert len(receiver.posts) == PROJECT_REQUESTS
+        receiver.held.set()
+        await receiver.until_posts(len(hooks))
 
 
 async def test_a_full_outbox_loses_the_oldest_and_says_so(

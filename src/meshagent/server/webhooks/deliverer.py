@@ -22,6 +22,7 @@ from meshagent.server.webhooks.ports import WebhookSource
 from meshagent.server.webhooks.requests import WebhookRequests
 from meshagent.server.webhooks.retry import DELIVERY_RETRY, RetryPolicy
 from meshagent.server.webhooks.settings import DeliveryLimits
+from meshagent.server.webhooks.slots import ProjectSlots
 from meshagent.server.webhooks.worker import WebhookWorker, WorkerParts
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,14 @@ class WebhookDeliverer:
         self._clock = clock
         health = WebhookHealth(source, outbox, disable_after=self._limits.disable_after, clock=clock)
         self._parts = WorkerParts(
-            source=source, outbox=outbox, requests=requests, health=health, notes=notes, retry=retry, clock=clock
+            source=source,
+            outbox=outbox,
+            requests=requests,
+            health=health,
+            notes=notes,
+            slots=ProjectSlots(),
+            retry=retry,
+            clock=clock,
         )
         self.announcer = WebhookAnnouncer(
             source,

@@ -18,6 +18,7 @@ from meshagent.server.webhooks.health import WebhookHealth
 from meshagent.server.webhooks.ports import Subscription, WebhookSource
 from meshagent.server.webhooks.requests import WebhookRequests
 from meshagent.server.webhooks.retry import RetryPolicy, is_temporary, requested_delay
+from meshagent.server.webhooks.slots import ProjectSlots
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class WorkerParts:
     requests: WebhookRequests
     health: WebhookHealth
     notes: DeliveryNotes
+    slots: ProjectSlots
     retry: RetryPolicy
     clock: Callable[[], datetime]
 
@@ -55,6 +57,7 @@ class WebhookWorker:
         self._project_id = project_id
         self._webhook_id = webhook_id
         self._closing = closing
+        self._slots = parts.slots.of_project(project_id)
         self._woken = asyncio.Event()
         self._paused_until: datetime | None = None
 
@@ -152,7 +155,8 @@ class WebhookWorker:
         """Post once; what became of it, and the error."""
         attempts = delivery.attempts + 1
         try:
-            await self._parts.requests.post(delivery, subscription)
+            async with self._slots:
+                await self._parts.requests.post(delivery, subscription)
         except RoomException as error:
             text = without_secrets(str(error), subscription.url)
             return self._failure(delivery, attempts, error, text), text
