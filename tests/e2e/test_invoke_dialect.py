@@ -174,6 +174,27 @@ async def test_a_bad_update_fails_the_stream_and_not_its_acknowledgement(server:
         await stream.binary(b"late", kind="sync")
 
 
+async def test_queues_have_leases(server: TestServer) -> None:
+    async with join(server) as alice:
+        await invoke(alice, "queues", "send", {"name": "q", "message": 1, "deduplication_id": "a"})
+        await invoke(alice, "queues", "send", {"name": "q", "message": 1, "deduplication_id": "a"})
+        ask = {"name": "q", "wait": False, "lease": 60}
+        first = (await invoke(alice, "queues", "receive", ask)).header["json"]
+        assert (first["message"], first["attempts"]) == (1, 1)
+        assert (await invoke(alice, "queues", "receive", ask)).header == {"type": "empty"}
+        lease = {"name": "q", "lease": first["lease"]}
+        assert (await invoke(alice, "queues", "extend", {**lease, "seconds": 90})).header == {"type": "empty"}
+        assert (await invoke(alice, "queues", "release", lease)).header == {"type": "empty"}
+        second = (await invoke(alice, "queues", "receive", {**ask, "receive_id": 7})).header["json"]
+        assert second["attempts"] == 2
+        cancelled = await invoke(alice, "queues", "cancel_receive", {"name": "q", "receive_id": 7})
+        assert cancelled.header["json"] == {"outcome": "returned"}
+        third = (await invoke(alice, "queues", "receive", ask)).header["json"]
+        done = {"name": "q", "lease": third["lease"]}
+        assert (await invoke(alice, "queues", "ack", done)).header == {"type": "empty"}
+        assert (await invoke(alice, "queues", "ack", done)).header["type"] == "error"
+
+
 async def test_queues_and_the_log(server: TestServer) -> None:
     async with join(server) as alice:
         logs = await Stream.open(alice, "developer", "logs", "logs")

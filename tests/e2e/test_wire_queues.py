@@ -16,8 +16,8 @@ async def sizes(client: WireClient) -> dict[str, int]:
     return {queue["name"]: queue["size"] for queue in (await client.ok("queues.list"))["queues"]}
 
 
-async def receive(client: WireClient, name: str = "jobs", *, wait: bool = False) -> dict[str, Any]:
-    return (await client.request("queues.receive", {"name": name, "create": True, "wait": wait})).header
+async def receive(client: WireClient, name: str = "jobs", *, wait: bool = False, **more: Any) -> dict[str, Any]:
+    return (await client.request("queues.receive", {"name": name, "create": True, "wait": wait, **more})).header
 
 
 @pytest.mark.parametrize(
@@ -137,6 +137,33 @@ async def test_a_full_queue_refuses_and_keeps_what_it_has(tmp_path: Path) -> Non
             await alice.ok("queues.send", {"name": "jobs", "message": number})
         assert "full" in await alice.error("queues.send", {"name": "jobs", "message": 2})
         assert await sizes(alice) == {"jobs": 2}
+
+
+async def test_a_queue_is_bounded_in_bytes_with_what_is_leased_or_delayed(tmp_path: Path) -> None:
+    limit, text = 10_000, "x" * 2998  # 3,000 bytes as JSON
+    send = {"name": "jobs", "message": text}
+    async with serve(tmp_path, limits={"max_queue_bytes": limit}) as server, join(server) as alice:
+        for more in ({}, {"deduplication_id": "a"}, {"deduplication_id": "a"}, {"delay": 60}):
+            await alice.ok("queues.send", {**send, **more})
+        leased = (await receive(alice, lease=60))["json"]
+        assert "10000 bytes" in await alice.error("queues.send", send)
+        await alice.ok("queues.send", {"name": "jobs", "message": 1})
+    async with serve(tmp_path, limits={"max_queue_bytes": limit}) as server, join(server) as alice:
+        assert "full" in await alice.error("queues.send", send)
+        await alice.ok("queues.ack", {"name": "jobs", "lease": leased["lease"]})
+        await alice.ok("queues.send", send)
+        assert "full" in await alice.error("queues.send", send)
+        returned = (await receive(alice, lease=60))["json"]
+        assert "full" in await alice.error("queues.send", send)
+        await alice.ok("queues.release", {"name": "jobs", "lease": returned["lease"]})
+        assert "full" in await alice.error("queues.send", send)
+        assert (await receive(alice))["text"] == text
+        await alice.ok("queues.send", send)
+        assert "full" in await alice.error("queues.send", send)
+        await alice.ok("queues.drain", {"name": "jobs"})
+        for _ in range(3):
+            await alice.ok("queues.send", send)
+        assert "full" in await alice.error("queues.send", send)
 
 
 async def test_what_arrives_while_a_queue_opens_keeps_its_order(server: TestServer) -> None:

@@ -183,6 +183,26 @@ async def test_queues(room: RoomClient) -> None:
         await call("receive_from_queue", queue="private")
 
 
+async def test_leased_messages(room: RoomClient) -> None:
+    call = Caller(room, QueueToolkit(queues=["jobs"]))
+    await call("send_to_queue", queue="jobs", message={"n": 1}, delay=0)
+    first = await call("lease_from_queue", queue="jobs")
+    assert (first["message"], first["attempts"]) == ({"n": 1}, 1)
+    assert await call("lease_from_queue", queue="jobs", seconds=60) == {"message": None}
+    await call("extend_lease", queue="jobs", lease=first["lease"], seconds=600)
+    await call("return_message", queue="jobs", lease=first["lease"])
+    second = await call("lease_from_queue", queue="jobs")
+    assert second["attempts"] == 2
+    await call("finish_message", queue="jobs", lease=second["lease"])
+    with pytest.raises(NotFoundError):
+        await call("finish_message", queue="jobs", lease=second["lease"])
+    with pytest.raises(PermissionDeniedError):
+        await call("lease_from_queue", queue="private")
+    for name, more in (("finish_message", {}), ("return_message", {}), ("extend_lease", {"seconds": 1})):
+        with pytest.raises(PermissionDeniedError):
+            await call(name, queue="private", lease="1.0", **more)
+
+
 async def test_database(room: RoomClient) -> None:
     call = Caller(room, DatabaseToolkit(tables=["people"]))
     await call("create_table", table="people", columns={"name": "text", "age": "int"})

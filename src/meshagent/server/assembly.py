@@ -296,6 +296,7 @@ def room_limits(limits: LimitSettings, rates: RequestRates) -> RoomLimits:
         max_file_bytes=limits.max_file_bytes,
         max_document_bytes=limits.max_document_bytes,
         max_queue_messages=limits.max_queue_messages,
+        max_queue_bytes=limits.max_queue_bytes,
     )
 
 

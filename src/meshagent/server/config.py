@@ -94,6 +94,9 @@ class LimitSettings(Settings):
     max_queue_messages: PositiveInt = Field(
         default=1_000_000, description="Messages that one queue holds; more are refused."
     )
+    max_queue_bytes: PositiveInt = Field(
+        default=GIB, description="Bytes of the messages that one queue holds, as JSON; more are refused."
+    )
     http_head_timeout: Seconds = Field(
         default=10.0, description="Longest that a new connection may take to send its request line and headers."
     )

@@ -79,6 +79,7 @@ class RoomLimits:
     max_file_bytes: int
     max_document_bytes: int
     max_queue_messages: int
+    max_queue_bytes: int
 
     def connection_of_a_room(self) -> ConnectionLimits:
         """The bounds of each connection of a new room, with what they may have waiting together."""
@@ -206,7 +207,12 @@ class RoomFactory:
             external=ExternalServicesService(state, self._services),
             livekit=LivekitService(state, self._livekit),
             messaging=MessagingService(state),
-            queues=QueuesService(state, stores.queues, max_messages=limits.max_queue_messages),
+            queues=QueuesService(
+                state,
+                stores.queues,
+                max_messages=limits.max_queue_messages,
+                max_bytes=limits.max_queue_bytes,
+            ),
             sql=SqlService(tables),
             storage=storage,
             tool_calls=calls,

@@ -54,7 +54,7 @@ async def test_a_held_message_is_left_out_and_comes_back_to_its_place(store: Que
     assert await store.hold(jobs, first, lease="a", attempts=1, seconds=30) == 1
     opened = await reopen(store)
     assert (opened.size, opened.head) == (1, (StoredMessage(second, b"2"),))
-    assert opened.held == (HeldMessage(first, "a", 1, 30),)
+    assert opened.held == (HeldMessage(first, "a", 1, 30, 1),)
     assert await store.sizes("room") == {"jobs": 1}
     assert await store.make_ready(jobs, [first, second, 10**9]) == 1
     opened = await reopen(store)
@@ -86,7 +86,7 @@ async def test_a_delayed_message_is_held_without_a_lease(store: QueueStore) -> N
     jobs = (await reopen(store)).queue_id
     message = await store.append_once(jobs, b"later", limit=LIMIT, delay=5)
     opened = await reopen(store)
-    assert (opened.size, opened.held) == (0, (HeldMessage(message, "", 0, 5),))
+    assert (opened.size, opened.held) == (0, (HeldMessage(message, "", 0, 5, 5),))
     await store.make_ready(jobs, [message])
     assert await store.load(jobs) == [StoredMessage(message, b"later")]
     assert await store.remove(jobs, [message]) == 1

@@ -92,11 +92,19 @@ class MemoryQueueStore(QueueStore):
         head = tuple(queue.load(0, window))
         now = self._now()
         held = tuple(
-            HeldMessage(message_id, state.lease, state.attempts, min(max(state.due - now, 0), state.duration))
+            HeldMessage(
+                message_id,
+                state.lease,
+                state.attempts,
+                min(max(state.due - now, 0), state.duration),
+                len(queue.bodies[message_id]),
+            )
             for message_id, state in sorted(queue.states.items())
             if state.due is not None
         )
-        return StoredQueue(queue_id=queue.queue_id, size=len(queue.bodies) - len(held), head=head, held=held)
+        size_bytes = sum(map(len, queue.bodies.values())) - sum(message.size for message in held)
+        size = len(queue.bodies) - len(held)
+        return StoredQueue(queue_id=queue.queue_id, size=size, size_bytes=size_bytes, head=head, held=held)
 
     async def load(self, queue_id: int, *, after: int = 0, count: int = DEFAULT_WINDOW) -> list[StoredMessage]:
         queue = self._by_id.get(queue_id)

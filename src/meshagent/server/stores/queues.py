@@ -48,12 +48,14 @@ class HeldMessage:
         lease: The lease's id; empty for a delay.
         attempts: How often it was leased.
         seconds: How long it stays so; never more than it was held for, whatever the clock did meanwhile.
+        size: Bytes of its body.
     """
 
     message_id: int
     lease: str
     attempts: int
     seconds: float
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +65,14 @@ class StoredQueue:
     Attributes:
         queue_id: Identifies this queue; one created later under the same name has another id.
         size: All messages in it that can be received.
+        size_bytes: The bytes of their bodies.
         head: The first of them, at most the window asked for, and fewer if they are large.
         held: Messages that are leased or delayed.
     """
 
     queue_id: int
     size: int
+    size_bytes: int
     head: tuple[StoredMessage, ...]
     held: tuple[HeldMessage, ...] = ()
 

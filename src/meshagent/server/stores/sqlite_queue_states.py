@@ -152,11 +152,13 @@ def _remember(connection: sqlite3.Connection, queue: int, key: str, now: int) ->
 def held_messages(connection: sqlite3.Connection, queue: int, now: int) -> tuple[HeldMessage, ...]:
     """The messages that are held, with the time that they stay so: at most what they were held for."""
     rows = connection.execute(
-        "SELECT id, lease, attempts, due, duration FROM queue_states WHERE queue = ? AND due IS NOT NULL", (queue,)
+        "SELECT s.id, s.lease, s.attempts, s.due, s.duration, length(m.body) FROM queue_states AS s"
+        " JOIN queue_messages AS m ON m.queue = s.queue AND m.id = s.id WHERE s.queue = ? AND s.due IS NOT NULL",
+        (queue,),
     ).fetchall()
     return tuple(
-        HeldMessage(message_id, lease, attempts, min(max(due - now, 0), duration) / 1000)
-        for message_id, lease, attempts, due, duration in cast("list[tuple[int, str, int, int, int]]", rows)
+        HeldMessage(message_id, lease, attempts, min(max(due - now, 0), duration) / 1000, size)
+        for message_id, lease, attempts, due, duration, size in cast("list[tuple[int, str, int, int, int, int]]", rows)
     )
 
 

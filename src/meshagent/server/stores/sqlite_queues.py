@@ -78,11 +78,11 @@ class SqliteQueueStore(QueueStore):
         found = await self._log.submit(lambda connection: _open_queue(connection, room, name, create, now))
         if found is None:
             return None
-        queue_id, size, held = found
+        queue_id, size, size_bytes, held = found
         queue = self._open.setdefault(queue_id, _OpenQueue(name, size))
         head = await self._load(queue_id, 0, window)
         size = queue.size - len(held)
-        return StoredQueue(queue_id=queue_id, size=size, head=tuple(head), held=held)
+        return StoredQueue(queue_id=queue_id, size=size, size_bytes=size_bytes, head=tuple(head), held=held)
 
     async def load(self, queue_id: int, *, after: int = 0, count: int = DEFAULT_WINDOW) -> list[StoredMessage]:
         return await self._load(queue_id, after, count)
@@ -289,15 +289,19 @@ def _drain_queues(connection: sqlite3.Connection, queue_ids: Sequence[int]) -> l
 
 def _open_queue(
     connection: sqlite3.Connection, room: str, name: str, create: bool, now: int
-) -> tuple[int, int, tuple[HeldMessage, ...]] | None:
+) -> tuple[int, int, int, tuple[HeldMessage, ...]] | None:
+    """Id, number of messages, bytes of those that can be received, and held messages."""
     row = connection.execute("SELECT id FROM queues WHERE room = ? AND name = ?", (room, name)).fetchone()
     if row is None:
         if not create:
             return None
         made = connection.execute("INSERT INTO queues (room, name) VALUES (?, ?)", (room, name))
-        return cast("int", made.lastrowid), 0, ()
-    (size,) = connection.execute("SELECT count(*) FROM queue_messages WHERE queue = ?", row).fetchone()
-    return cast("int", row[0]), cast("int", size), held_messages(connection, row[0], now)
+        return cast("int", made.lastrowid), 0, 0, ()
+    size, size_bytes = connection.execute(
+        "SELECT count(*), coalesce(sum(length(body)), 0) FROM queue_messages WHERE queue = ?", row
+    ).fetchone()
+    held = held_messages(connection, row[0], now)
+    return cast("int", row[0]), size, size_bytes - sum(message.size for message in held), held
 
 
 def _delete_queue(connection: sqlite3.Connection, queue_id: int) -> None:

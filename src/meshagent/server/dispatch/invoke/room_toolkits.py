@@ -131,6 +131,11 @@ def _queues() -> RoomToolkit:
         "open": OperationTool(queues_api.OPEN),
         "send": OperationTool(queues_api.SEND),
         "receive": OperationTool(queues_api.RECEIVE),
+        # Names of this server's own, for what today's clients have no word for (protocol 18.4).
+        "cancel_receive": OperationTool(queues_api.CANCEL_RECEIVE),
+        "ack": OperationTool(queues_api.ACK),
+        "release": OperationTool(queues_api.RELEASE),
+        "extend": OperationTool(queues_api.EXTEND),
         "drain": OperationTool(queues_api.DRAIN),
         "close": OperationTool(queues_api.CLOSE),
     }

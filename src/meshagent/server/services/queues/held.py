@@ -16,13 +16,15 @@ from meshagent.server.stores.queues import HeldMessage
 class Held:
     """A message that is leased or delayed until `due`, by the loop's clock, which nobody can set.
 
-    `lease` is empty for a delay. `holder` is the id of the participant that took the lease, if it did so in this run.
+    `lease` is empty for a delay. `size` is the bytes of its body. `holder` is the id of the participant that took the
+    lease, if it did so in this run.
     """
 
     message_id: int
     lease: str
     attempts: int
     due: float
+    size: int
     holder: str | None = None
 
 
@@ -33,6 +35,9 @@ class HeldMessages:
         stored: Those that the store holds.
         expired: Called with those whose time is over, which are held no more.
         leases: Counts the leases of each participant; shared by the queues of a room.
+
+    Attributes:
+        size_bytes: The bytes of the messages held.
     """
 
     def __init__(
@@ -40,16 +45,18 @@ class HeldMessages:
     ) -> None:
         self._expired = expired
         self._leases = leases
+        self.size_bytes = 0
         self._by_id: dict[int, Held] = {}
         self._due: list[tuple[float, int]] = []
         self._timer: asyncio.TimerHandle | None = None
         now = asyncio.get_running_loop().time()
         for held in stored:
-            self.add(Held(held.message_id, held.lease, held.attempts, now + held.seconds))
+            self.add(Held(held.message_id, held.lease, held.attempts, now + held.seconds, held.size))
 
     def add(self, held: Held) -> None:
         """Hold a message until it is due."""
         self._by_id[held.message_id] = held
+        self.size_bytes += held.size
         if held.holder is not None:
             self._leases[held.holder] += 1
         heapq.heappush(self._due, (held.due, held.message_id))
@@ -84,6 +91,7 @@ class HeldMessages:
 
     def _forget(self, held: Held) -> None:
         del self._by_id[held.message_id]
+        self.size_bytes -= held.size
         if held.holder is not None:
             self._leases[held.holder] -= 1
             if not self._leases[held.holder]:

@@ -99,7 +99,8 @@ class Leasing:
         due = asyncio.get_running_loop().time() + seconds
         holder = delivery.waiter.participant.id
         delivery.is_leased = True
-        delivery.queue.held.add(Held(message.message_id, delivery.lease, message.attempts + 1, due, holder))
+        attempts, size = message.attempts + 1, len(message.body)
+        delivery.queue.held.add(Held(message.message_id, delivery.lease, attempts, due, size, holder))
 
     def give_back(self, delivery: Delivery) -> asyncio.Future[int] | None:
         """Undo the lease of a delivery that did not arrive; None if it was ended already."""
@@ -166,7 +167,7 @@ class Leasing:
         ids = [held.message_id for held in messages]
         count = await asyncio.shield(self._store.make_ready(queue.queue_id, ids))
         if count:
-            queue.came_back(min(ids), count)
+            queue.came_back(min(ids), count, sum(held.size for held in messages))
             self._serve_waiters(queue)
 
     async def _expire(self, queue: OpenQueue, messages: list[Held]) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from meshagent.api.contracts import queues as api
 from meshagent.api.contracts.operation import EMPTY, Empty
+from meshagent.api.errors import LimitExceededError
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.queues.held import HeldMessages
@@ -35,7 +36,19 @@ class Waiter:
 class OpenQueue:
     """An open queue, with its head in memory."""
 
-    __slots__ = ("appending", "arrived", "head", "held", "name", "queue_id", "reads", "refilling", "stored", "waiters")
+    __slots__ = (
+        "appending",
+        "arrived",
+        "head",
+        "held",
+        "name",
+        "queue_id",
+        "reads",
+        "refilling",
+        "stored",
+        "stored_bytes",
+        "waiters",
+    )
 
     def __init__(self, name: str, stored: StoredQueue, held: HeldMessages) -> None:
         self.name = name
@@ -44,6 +57,8 @@ class OpenQueue:
         self.held = held
         self.stored = stored.size
         """Stored messages that are not being delivered, including those in `head`."""
+        self.stored_bytes = stored.size_bytes
+        """The bytes of those, and of messages that are being stored."""
         self.arrived = 0
         """Counts messages that were stored behind all others."""
         self.appending = 0
@@ -75,12 +90,15 @@ class OpenQueue:
 
     def take(self) -> StoredMessage:
         """Take the first message of `head`, which is not empty."""
+        message = self.head.popleft()
         self.stored -= 1
-        return self.head.popleft()
+        self.stored_bytes -= len(message.body)
+        return message
 
     def put_back(self, message: StoredMessage) -> None:
         """A message has returned to the store: it takes its place in `head` if that is where it belongs."""
         self.stored += 1
+        self.stored_bytes += len(message.body)
         head = self.head
         if self.refilling:
             self.reads += 1
@@ -91,10 +109,11 @@ class OpenQueue:
         elif len(head) == self.stored - 1:
             head.append(message)
 
-    def came_back(self, first: int, count: int) -> None:
-        """Messages that were held can be received again; `first` is the smallest of their ids."""
+    def came_back(self, first: int, count: int, size: int) -> None:
+        """Messages that were held can be received again; `first` is the smallest of their ids, `size` their bytes."""
         is_complete = self.head_is_complete
         self.stored += count
+        self.stored_bytes += size
         if self.refilling:
             self.reads += 1
         elif self.head and (is_complete or first < self.head[-1].message_id):
@@ -104,8 +123,17 @@ class OpenQueue:
         """All messages were removed."""
         self.held.clear()
         self.head.clear()
-        self.stored = 0
+        self.stored = self.stored_bytes = 0
         self.reads += 1
+
+    def check_space(self, size: int, limit: int) -> None:
+        """Check that a message of that many bytes has a place beside those that can be received and those held.
+
+        Raises:
+            LimitExceededError: The queue is full.
+        """
+        if self.stored_bytes + self.held.size_bytes + size > limit:
+            raise LimitExceededError(f"the queue {self.name!r} is full: it may have {limit} bytes", limit=limit)
 
     def next_wants_lease(self) -> bool:
         """Whether the receiver that has waited longest asks for a lease."""

@@ -49,12 +49,16 @@ class QueuesService:
         room: The room.
         store: Stores the messages.
         max_messages: Maximum number of messages in a queue.
+        max_bytes: Maximum bytes of them as JSON; what is leased or delayed counts.
     """
 
-    def __init__(self, room: RoomContext, store: QueueStore, *, max_messages: int = 1_000_000) -> None:
+    def __init__(
+        self, room: RoomContext, store: QueueStore, *, max_messages: int = 1_000_000, max_bytes: int = 1 << 30
+    ) -> None:
         self._room = room
         self._store = store
         self._max_messages = max_messages
+        self._max_bytes = max_bytes
         self._recent = RecentDeliveries()
         self._leasing = Leasing(room, store, self._serve_waiters)
         self._queues = OpenQueues(room, store, self._leasing.opened)
@@ -182,9 +186,11 @@ class QueuesService:
         return self._append(queue, message)
 
     def _append(self, queue: OpenQueue, message: bytes) -> Awaitable[Empty]:
+        queue.check_space(len(message), self._max_bytes)
         return self._appended(queue, message, self._store.append(queue.queue_id, message, limit=self._max_messages))
 
     def _send_once(self, queue: OpenQueue, message: bytes, delay: float, key: str | None) -> Awaitable[Empty]:
+        queue.check_space(len(message), self._max_bytes)
         stored = self._store.append_once(
             queue.queue_id, message, limit=self._max_messages, delay=delay, deduplication_id=key
         )
@@ -196,18 +202,22 @@ class QueuesService:
         """Wait until a message is stored: 0 for its id means that it was sent before."""
         due = asyncio.get_running_loop().time() + delay
         queue.appending += 1
+        queue.stored_bytes += len(message)
         answer: asyncio.Future[Empty] = asyncio.get_running_loop().create_future()
 
         def settle(done: asyncio.Future[int]) -> None:
             queue.appending -= 1
             error = InvalidStateError("the server is stopping") if done.cancelled() else done.exception()
             if error is not None:
+                queue.stored_bytes -= len(message)
                 if not answer.done():
                     answer.set_exception(error)
                 return
             message_id = done.result()
+            if delay or not message_id:
+                queue.stored_bytes -= len(message)
             if message_id and delay:
-                queue.held.add(Held(message_id, "", 0, due))
+                queue.held.add(Held(message_id, "", 0, due, len(message)))
             elif message_id:
                 queue.appended(StoredMessage(message_id, message))
             if not answer.done():
@@ -315,6 +325,7 @@ class QueuesService:
             return
         log.warning("a message of queue %s was leased %d times: it is in %s", queue.name, message.attempts, dead.name)
         if moved:
+            dead.stored_bytes += len(message.body)
             dead.appended(StoredMessage(moved, message.body))
             self._serve_waiters(dead)
         if not queue.stored:
@@ -389,6 +400,7 @@ class QueuesService:
             if message in queue.head:
                 queue.head.remove(message)
                 queue.stored -= 1
+                queue.stored_bytes -= len(message.body)
             log.error("message %d of queue %s could not be put back", message.message_id, queue.name)
             raise
 
@@ -409,6 +421,7 @@ class QueuesService:
             if not loaded:
                 queue.stored = queue.arrived - arrived
                 if not queue.stored:
+                    queue.stored_bytes = 0  # damaged messages were set aside
                     queue.withdraw_impatient()
         finally:
             queue.refilling = False
