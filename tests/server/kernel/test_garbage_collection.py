@@ -14,6 +14,8 @@ from meshagent.server.kernel.garbage_collection import short_collections
 from meshagent.server.kernel.loop_watch import GARBAGE_COLLECTION, LoopWatch
 from meshagent.server.kernel.running_operation import RunningOperation
 
+pytestmark = pytest.mark.slow  # each looks at all objects of the tests
+
 
 @pytest.fixture(autouse=True)
 def thawed() -> Iterator[None]:
