@@ -8,7 +8,7 @@ import typer
 
 from meshagent.cli.command import command
 from meshagent.cli.context import RoomTarget, room_session
-from meshagent.cli.output import JsonOption, print_rows
+from meshagent.cli.output import JsonOption, echo, print_rows
 
 app = typer.Typer(help="Messages that were received too often without being finished.", no_args_is_help=True)
 
@@ -52,4 +52,4 @@ async def retry(
             await room.queues.send(queue, leased.message)
             await leased.ack()  # last: if this command is killed in between, the message is there twice and not lost
             retried += 1
-    typer.echo(f"{retried} {'message' if retried == 1 else 'messages'} returned to {queue}")
+    echo(f"{retried} {'message' if retried == 1 else 'messages'} returned to {queue}")
