@@ -97,6 +97,11 @@ class CrdtDoc:
         ]
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
     def client_id(self) -> int:
         return self._doc.client_id()
 

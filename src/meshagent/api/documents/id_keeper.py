@@ -48,6 +48,10 @@ class IdKeeper:
                 for clock in _within(changes, ranges):
                     self._forget(changes.pop(clock))
 
+    def is_used(self, element_id: str) -> bool:
+        """Whether an element has that id, or may have it."""
+        return element_id in self._uses or element_id in self._overwritten
+
     def check_new(self, txn: Transaction, root: XmlContainer, stated: object, given: Mapping[Any, str]) -> str | None:
         """The id to give to a new element; None if it may keep what it states, or shall get one later.
 

@@ -14,13 +14,20 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from meshagent.api.documents.crdt_doc import CrdtDoc
-from meshagent.api.documents.crdt_tree import children_of, insert_node, read_element, read_root_attributes, read_text
+from meshagent.api.documents.crdt_tree import (
+    child_at,
+    children_of,
+    insert_node,
+    read_element,
+    read_root_attributes,
+    read_text,
+)
 from meshagent.api.documents.crdt_types import Transaction, XmlContainer, XmlNode, XmlText, is_element, is_text
 from meshagent.api.documents.schema import MeshSchema
 from meshagent.api.documents.tree import ID, TEXT_TAG, ElementNode, Node, TextNode, TextRun
 from meshagent.api.documents.values import clean_attributes
 
-__all__ = ["patch_root"]
+__all__ = ["patch_range", "patch_root", "patch_text"]
 
 
 def patch_root(doc: CrdtDoc, txn: Transaction, schema: MeshSchema, target: ElementNode) -> None:
@@ -35,6 +42,14 @@ def patch_root(doc: CrdtDoc, txn: Transaction, schema: MeshSchema, target: Eleme
     _Patch(txn, schema).children(doc.root, target)
 
 
+def patch_range(
+    txn: Transaction, schema: MeshSchema, parent: XmlContainer, start: int, end: int, target: Sequence[Node]
+) -> None:
+    """Make the children from `start` to `end` equal to `target`, which must fit the schema, as part of `txn`."""
+    raw = [child_at(txn, parent, index) for index in range(start, end)]
+    _Patch(txn, schema).range(parent, start, raw, target)
+
+
 class _Patch:
     def __init__(self, txn: Transaction, schema: MeshSchema) -> None:
         self._txn = txn
@@ -46,13 +61,17 @@ class _Patch:
         new = self._with_text_node(target, raw)
         if new is None:
             return
+        self.range(parent, 0, raw, new)
+
+    def range(self, parent: XmlContainer, begin: int, raw: Sequence[XmlNode | None], new: Sequence[Node]) -> None:
+        """Match children of `parent`, `raw` from position `begin` on, with their new version."""
         pairs = _match([self._read(node) for node in raw], new)
         # From the end, so that indices before the gap at hand stay what they are.
         end_old, end_new = len(raw), len(new)
         for old_index, new_index in [*reversed(pairs), (-1, -1)]:
-            start = old_index + 1
-            if end_old > start:
-                parent.remove_range(self._txn, start, end_old - start)
+            start = begin + old_index + 1
+            if begin + end_old > start:
+                parent.remove_range(self._txn, start, begin + end_old - start)
             for offset, node in enumerate(new[new_index + 1 : end_new]):
                 insert_node(self._txn, parent, start + offset, node)
             end_old, end_new = old_index, new_index
@@ -75,7 +94,7 @@ class _Patch:
 
     def _node(self, raw: XmlNode | None, target: Node) -> None:
         if is_text(raw) and isinstance(target, TextNode):
-            _patch_text(self._txn, raw, target)
+            patch_text(self._txn, raw, target)
         elif is_element(raw) and isinstance(target, ElementNode):
             current = clean_attributes(raw.attributes(self._txn))
             wanted = clean_attributes(target.attributes)
@@ -188,8 +207,8 @@ def _same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _patch_text(txn: Transaction, text: XmlText, target: TextNode) -> None:
-    """Replace the range in which the texts differ, then adjust the formatting."""
+def patch_text(txn: Transaction, text: XmlText, target: TextNode) -> None:
+    """Make a text equal to `target`: replace the range in which the texts differ, then adjust the formatting."""
     current = read_text(txn, text)
     if any(not isinstance(run.insert, str) for run in current.runs):
         length = sum(len(run.insert.encode()) if isinstance(run.insert, str) else 1 for run in current.runs)

@@ -8,8 +8,9 @@ Source: protocol 7, 8.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,8 @@ import msgspec
 from meshagent.api.documents.crdt_doc import CrdtDoc, DocumentDamagedError, MalformedUpdateError, merge_updates
 from meshagent.api.documents.crdt_tree import read_root, write_root
 from meshagent.api.documents.id_keeper import IdKeeper
+from meshagent.api.documents.json_reader import JsonReader
+from meshagent.api.documents.json_view import JsonChange, plan_change, without_ids
 from meshagent.api.documents.lives import DocumentEndedError, make_mark, new_mark_author
 from meshagent.api.documents.patch import patch_root
 from meshagent.api.documents.repair import find_violations, remove_violations
@@ -68,15 +71,19 @@ class ServerDocument:
     """
 
     __slots__ = (
+        "_changes",
         "_doc",
         "_had_stand_ins",
         "_held",
         "_held_bytes",
         "_ids",
         "_ids_are_checked",
+        "_json",
         "_known",
         "_marks",
+        "_plain",
         "_recent",
+        "_version",
         "schema",
     )
 
@@ -88,6 +95,10 @@ class ServerDocument:
         self._held_bytes = 0
         self._marks: set[int] = set()
         self._had_stand_ins = False
+        self._json: dict[str, Any] | None = None
+        self._plain: dict[int, Any] = {}
+        self._version: str | None = None
+        self._changes = 0
         self._ids = IdKeeper()
         self._ids_are_checked = True
         self._known: dict[int, int] = {}  # changes of each author that the document has at least
@@ -191,20 +202,35 @@ class ServerDocument:
             write_root(self._doc, txn, ElementNode(node.tag, {}, node.children))
         return self._take_own()
 
-    def patch_json(self, json: object) -> bytes | None:
+    def patch_json(self, json: Any) -> bytes | None:
         """Make the document equal to its new JSON form with as few edits as possible; returns the change.
 
         Children are matched by `$id` where the JSON has one, else by likeness in their order; texts change only
-        where they differ. What others edit at the same time is kept where it does not touch the same thing.
+        where they differ. What others edit at the same time is kept where it does not touch the same thing. What of
+        `json` is the same object as in `view` with ids is known to be the same, and not looked at.
 
         Raises:
             InvalidRequestError: The JSON does not fit the schema; nothing changed.
         """
+        if self._json is not None and (update := self._patch_parts(self._json, json)) is not None:
+            return update.update
         node = parse_document(self.schema, json)
         self._add_required(node, self.schema.root)
         with self._doc.transaction() as txn:
             patch_root(self._doc, txn, self.schema, node)
         return self._take_own()
+
+    def _patch_parts(self, current: dict[str, Any], json: Any) -> Applied | None:
+        """Change what differs between two JSON forms; None if that takes a comparison of the whole document."""
+        with self._doc.transaction() as txn:
+            change = JsonChange(self._doc, txn, self.schema, self._ids.is_used)
+            if not plan_change(change, current, json):
+                return None
+            after = change.write()
+        plain = self._plain
+        update = self._take_own()
+        self._json, self._plain, self._version = after, plain, None
+        return Applied(update)
 
     @property
     def lacks_ids(self) -> bool:
@@ -226,6 +252,47 @@ class ServerDocument:
         with self._doc.transaction() as txn:
             node = read_root(self._doc, txn, self.schema.root_tag_name)
         return element_to_json(node, self.schema, include_ids=include_ids)
+
+    def view(self, *, include_ids: bool = False) -> dict[str, Any]:
+        """As `to_json`, but kept until the document changes: do not change what you get."""
+        if self._json is None:
+            for _ in self.view_steps():
+                pass
+        with_ids = self._json
+        assert with_ids is not None
+        if include_ids:
+            return with_ids
+        seen: dict[int, Any] = {}
+        plain: dict[str, Any] = without_ids(with_ids, self.schema, self._plain, seen)
+        self._plain = seen
+        return plain
+
+    def view_steps(self) -> Iterator[None]:
+        """Read what `view` returns in small steps; it is not there at the end if the document changed between them."""
+        if self._json is not None:
+            return
+        changes, doc = self._changes, self._doc
+        reader = JsonReader(doc, self.schema)
+        for step in reader.steps():
+            yield step
+            if self._changes != changes or self._doc is not doc or doc.closed:
+                return
+        self._json, self._plain, self._version = reader.content, reader.plain, None
+        if reader.has_own_ids:
+            self._ids_are_checked = True
+            self._ids.missing = 0
+
+    @property
+    def has_view(self) -> bool:
+        """Whether `view` costs nothing now."""
+        return self._json is not None
+
+    def content_version(self) -> str:
+        """Names the content, ids included, however its attributes are ordered in memory."""
+        content = self.view(include_ids=True)
+        if self._version is None:
+            self._version = hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
+        return self._version
 
     def encode_state(self, vector: bytes | None = None) -> bytes:
         """The whole state as one update, or what a copy with that state vector lacks.
@@ -317,6 +384,8 @@ class ServerDocument:
             events.clear()
         if not updates:
             return _UNCHANGED
+        self._changes += 1
+        self._json, self._plain, self._version = None, {}, None
         update = updates[0] if len(updates) == 1 else merge_updates(*updates)
         updates.clear()
         self._remember(update)

@@ -24,6 +24,8 @@ __all__ = [
     "TextNode",
     "TextRun",
     "element_to_json",
+    "is_text_json",
+    "parse_attribute",
     "parse_document",
     "parse_element",
     "runs_from_json",
@@ -148,7 +150,7 @@ class _Parser:
                 children = self._children(element_type, element_type.child_property, value, f"{where}/{name}", depth)
                 node.children.extend(children)
             else:
-                node.attributes[name] = _attribute(element_type, name, value, where)
+                node.attributes[name] = parse_attribute(element_type, name, value, where)
         self._check_id(node, where)
         return node
 
@@ -167,7 +169,7 @@ class _Parser:
         position = 0
         for index, child in enumerate(value):
             here = f"{where}[{index}]"
-            if parent.tag_name == TEXT_TAG and index == 0 and _is_text(child):
+            if parent.tag_name == TEXT_TAG and index == 0 and is_text_json(child):
                 yield TextNode(runs_from_json(child[TEXT_TAG]["delta"], here))
                 continue
             # Children of an ordered property come in its order; some may be missing.
@@ -178,7 +180,7 @@ class _Parser:
             yield node
 
 
-def _is_text(json: Any) -> bool:
+def is_text_json(json: Any) -> bool:
     """A text node, as opposed to an element with the tag `text` (protocol 8.3)."""
     if not isinstance(json, Mapping) or list(json) != [TEXT_TAG]:
         return False
@@ -186,7 +188,8 @@ def _is_text(json: Any) -> bool:
     return isinstance(body, Mapping) and list(body) == ["delta"]
 
 
-def _attribute(element_type: ElementType, name: object, value: object, where: str) -> Any:
+def parse_attribute(element_type: ElementType, name: object, value: object, where: str) -> Any:
+    """Read the value of an attribute, or of `$id`; errors as `parse_document`."""
     if name == ID:
         if not isinstance(value, str):
             raise InvalidRequestError(f"{where}: `{ID}` must be a string")

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
-
-import msgspec
-
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.rooms.handle import DocumentChange, DocumentState
 from meshagent.server.services.documents.json_changes import json_patched, merge_patched
@@ -23,9 +18,10 @@ class LocalDocuments:
     async def describe(self, path: str, scope: ApiScope, *, include_ids: bool = False) -> DocumentState:
         scope.require_sync(path, write=False)
         async with self._documents.using(path):  # so that both answers are of the same state
-            with_ids = await self._documents.describe(path, include_ids=True)
-            content = with_ids if include_ids else await self._documents.describe(path)
-        return DocumentState(content, _version(with_ids))
+            content = await self._documents.describe(path, include_ids=True)
+            if not include_ids:
+                content = await self._documents.describe(path)
+            return DocumentState(content, await self._documents.version(path))
 
     async def change(
         self, path: str, change: DocumentChange, scope: ApiScope, *, condition: ChangeCondition | None = None
@@ -36,14 +32,9 @@ class LocalDocuments:
             if change.kind != "replacement" or condition is not None:
                 current = await self._documents.describe(path, include_ids=True)
                 if condition is not None:
-                    condition.check((_version(current),))
+                    condition.check((await self._documents.version(path),))
                 if change.kind != "replacement":
                     patched = json_patched if change.kind == "json-patch" else merge_patched
                     content = patched(current, change.content)
             changed = await self._documents.replace_json(path, content, None)
-            return DocumentState(changed, _version(await self._documents.describe(path, include_ids=True)))
-
-
-def _version(content: dict[str, Any]) -> str:
-    """Names a document's content, however its attributes are ordered in memory."""
-    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
+            return DocumentState(changed, await self._documents.version(path))

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _SNAPSHOT_UPDATES = 500
 _SNAPSHOT_BYTES = 256 * 1024
+_VIEW_ATTEMPTS = 3
+"""How often reading a document in steps begins again because somebody changes it; then it is read in one step."""
 _ID_PATIENCE = 1.0
 """Seconds in which the author of a new element may set its `$id` by another update."""
 _RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -144,6 +146,15 @@ class OpenDocument:
         """Store and send a change that the server made."""
         self.last_author = author_id
         return self._record(None, update)
+
+    async def prepare_view(self) -> None:
+        """Read the document as JSON in small steps, so that others get their turns."""
+        for _ in range(_VIEW_ATTEMPTS):
+            document = self.document
+            for _ in document.view_steps():
+                await asyncio.sleep(0)
+            if document.has_view or self.ended:
+                return
 
     def give_ids(self) -> asyncio.Future[None] | None:
         """Give ids to elements that lack one or have that of another; returns when that is durable, if any do."""

@@ -183,11 +183,17 @@ class DocumentsService:
             pass
 
     async def describe(self, path: str, *, include_ids: bool = False) -> dict[str, Any]:
-        """The document as JSON, root tag first; a missing document is not created."""
+        """The document as JSON, root tag first, which must not be changed; a missing document is not created."""
         async with self.using(path) as document:
+            await document.prepare_view()
             if include_ids and (durable := document.give_ids()) is not None:
                 await durable
-            return document.document.to_json(include_ids=include_ids)
+            return document.document.view(include_ids=include_ids)
+
+    async def version(self, path: str) -> str:
+        """Names the content of the document, the same for the same content."""
+        async with self.using(path) as document:
+            return document.document.content_version()
 
     async def replace_json(self, path: str, content: dict[str, Any], author_id: str | None) -> dict[str, Any]:
         """Change the document to `content` with minimal edits; returns the result.
@@ -200,7 +206,7 @@ class DocumentsService:
             update = document.document.patch_json(content)
             if update is not None:
                 await document.record_server_change(update, author_id)
-            return document.document.to_json()
+            return document.document.view()
 
     # --- file observer -----------------------------------------------------------------
 
