@@ -15,10 +15,10 @@ from tests.support.server_process import ServerProcess, server_process
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 from tests.support.wire_client import WireClient, connect
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(360)]
 
 ADMIN_TOKEN = "test-admin-token"
-ROUNDS = 5
+ROUNDS = 4
 
 
 @pytest.fixture

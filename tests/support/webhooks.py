@@ -164,6 +164,7 @@ async def delivering(
     retry: RetryPolicy = QUICK,
     limits: DeliveryLimits | None = None,
     clock: Clock | None = None,
+    steady: Callable[[], datetime] | None = None,
     grace: float = 2.0,
     **bounds: int,
 ) -> AsyncIterator[Webhooks]:
@@ -178,7 +179,9 @@ async def delivering(
             default_secret=secret,
             clock=clock,
         )
-        deliverer = WebhookDeliverer(source, outbox, requests, notes, retry=retry, limits=limits, clock=clock)
+        deliverer = WebhookDeliverer(
+            source, outbox, requests, notes, retry=retry, limits=limits, clock=clock, steady=steady or clock
+        )
         await deliverer.start()
         try:
             yield Webhooks(deliverer, source, outbox, log, notes, clock)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshagent.api.errors import UnavailableError
+from meshagent.server.webhooks.clocks import SteadyClock
 from meshagent.server.webhooks.settings import DeliveryLimits
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 from tests.support.webhooks import FILE_UPDATED, Clock, Hook, Hooks, delivering
@@ -114,3 +115,18 @@ async def test_a_webhook_that_cannot_be_disabled_goes_on(
         await webhooks.until_outcomes([("room.started", outcome, 1) for outcome in ("failed", "failed", "delivered")])
     assert "could not disable the webhook w1" in caplog.text
     assert "could not note whether the webhook w1 works" in caplog.text
+
+
+async def test_a_clock_that_is_set_forward_makes_nothing_too_old(receiver: WebhookReceiver, tmp_path: Path) -> None:
+    receiver.script = [503] * 5
+    clock, source = Clock(), Hooks([Hook(receiver.url())])
+    steady = SteadyClock(clock)
+    limits = DeliveryLimits(max_age=timedelta(days=1), prune_interval=0.01)
+    async with delivering(tmp_path, source=source, limits=limits, clock=clock, steady=steady) as webhooks:
+        receiver.held.clear()
+        await webhooks.tell("room.started")
+        await receiver.until_posts(1)
+        clock.ahead = timedelta(days=1000)
+        receiver.held.set()
+        await webhooks.until_outcomes([("room.started", "delivered", 6)])
+    assert source.find("w1").disabled_at is None

@@ -16,6 +16,7 @@ from datetime import datetime
 from meshagent.api.errors import ConflictError, RoomException
 from meshagent.server.stores.outbox import Delivery, DeliveryOutbox, Outcome, now
 from meshagent.server.webhooks.announcer import WebhookAnnouncer
+from meshagent.server.webhooks.clocks import CautiousClock, SteadyClock
 from meshagent.server.webhooks.deliveries import DeliveryNotes
 from meshagent.server.webhooks.health import WebhookHealth, state_entry
 from meshagent.server.webhooks.ports import WebhookSource
@@ -46,6 +47,8 @@ class WebhookDeliverer:
         retry: The waits between attempts.
         limits: How long deliveries and webhooks are tried.
         clock: The time.
+        steady: The time by which deliveries and webhooks become too old, if it is earlier; by default one that does
+            not follow a clock that is set.
     """
 
     def __init__(
@@ -58,12 +61,16 @@ class WebhookDeliverer:
         retry: RetryPolicy = DELIVERY_RETRY,
         limits: DeliveryLimits | None = None,
         clock: Callable[[], datetime] = now,
+        steady: Callable[[], datetime] | None = None,
     ) -> None:
         self._outbox = outbox
         self._notes = notes
         self._limits = limits or DeliveryLimits()
         self._clock = clock
-        health = WebhookHealth(source, outbox, disable_after=self._limits.disable_after, clock=clock)
+        self._age_clock = CautiousClock(clock, steady or SteadyClock(clock))
+        health = WebhookHealth(
+            source, outbox, disable_after=self._limits.disable_after, clock=clock, age_clock=self._age_clock
+        )
         self._parts = WorkerParts(
             source=source,
             outbox=outbox,
@@ -73,6 +80,7 @@ class WebhookDeliverer:
             slots=ProjectSlots(),
             retry=retry,
             clock=clock,
+            age_clock=self._age_clock,
         )
         self.announcer = WebhookAnnouncer(
             source,
@@ -203,7 +211,7 @@ class WebhookDeliverer:
 
     async def _prune(self) -> None:
         while not self._closing.is_set():
-            at = self._clock()
+            at = self._age_clock()
             try:
                 for delivery in await self._outbox.prune(at, at - self._limits.keep):
                     self._notes.ended(delivery, "failed", "given up: too old")

@@ -25,7 +25,8 @@ class WebhookHealth:
         source: Keeps it.
         outbox: Gets an entry for each webhook that is disabled.
         disable_after: How long every attempt must fail; None is never.
-        clock: The time.
+        clock: The time that is noted.
+        age_clock: The time by which webhooks have failed for too long.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class WebhookHealth:
         *,
         disable_after: timedelta | None,
         clock: Callable[[], datetime],
+        age_clock: Callable[[], datetime],
     ) -> None:
         self._source = source
         self._outbox = outbox
         self._disable_after = disable_after
         self._clock = clock
+        self._age_clock = age_clock
 
     async def worked(self, project_id: str, webhook: Subscription) -> None:
         """An attempt succeeded."""
@@ -52,7 +55,7 @@ class WebhookHealth:
         if since is None:
             await self._note(project_id, webhook, at)
             return False
-        if self._disable_after is None or at - since < self._disable_after:
+        if self._disable_after is None or self._age_clock() - since < self._disable_after:
             return False
         reason = f"every attempt since {since.isoformat(timespec='seconds')} failed, the last one with: {error}"
         try:

@@ -40,6 +40,7 @@ class WorkerParts:
     slots: ProjectSlots
     retry: RetryPolicy
     clock: Callable[[], datetime]
+    age_clock: Callable[[], datetime]
 
 
 class WebhookWorker:
@@ -174,8 +175,9 @@ class WebhookWorker:
         requested = requested_delay(error)
         if requested:
             self._paused_until = now + timedelta(seconds=requested)
-        due_at = now + timedelta(seconds=max(self._parts.retry.delay_after(attempts), requested))
-        if due_at > delivery.expires_at:
+        wait = timedelta(seconds=max(self._parts.retry.delay_after(attempts), requested))
+        due_at = now + wait
+        if self._parts.age_clock() + wait > delivery.expires_at:
             return self._result(delivery, "failed", attempts, status, f"{text} (given up: too old)")
         return self._result(delivery, "retrying", attempts, status, text, due_at)
 
