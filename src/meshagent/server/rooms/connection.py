@@ -50,7 +50,8 @@ _WORK: Final = {
 """What the operations that keep disks and engines busy count, by name or by its first word. The others wait for people,
 or cost little. Inserts that wait at the same time share a commit, so that many cost little more than one."""
 
-_MAX_WORK: Final = 64
+MAX_WORK: Final = 64
+MOST_AT_A_TIME: Final = MAX_WORK // _WORK["storage"]
 
 
 def _weight(operation: str) -> int:
@@ -400,7 +401,7 @@ class Connection(WebSocketHandler, Owner):
 
     def _take_work(self, work: _Work) -> None:
         """Start a request, or let it wait for earlier ones, in order, while too much is worked on."""
-        if not self._queued and self._working + work.weight <= _MAX_WORK:
+        if not self._queued and self._working + work.weight <= MAX_WORK:
             self._start_work(work)
             return
         if self._queued is None:
@@ -418,7 +419,7 @@ class Connection(WebSocketHandler, Owner):
 
     def _end_work(self, weight: int) -> None:
         self._working -= weight
-        while self._queued and self._working + self._queued[0].weight <= _MAX_WORK:
+        while self._queued and self._working + self._queued[0].weight <= MAX_WORK:
             self._start_work(self._queued.popleft())
         if self._paused:
             self._pace_reading()
