@@ -120,6 +120,23 @@ async def test_tables_and_columns_change(room: RoomTableStore) -> None:
     assert not await room.drop_table("u")
 
 
+async def test_a_limit_that_no_engine_can_take_is_refused(room: RoomTableStore) -> None:
+    await room.create_table("t", b'{"id": 1}', b"null", "create")
+    for search in (TableSearch(limit=10**30), TableSearch(offset=10**30), TableSearch(limit=-1)):
+        with pytest.raises(InvalidRequestError):
+            await room.search("t", search)
+
+
+async def test_a_table_cannot_take_its_own_name(room: RoomTableStore) -> None:
+    with pytest.raises(NotFoundError):
+        await room.rename_table("t", "t")
+    await room.create_table("t", b'{"id": 1}', b"null", "create")
+    with pytest.raises(AlreadyExistsError):
+        await room.rename_table("t", "t")
+    await room.rename_table("t", "u")
+    assert await room.count("u", TableSearch()) == 1
+
+
 async def test_searches_are_read_piece_by_piece(room: RoomTableStore) -> None:
     await room.create_table("t", json.dumps([{"id": n} for n in range(100)]).encode(), b"null", "create")
     stream = await room.open_search("t", TableSearch(where="id >= 40"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import quote
@@ -40,8 +40,7 @@ class Pipeline:
         text = encoded(header)
         may_wait = message_type in MAY_WAIT
         if not may_wait:
-            async with asyncio.timeout(60):
-                await self._free.acquire()
+            await self._within_a_minute(self._free.acquire())
         self._last_id += 1
         self._pending[self._last_id] = (message_type, text)
         data = len(text).to_bytes(8, "big") + text + payload
@@ -50,10 +49,16 @@ class Pipeline:
 
     async def settle(self) -> None:
         """Wait until everything is answered but what may wait for somebody else."""
-        async with asyncio.timeout(60):
-            while any(kind not in MAY_WAIT for kind, _ in self._pending.values()):
-                self._answered.clear()
-                await self._answered.wait()
+        while any(kind not in MAY_WAIT for kind, _ in self._pending.values()):
+            self._answered.clear()
+            await self._within_a_minute(self._answered.wait())
+
+    async def _within_a_minute(self, waiting: Awaitable[Any]) -> None:
+        try:
+            await asyncio.wait_for(waiting, 60)
+        except TimeoutError:
+            left = [(kind, text[:300]) for kind, text in self._pending.values() if kind not in MAY_WAIT]
+            raise AssertionError(f"not answered within a minute: {left[:9]}") from None
 
     async def read(self) -> None:
         """Take the answers until the connection ends."""

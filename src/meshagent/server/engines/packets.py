@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
+from meshagent.api.errors import InvalidRequestError
 from meshagent.server.engines.errors import SentError
 from meshagent.server.stores.disk import Durability
 from meshagent.server.stores.tables.settings import DatabaseLimits, MaintenanceSettings
@@ -252,5 +253,12 @@ def _encode(message: msgspec.Struct) -> bytes:
 
 
 def encoded(value: Any) -> msgspec.Raw:
-    """Arguments or a result, as they travel."""
-    return msgspec.Raw(_encoder.encode(value))
+    """Arguments or a result, as they travel.
+
+    Raises:
+        InvalidRequestError: There is a whole number in it that does not fit 64 bits, such as a limit of 10^30.
+    """
+    try:
+        return msgspec.Raw(_encoder.encode(value))
+    except OverflowError:
+        raise InvalidRequestError("a whole number in the request does not fit 64 bits") from None

@@ -26,7 +26,7 @@ from meshagent.server.stores.tables.columns import (
     infer_schema,
     schema_from_types,
 )
-from meshagent.server.stores.tables.errors import engine_errors
+from meshagent.server.stores.tables.errors import engine_errors, table_exists
 from meshagent.server.stores.tables.filters import translate_expression, translate_filter
 from meshagent.server.stores.tables.grammar import ColumnKind
 from meshagent.server.stores.tables.indexes import index_creation, list_indexes
@@ -135,6 +135,10 @@ class RoomTables:
             NotFoundError: There is no table `name`.
             AlreadyExistsError: There is a table `new_name`.
         """
+        if name == new_name:  # else it would wait for itself
+            with self.using(name) as table:
+                async with table.reading():
+                    raise table_exists(name)
         async with self._renaming:  # renaming a to b and b to a in parallel would deadlock
             with self.using(name) as table, self.using(new_name) as target:
                 await table.rename(target)

@@ -87,8 +87,8 @@ async def run_search(table: AsyncTable, schema: pa.Schema, search: Search, *, ma
 
 def _check(search: Search, schema: pa.Schema) -> None:
     for what, number in (("limit", search.limit), ("offset", search.offset)):
-        if number is not None and number < 0:
-            raise InvalidRequestError(f"the {what} must not be negative")
+        if number is not None and not 0 <= number < 2**63:
+            raise InvalidRequestError(f"{what} must be from 0 to 2^63 - 1, not {number}")
     if search.ranked and (search.limit or 0) + (search.offset or 0) > MAX_RANKED_LIMIT:
         raise LimitExceededError(
             f"limit plus offset of a ranked search must not exceed {MAX_RANKED_LIMIT}", limit=MAX_RANKED_LIMIT
