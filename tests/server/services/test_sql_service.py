@@ -52,8 +52,17 @@ def test_changes_are_taken_apart(cursor: Any) -> None:
     with pytest.raises(duckdb.NotImplementedException):  # named and positional parameters in one text
         statement(cursor, update, pwho="it's", p1=3)
     selected = Query("SELECT _rowid FROM \"t\" WHERE (x = 'a, b' AND y IN (1, 2))", frozenset({"t"}), frozenset())
+    values = {
+        column: Query(
+            f"SELECT _rowid, ({given}) FROM \"t\" WHERE (x = 'a, b' AND y IN (1, 2))", frozenset({"t"}), names
+        )
+        for column, given, names in (
+            ("a", "b || ', ' || $who", frozenset({"who"})),
+            ("c", "greatest($n, 2)", frozenset({"n"})),
+        )
+    }
     assert statement(cursor, update.replace("?", "$n"), pwho="it's", pn=3) == Update(
-        "t", {"a": "b || ', ' || 'it''s'", "c": "greatest(3, 2)"}, selected
+        "t", {"a": "b || ', ' || 'it''s'", "c": "greatest(3, 2)"}, selected, values
     )
     assert statement(cursor, "DELETE FROM t") == Delete("t", None)
     selected = Query('SELECT _rowid FROM "t" WHERE (x = $1 or y = $2)', frozenset({"t"}), frozenset({"1", "2"}))
@@ -62,7 +71,9 @@ def test_changes_are_taken_apart(cursor: Any) -> None:
     selected = Query(
         'SELECT _rowid FROM "t" WHERE (x = $2 and y in (select y from s))', frozenset({"t", "s"}), frozenset({"2"})
     )
-    assert statement(cursor, update, p1=5, p2=6) == Update("t", {"a": "5"}, selected)
+    condition = "(x = $2 and y in (select y from s))"
+    value = Query(f'SELECT _rowid, ($1) FROM "t" WHERE {condition}', frozenset({"t", "s"}), frozenset({"1", "2"}))
+    assert statement(cursor, update, p1=5, p2=6) == Update("t", {"a": "5"}, selected, {"a": value})
     assert statement(cursor, 'INSERT INTO t (a, "b") VALUES (1, $b)') == Insert(
         "t", ["a", "b"], Query("VALUES (1, $b)", frozenset(), frozenset({"b"}))
     )

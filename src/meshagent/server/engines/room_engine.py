@@ -288,6 +288,8 @@ class RoomEngine(RoomTableStore):
         if isinstance(statement, Query):
             return ParsedSql(is_query=True, reads=sorted(statement.tables))
         reads = set() if statement.rows is None else set(statement.rows.tables)
+        if isinstance(statement, Update):
+            reads.update(*(query.tables for query in statement.values.values()))
         if not isinstance(statement, Insert):
             reads.discard(statement.table)  # who may change its rows may say which
         return ParsedSql(is_query=False, reads=sorted(reads), changes=statement.table)

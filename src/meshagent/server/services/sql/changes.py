@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from meshagent.api.errors import InvalidRequestError
 from meshagent.server.services.sql.statements import ROW_ID, Delete, Update
 
 if TYPE_CHECKING:  # they load the table engine, which takes seconds
@@ -51,11 +52,25 @@ async def change_rows(
         if statement.rows is None:
             return "true"
         source = {statement.table: handle}
-        ids = await queries.collect(statement.rows, resolve, parameters, source, max_rows=MAX_CHANGED_ROWS)
-        return filter_of_ids(ids)
+        found = await queries.collect(statement.rows, resolve, parameters, source, max_rows=MAX_CHANGED_ROWS)
+        return filter_of_ids(found.column(0).to_pylist())
+
+    async def check(handle: AsyncTable, where: str, assigned: Mapping[str, str]) -> None:
+        from meshagent.server.services.sql.assignments import check_assignment, needs_check
+
+        assert isinstance(statement, Update)
+        schema = await handle.schema()
+        for column, expression in statement.assigned.items():
+            if needs_check(expression, schema.field(column).type):
+                source = {statement.table: handle}
+                try:
+                    values = await queries.collect(statement.values[column], resolve, parameters, source)
+                except InvalidRequestError as error:
+                    raise InvalidRequestError(f"column {column!r}: {error}") from None
+                await check_assignment(handle, where, schema.field(column), assigned[column], values)
 
     if isinstance(statement, Update):
-        return await tables.update_selected(name, rows, statement.assigned)
+        return await tables.update_selected(name, rows, statement.assigned, check)
     return await tables.delete_selected(name, rows)
 
 

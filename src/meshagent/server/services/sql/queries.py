@@ -245,22 +245,24 @@ class SqlQueries:
         parameters: Mapping[str, Any],
         changing: Mapping[str, AsyncTable],
         *,
-        max_rows: int,
-    ) -> list[Any]:
-        """The values in the first column of a query's rows; see `OpenQuery.begin` for `changing`.
+        max_rows: int | None = None,
+    ) -> pa.Table:
+        """All rows of a query; see `OpenQuery.begin` for `changing`.
 
         Raises:
             LimitExceededError: There are more than `max_rows`.
             RequestTimeoutError: It takes longer than a step of a query may.
         """
         opened = OpenQuery(secrets.token_hex(16), "", self._engine)
-        values: list[Any] = []
+        batches: list[pa.RecordBatch] = []
+        count = 0
         try:
             async with asyncio.timeout(self._limits.sql_timeout):
                 await opened.begin(self._tables, resolve, query, parameters, changing)
                 async for batch in opened.batches():
-                    values += batch.column(0).to_pylist()
-                    if len(values) > max_rows:
+                    batches.append(batch)
+                    count += batch.num_rows
+                    if max_rows is not None and count > max_rows:
                         raise LimitExceededError(
                             f"the condition selects more than {max_rows} rows: change them in several steps",
                             limit=max_rows,
@@ -269,7 +271,7 @@ class SqlQueries:
             raise RequestTimeoutError(f"finding the rows took longer than {self._limits.sql_timeout:g} s") from None
         finally:
             await opened.close()
-        return values
+        return pa.Table.from_batches(batches, opened.schema)
 
     async def close_query(self, owner: str, query_id: str) -> None:
         """Close a query; harmless if there is none of that participant's."""

@@ -59,11 +59,13 @@ class Update:
         table: The table.
         assigned: Expressions by column.
         rows: The query for the ids of the rows; None means all rows.
+        values: By column, the query for the ids of the rows and the values that are assigned.
     """
 
     table: str
     assigned: Mapping[str, str]
     rows: Query | None
+    values: Mapping[str, Query]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,57 +206,75 @@ class _ChangeParser:
         table = self._name()
         self._expect("set")
         assigned: dict[str, str] = {}
+        given: dict[str, str] = {}
         while True:
             column = self._name()
             self._expect("=")
             if column in assigned:
                 raise InvalidRequestError(f"column {column!r} is assigned twice")
-            assigned[column] = self._expression("where", "from", "returning", ",")
+            assigned[column], given[column] = self._expression("where", "from", "returning", ",")
             if not self._is(","):
                 break
             self._take()
         form = "UPDATE table SET column = expression, … [WHERE condition]"
-        return Update(table, assigned, self._rows(cursor, table, form))
+        condition = self._condition(form)
+        values = {
+            column: self._selected(cursor, table, condition, f", ({expression})")
+            for column, expression in given.items()
+        }
+        rows = None if condition is None else self._selected(cursor, table, condition)
+        return Update(table, assigned, rows, values)
 
     def delete(self, cursor: Any) -> Delete:
         self._expect("delete")
         self._expect("from")
         table = self._name()
-        return Delete(table, self._rows(cursor, table, "DELETE FROM table [WHERE condition]"))
+        condition = self._condition("DELETE FROM table [WHERE condition]")
+        return Delete(table, None if condition is None else self._selected(cursor, table, condition))
 
-    def _rows(self, cursor: Any, table: str, form: str) -> Query | None:
+    def _condition(self, form: str) -> str | None:
         if self._position == len(self._places):
             return None
         if not self._is("where"):
             raise _unsupported(form)
         self._take()
         start = self._position
-        where = self._expression("returning", keep_parameters=True)
+        _, where = self._expression("returning")
         if self._position != len(self._places):
             raise _unsupported(form)
         for place, following in pairwise(self._places[start:]):
             if self._all[place].is_word("columns") and self._all[following].text == "(":
                 raise InvalidRequestError("COLUMNS is not supported in the condition of a change")
-        quoted = '"' + table.replace('"', '""') + '"'
-        text = f"SELECT {ROW_ID} FROM {quoted} WHERE ({where})"  # noqa: S608 - a condition, as DuckDB has found
-        (statement,) = cursor.extract_statements(text)
-        return _query(cursor, text, statement)
+        return where
 
-    def _expression(self, *ends: str, keep_parameters: bool = False) -> str:
-        """The text up to one of `ends` outside brackets, with parameters as literals, or all of them with a name."""
-        text, depth = "", 0
+    def _selected(self, cursor: Any, table: str, condition: str | None, columns: str = "") -> Query:
+        """The query for the ids of rows, and what else they have."""
+        quoted = '"' + table.replace('"', '""') + '"'
+        text = f"SELECT {ROW_ID}{columns} FROM {quoted}"  # noqa: S608 - expressions, as DuckDB has found
+        if condition is not None:
+            text += f" WHERE ({condition})"
+        statements = cursor.extract_statements(text)
+        if len(statements) != 1:
+            raise InvalidRequestError("give exactly one SQL statement")
+        return _query(cursor, text, statements[0])
+
+    def _expression(self, *ends: str) -> tuple[str, str]:
+        """The text up to one of `ends` outside brackets: with parameters as literals, and with parameters by name."""
+        text, named, depth = "", "", 0
         while self._position < len(self._places) and not (depth == 0 and self._is(*ends)):
             if text and self._all[self._places[self._position] - 1].kind == "space":
                 text += " "
+                named += " "
             token = self._take()
             depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
             if token.text in ("?", "$"):
                 name = self._parameter(token)
-                literal = self._literal(name)
-                text += f"${name}" if keep_parameters else literal
+                text += self._literal(name)
+                named += f"${name}"
             else:
                 text += token.text
-        return text
+                named += token.text
+        return text, named
 
     def _text(self, start: int, end: int) -> str:
         """The text between two significant tokens."""

@@ -83,6 +83,8 @@ def _translated(error: Exception, table: str) -> RoomException:
         return AlreadyExistsError(said)
     if "required for phrase queries" in lowered:
         return InvalidStateError("the full-text index was made without positions: make it anew to search for phrases")
+    if "coercion failed" in lowered or "fail to find the coerced type" in lowered:
+        return InvalidRequestError(f"the types of an expression do not fit: {said}")
     if "unprocessable" in lowered or "not enough rows" in lowered:
         return InvalidStateError(said)
     if isinstance(error, (ValueError, TypeError)):

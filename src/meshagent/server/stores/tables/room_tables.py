@@ -45,6 +45,9 @@ T = TypeVar("T")
 Select = Callable[[AsyncTable], Awaitable[str | None]]
 """Finds rows of a table within a write: a filter in the engine's dialect, or None for no rows."""
 
+CheckUpdate = Callable[[AsyncTable, str, Mapping[str, str]], Awaitable[None]]
+"""Judges an update before it is written: the table, the filter and the expressions in the engine's dialect."""
+
 _MANY_ROWS = 200
 
 
@@ -207,13 +210,23 @@ class RoomTables:
 
         return await self.change(name, update)
 
-    async def update_selected(self, name: str, select: Select, expressions: Mapping[str, str]) -> int:
-        """Assign expressions, in standard SQL, to the rows that `select` finds; returns their number."""
+    async def update_selected(
+        self, name: str, select: Select, expressions: Mapping[str, str], check: CheckUpdate | None = None
+    ) -> int:
+        """Assign expressions, in standard SQL, to the rows that `select` finds; returns their number.
+
+        Args:
+            check: Judges what is about to be assigned.
+        """
 
         async def update(table: AsyncTable) -> int:
             assigned = _assignments(await table.schema(), {}, expressions, True)
             where = await select(table)
-            return 0 if where is None else await apply_update(table, where, assigned)
+            if where is None:
+                return 0
+            if check is not None:
+                await check(table, where, assigned)
+            return await apply_update(table, where, assigned)
 
         return await self.change(name, update)
 
