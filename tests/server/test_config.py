@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,37 @@ def test_the_reference_describes_no_setting_that_is_gone() -> None:
     table = REFERENCE.read_text(encoding="utf-8").partition("## Variables that clients read")[0]
     listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
     assert listed == names
+
+
+def test_prices_and_budgets_are_tables_in_tables(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(
+        '[llm.prices]\n"gpt-5.1" = {input = 1.25, output = 10}\n"small*" = {input = 1}\n'
+        "[llm.token_budget]\ntokens_per_minute = 200_000\n"
+    )
+    llm = load_config(file=file).llm
+    assert (llm.prices["gpt-5.1"].output, llm.prices["small*"].cached_input) == (10, None)
+    assert (llm.token_budget.tokens_per_minute, llm.room_budget.tokens_per_minute) == (200_000, 0)
+    environ = {
+        "MESHAGENT_SERVER_LLM_PRICES": '{"big": {"input": 2}}',
+        "MESHAGENT_SERVER_LLM_PROJECT_BUDGET_COST_PER_DAY": "1.5",
+    }
+    llm = load_config(file=file, environ=environ).llm
+    assert (list(llm.prices), llm.prices["big"].input, llm.project_budget.cost_per_day) == (["big"], 2, 1.5)
+    llm = load_config(overrides=["llm.room_budget.requests_per_minute=5"]).llm
+    assert llm.room_budget.requests_per_minute == 5
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("llm.prices={", "setting 'llm.prices': not a JSON object"),
+        ('llm.prices={"big": {"input": -1}}', "setting 'llm.prices'"),
+        ('llm.prices={"big": {"inptu": 1}}', "setting 'llm.prices'"),
+        ("llm.token_budget.cost_per_day=inf", "setting 'llm.token_budget.cost_per_day'"),
+        ("llm.token_budget=1", "unknown setting 'llm.token_budget'"),
+    ],
+)
+def test_wrong_prices_and_budgets_are_told_by_name(override: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        load_config(overrides=[override])

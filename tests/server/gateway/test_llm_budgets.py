@@ -370,12 +370,27 @@ def test_the_longest_price_that_fits_counts() -> None:
     assert costs == [BILLIONTH, 2 * BILLIONTH, 3 * BILLIONTH, None]
 
 
-def test_the_estimate_counts_texts_and_not_the_bytes_of_files() -> None:
-    text = estimated_input({"input": "x" * 4000})
+async def test_the_estimate_counts_texts_and_not_the_bytes_of_files() -> None:
+    text = await estimated_input({"input": "x" * 4000})
     assert 1000 <= text < 1010
-    assert estimated_input({"input": "ü" * 4000}) > 2000
+    assert await estimated_input({"input": "ü" * 4000}) > 2000
     picture = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 1_000_000}
-    assert 1000 <= estimated_input({"input": [{"role": "user", "content": [picture]}]}) < 1050
+    assert 1000 <= await estimated_input({"input": [{"role": "user", "content": [picture]}]}) < 1050
+
+
+async def test_the_estimate_of_a_large_request_leaves_others_their_turns() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    await estimated_input({"input": [{"role": "user", "content": "hi"}] * 20_000})
+    beside.cancel()
+    assert turns >= 20_000 * 2 // 2000
 
 
 def test_a_cost_budget_needs_a_price() -> None:

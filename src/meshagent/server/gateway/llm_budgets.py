@@ -233,6 +233,7 @@ class LlmBudgets:
         self._clock = clock
         self._accounts: dict[Spender, _Account] = {}
         self._in_flight = 0
+        self._forget_at = _MAX_IDLE
         self._refused: Counter[tuple[str, str]] = Counter()
 
     def cost(self, model: str, tokens: Tokens) -> int | None:
@@ -293,8 +294,9 @@ class LlmBudgets:
     def released(self) -> None:
         """A request has ended."""
         self._in_flight -= 1
-        if len(self._accounts) > _MAX_IDLE:
+        if len(self._accounts) > self._forget_at:
             self._accounts = {key: account for key, account in self._accounts.items() if not account.is_idle}
+            self._forget_at = max(_MAX_IDLE, 2 * len(self._accounts))
 
     async def families(self) -> list[Metric]:
         refused = CounterMetricFamily(

@@ -6,6 +6,7 @@ provider call others (remote MCP servers), or costs without a bound (background 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -71,6 +72,7 @@ _BINARY_MEMBERS: Final = frozenset(["file_data", "data"])
 _TOKENS_OF_A_FILE: Final = 1000
 _BYTES_PER_TOKEN: Final = 4
 _BYTES_AROUND_A_VALUE: Final = 2
+_VALUES_PER_TURN: Final = 2000
 _ONLY_VALUE: Final[Mapping[str, Any]] = {"n": 1, "background": False}
 _INCLUDES: Final = frozenset(["reasoning.encrypted_content", "message.output_text.logprobs"])
 _ITEMS: Final = frozenset(
@@ -147,12 +149,19 @@ def output_bound(path: str, checked: Mapping[str, Any]) -> int:
     return max((checked[name] for name in _OUTPUT_LIMITS.get(path, ()) if name in checked), default=0)
 
 
-def estimated_input(body: Mapping[str, Any]) -> int:
-    """About how many tokens a request has: one for each four bytes of its texts; an image or a file is a thousand."""
-    tokens = size = 0
+async def estimated_input(body: Mapping[str, Any]) -> int:
+    """About how many tokens a request has: one for each four bytes of its texts; an image or a file is a thousand.
+
+    Others have their turns while a large one is read.
+    """
+    tokens = size = values = 0
     waiting: list[Any] = [body]
     while waiting:
         value = waiting.pop()
+        values += len(value)
+        if values > _VALUES_PER_TURN:
+            values = 0
+            await asyncio.sleep(0)
         for name, item in value.items() if isinstance(value, dict) else (("", item) for item in value):
             size += len(name) + _BYTES_AROUND_A_VALUE
             if isinstance(item, dict | list):

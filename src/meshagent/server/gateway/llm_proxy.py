@@ -157,7 +157,9 @@ class LlmProxyRoutes:
     # -- asking
 
     async def _ask(self, request: web.Request, path: str, asker: Admission, room: str) -> web.StreamResponse:
-        model, body, tokens = self._checked(path, await read_json(request, self._settings.max_request_bytes), asker)
+        model, body, tokens = await self._checked(
+            path, await read_json(request, self._settings.max_request_bytes), asker
+        )
         drop_usage_chunk = path == "chat/completions" and bool(body.get("stream")) and _ask_for_usage(body)
         content = jsontext.dumps(body)
         whose = Asker(project_id=asker.project_id, room_name=room, key_id=asker.key_id or "", participant=asker.name)
@@ -182,7 +184,7 @@ class LlmProxyRoutes:
             await reservation.settle(used or guess, is_estimate=used is None)
         return web.Response(body=data, status=upstream.status, headers=_answer_headers(upstream))
 
-    def _checked(self, path: str, body: Any, asker: Admission) -> tuple[str, dict[str, Any], Tokens]:
+    async def _checked(self, path: str, body: Any, asker: Admission) -> tuple[str, dict[str, Any], Tokens]:
         """The model, the request as it may go to the provider, and the most that it is about to use."""
         if not isinstance(body, dict):
             raise InvalidRequestError("the request is not a JSON object")
@@ -192,7 +194,7 @@ class LlmProxyRoutes:
         body["model"] = model = self._settings.default_model if model == DEFAULT_MODEL else model
         asker.scope.require_llm(model)
         most = self._settings.max_output_tokens
-        input_tokens = estimated_input(body)
+        input_tokens = await estimated_input(body)
         checked = checked_request(
             path,
             body,
