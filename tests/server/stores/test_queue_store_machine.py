@@ -27,12 +27,15 @@ NAMES = ("jobs", "other")
 LIMIT = 6
 BODIES = st.binary(min_size=1, max_size=20)
 SECONDS = st.integers(1, 100)
+SELDOM = st.sampled_from([None, None, None, None, *NAMES])
+"""A queue that the message may not be in; mostly none, so that its own is used."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One message, by its ids in memory and in SQLite, with its body and attempts when it was removed."""
+    """One message, by its ids in memory and in SQLite: its queue, its body, and its attempts when it was removed."""
 
+    name: str
     ids: tuple[int, int]
     body: bytes
     attempts: int = 0
@@ -90,19 +93,19 @@ class QueueStores(RuleBasedStateMachine):
             self._queue_ids[name] = (opened[0].queue_id, opened[1].queue_id)
         return self._queue_ids[name]
 
-    def _added(self, ids: tuple[Any, Any], body: bytes) -> Any:
+    def _added(self, name: str, ids: tuple[Any, Any], body: bytes) -> Any:
         """The message that a call added; nothing if both refused or dropped it."""
         if isinstance(ids[0], type) or not ids[0]:
             assert ids[0] == ids[1]
             return multiple()
         self._memory_ids[ids[1]] = ids[0]
-        return Pair(ids, body)
+        return Pair(name, ids, body)
 
     # -- rules
 
     @rule(target=messages, name=st.sampled_from(NAMES), body=BODIES)
     def append(self, name: str, body: bytes) -> Any:
-        return self._added(self._both(name, lambda store, _, queue: store.append(queue, body, limit=LIMIT)), body)
+        return self._added(name, self._both(name, lambda store, _, queue: store.append(queue, body, limit=LIMIT)), body)
 
     @rule(
         target=messages,
@@ -115,35 +118,39 @@ class QueueStores(RuleBasedStateMachine):
         def call(store: QueueStore, _: int, queue: int) -> Any:
             return store.append_once(queue, body, limit=LIMIT, delay=delay, deduplication_id=key)
 
-        return self._added(self._both(name, call), body)
+        return self._added(name, self._both(name, call), body)
 
-    @rule(name=st.sampled_from(NAMES), message=messages, lease=st.sampled_from(["", "l"]), seconds=SECONDS)
-    def hold(self, name: str, message: Pair, lease: str, seconds: int) -> None:
+    @rule(message=messages, elsewhere=SELDOM, lease=st.sampled_from(["", "l"]), seconds=SECONDS)
+    def hold(self, message: Pair, elsewhere: str | None, lease: str, seconds: int) -> None:
         def call(store: QueueStore, index: int, queue: int) -> Any:
             return store.hold(queue, message.ids[index], lease=lease, attempts=len(lease), seconds=seconds)
 
-        self._agree(name, call)
+        self._agree(elsewhere or message.name, call)
 
-    @rule(name=st.sampled_from(NAMES), some=st.lists(messages, max_size=3, unique=True))
-    def make_ready(self, name: str, some: list[Pair]) -> None:
-        self._agree(name, lambda store, index, queue: store.make_ready(queue, [one.ids[index] for one in some]))
+    @rule(first=messages, some=st.lists(messages, max_size=2), elsewhere=SELDOM)
+    def make_ready(self, first: Pair, some: list[Pair], elsewhere: str | None) -> None:
+        def call(store: QueueStore, index: int, queue: int) -> Any:
+            return store.make_ready(queue, list({one.ids[index]: None for one in (first, *some)}))
 
-    @rule(name=st.sampled_from(NAMES), message=messages)
-    def finish(self, name: str, message: Pair) -> None:
-        self._agree(name, lambda store, index, queue: store.finish(queue, message.ids[index]))
+        self._agree(elsewhere or first.name, call)
 
-    @rule(target=removed, name=st.sampled_from(NAMES), message=messages)
-    def remove(self, name: str, message: Pair) -> Any:
-        """Only messages that can be received are removed; others are finished."""
+    @rule(message=messages, elsewhere=SELDOM)
+    def finish(self, message: Pair, elsewhere: str | None) -> None:
+        self._agree(elsewhere or message.name, lambda store, index, queue: store.finish(queue, message.ids[index]))
+
+    @rule(target=removed, message=messages)
+    def remove(self, message: Pair) -> Any:
+        """Take out a message that can be received."""
+        name = message.name
         there = {found.message_id: found for found in self._runner.run(self._memory.load(self._queue(name)[0]))}
         found = there.get(message.ids[0])
         if found is None:
             return multiple()
         assert self._agree(name, lambda store, index, queue: store.finish(queue, message.ids[index])) == 1
-        return Pair(message.ids, found.body, found.attempts)
+        return Pair(name, message.ids, found.body, found.attempts)
 
-    @rule(target=messages, name=st.sampled_from(NAMES), message=consumes(removed))
-    def restore(self, name: str, message: Pair) -> Any:
+    @rule(target=messages, message=consumes(removed))
+    def restore(self, message: Pair) -> Any:
         if self._memory_ids.get(message.ids[1]) != message.ids[0]:
             return multiple()  # SQLite has given its id to another message
 
@@ -153,17 +160,17 @@ class QueueStores(RuleBasedStateMachine):
         there = [self._runner.run(self._memory.load(queue[0])) for queue in self._queue_ids.values()]
         if any(found.message_id == message.ids[0] for head in there for found in head):
             return multiple()
-        self._both(name, call)
-        return Pair(message.ids, message.body)
+        self._both(message.name, call)
+        return Pair(message.name, message.ids, message.body)
 
-    @rule(target=messages, source=st.sampled_from(NAMES), to=st.sampled_from(NAMES), message=messages)
-    def move(self, source: str, to: str, message: Pair) -> Any:
+    @rule(target=messages, to=st.sampled_from(NAMES), message=messages, elsewhere=SELDOM)
+    def move(self, to: str, message: Pair, elsewhere: str | None) -> Any:
         target = self._queue(to)
 
         def call(store: QueueStore, index: int, queue: int) -> Any:
             return store.move(queue, message.ids[index], to=target[index])
 
-        return self._added(self._both(source, call), message.body)
+        return self._added(to, self._both(elsewhere or message.name, call), message.body)
 
     @rule(name=st.sampled_from(NAMES))
     def drain(self, name: str) -> None:
