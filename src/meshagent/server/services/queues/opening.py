@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any
+from time import perf_counter
+from typing import Any, Final
 
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, RoomException
 from meshagent.server.kernel.context import RoomContext
@@ -16,6 +17,9 @@ from meshagent.server.stores.queues import QueueStore, StoredQueue
 _Action = Callable[[OpenQueue], Awaitable[Any]]
 _DeferredCall = tuple[bool, _Action, "asyncio.Future[Any]"]
 """A call that waits for its queue to open: whether it may create the queue, the action, and the result."""
+
+
+_TURN_SECONDS: Final = 0.004
 
 
 class OpenQueues:
@@ -70,7 +74,10 @@ class OpenQueues:
         return result
 
     async def _open_for(self, name: str, deferred: deque[_DeferredCall]) -> None:
-        """Open a queue, and run the deferred calls in their order, before any later call."""
+        """Open a queue, and run the deferred calls in their order, before any later call.
+
+        Thousands can wait: others have their turn every few milliseconds.
+        """
         try:
             while deferred:
                 try:
@@ -78,10 +85,12 @@ class OpenQueues:
                 except RoomException as error:
                     _fail(deferred.popleft()[2], error)
                     continue
-                while deferred:
+                turn_ends_at = perf_counter() + _TURN_SECONDS
+                while deferred and perf_counter() < turn_ends_at:
                     _, action, result = deferred.popleft()
                     if not result.done():
                         _run_deferred(result, action, queue)
+                await asyncio.sleep(0)
         finally:
             del self._deferred[name]
             for _, _, result in deferred:
