@@ -16,6 +16,7 @@ from meshagent.api.documents.builtin import builtin_schema
 from meshagent.api.documents.crdt_doc import MalformedUpdateError
 from meshagent.api.documents.schema import MeshSchemaException
 from meshagent.api.documents.server_document import ServerDocument
+from meshagent.api.documents.update_scan import STEP_CHANGES
 from meshagent.api.errors import InvalidRequestError, InvalidStateError
 from tests.support.crdt_peer import CrdtPeer
 from tests.support.doc_breakages import BREAKAGES
@@ -378,3 +379,19 @@ def test_a_closed_document_refuses_everything(document: ServerDocument) -> None:
     for call in (document.encode_state, document.to_json, lambda: document.apply(b"\x00\x00")):
         with pytest.raises(InvalidStateError):
             call()
+
+
+def test_history_is_loaded_in_steps() -> None:
+    peer = CrdtPeer()
+    with peer.edit():
+        for _ in range(STEP_CHANGES):
+            peer.add("p")
+    [first] = peer.sent
+    peer.add("text")
+    document = ServerDocument(page_schema())
+    steps = document.load_steps([first, *peer.sent[1:]])
+    assert sum(1 for _ in steps) >= 2
+    assert document.encode_state() == peer.doc.get_update()
+    with pytest.raises(MalformedUpdateError):
+        for _ in document.load_steps([first[:-1]]):
+            pass

@@ -144,7 +144,7 @@ class CrdtDoc:
         cut = None if scan is None else self._pairs.cut(update, scan, self._clocks(scan))
         if cut is None:
             self._apply(update)
-            if scan is not None and self._with_pairs == [update]:
+            if scan is not None:
                 self._pairs.add(scan.pairs)
                 self._with_pairs.clear()
             return

@@ -8,7 +8,6 @@ Source: protocol 7, 8.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -18,8 +17,8 @@ import msgspec
 from meshagent.api.documents.crdt_doc import CrdtDoc, DocumentDamagedError, MalformedUpdateError, merge_updates
 from meshagent.api.documents.crdt_tree import read_root, write_root
 from meshagent.api.documents.id_keeper import IdKeeper
-from meshagent.api.documents.json_reader import JsonReader
-from meshagent.api.documents.json_view import JsonChange, plan_change, without_ids
+from meshagent.api.documents.json_view import JsonChange, plan_change
+from meshagent.api.documents.kept_view import KeptView
 from meshagent.api.documents.lives import DocumentEndedError, make_mark, new_mark_author
 from meshagent.api.documents.patch import patch_root
 from meshagent.api.documents.repair import find_violations, remove_violations
@@ -27,7 +26,7 @@ from meshagent.api.documents.schema import ElementType, MeshSchema
 from meshagent.api.documents.tree import ID, MAX_DEPTH, ElementNode, TextNode, element_to_json, parse_document
 from meshagent.api.documents.update_format import read_vector
 from meshagent.api.documents.update_nesting import MAX_ELEMENT_NESTING, check_nesting
-from meshagent.api.documents.update_scan import UpdateScan, scan_update
+from meshagent.api.documents.update_scan import UpdateScan, scan_in_steps, scan_update
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
 
 __all__ = ["MAX_HELD", "MAX_HELD_BYTES", "Applied", "ServerDocument"]
@@ -36,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _MAX_RECENT: Final = 32
 _MAX_RECENT_BYTES: Final = 512
+_STEP_BYTES: Final = 64 * 1024  # of history, in one step
 _BELOW_ELEMENTS: Final = 2  # a text and its characters
 MAX_HELD: Final = 256
 """How many updates a document holds that came before what they depend on; one more is refused."""
@@ -71,19 +71,16 @@ class ServerDocument:
     """
 
     __slots__ = (
-        "_changes",
         "_doc",
         "_had_stand_ins",
         "_held",
         "_held_bytes",
         "_ids",
         "_ids_are_checked",
-        "_json",
         "_known",
         "_marks",
-        "_plain",
         "_recent",
-        "_version",
+        "_view",
         "schema",
     )
 
@@ -95,10 +92,7 @@ class ServerDocument:
         self._held_bytes = 0
         self._marks: set[int] = set()
         self._had_stand_ins = False
-        self._json: dict[str, Any] | None = None
-        self._plain: dict[int, Any] = {}
-        self._version: str | None = None
-        self._changes = 0
+        self._view = KeptView()
         self._ids = IdKeeper()
         self._ids_are_checked = True
         self._known: dict[int, int] = {}  # changes of each author that the document has at least
@@ -144,10 +138,21 @@ class ServerDocument:
         Raises:
             MalformedUpdateError: The history is damaged.
         """
-        for update in updates:
-            self._integrate(update, loading=True)
-        self._recent.clear()
+        for _ in self.load_steps(updates):
+            pass
+
+    def load_steps(self, updates: Iterable[bytes]) -> Iterator[None]:
+        """As `load`, in steps between which others may work; the document must not be used before the last one."""
         self._ids_are_checked = False
+        size = 0
+        for update in updates:
+            scan = yield from scan_in_steps(update)
+            self._integrate(update, scan, loading=True)
+            size += len(update)
+            if size >= _STEP_BYTES:
+                size = 0
+                yield
+        self._recent.clear()
 
     def import_state(self, state: bytes) -> None:
         """Load the content of a file, whose elements must nest no deeper than a document's.
@@ -172,7 +177,7 @@ class ServerDocument:
         """
         if update in self._recent:  # every client sends back what it receives (protocol 7.4)
             return _UNCHANGED
-        return self._integrate(update, loading=False)
+        return self._integrate(update, scan_update(update), loading=False)
 
     def from_json(self, json: object) -> bytes | None:
         """Fill an empty document from its JSON form (protocol 8.3); returns the change.
@@ -212,7 +217,8 @@ class ServerDocument:
         Raises:
             InvalidRequestError: The JSON does not fit the schema; nothing changed.
         """
-        if self._json is not None and (update := self._patch_parts(self._json, json)) is not None:
+        kept = self._view.content
+        if kept is not None and (update := self._patch_parts(kept, json)) is not None:
             return update.update
         node = parse_document(self.schema, json)
         self._add_required(node, self.schema.root)
@@ -227,9 +233,9 @@ class ServerDocument:
             if not plan_change(change, current, json):
                 return None
             after = change.write()
-        plain = self._plain
+        plain = self._view.plain
         update = self._take_own()
-        self._json, self._plain, self._version = after, plain, None
+        self._view.replace(after, plain)
         return Applied(update)
 
     @property
@@ -255,44 +261,31 @@ class ServerDocument:
 
     def view(self, *, include_ids: bool = False) -> dict[str, Any]:
         """As `to_json`, but kept until the document changes: do not change what you get."""
-        if self._json is None:
+        if self._view.content is None:
             for _ in self.view_steps():
                 pass
-        with_ids = self._json
-        assert with_ids is not None
-        if include_ids:
-            return with_ids
-        seen: dict[int, Any] = {}
-        plain: dict[str, Any] = without_ids(with_ids, self.schema, self._plain, seen)
-        self._plain = seen
-        return plain
+        content = self._view.content
+        assert content is not None
+        return content if include_ids else self._view.without_ids(self.schema)
 
     def view_steps(self) -> Iterator[None]:
         """Read what `view` returns in small steps; it is not there at the end if the document changed between them."""
-        if self._json is not None:
+        if self._view.content is not None:
             return
-        changes, doc = self._changes, self._doc
-        reader = JsonReader(doc, self.schema)
-        for step in reader.steps():
-            yield step
-            if self._changes != changes or self._doc is not doc or doc.closed:
-                return
-        self._json, self._plain, self._version = reader.content, reader.plain, None
-        if reader.has_own_ids:
+        yield from self._view.read(self._doc, self.schema)
+        if self._view.content is not None and self._view.has_own_ids:
             self._ids_are_checked = True
             self._ids.missing = 0
 
     @property
     def has_view(self) -> bool:
         """Whether `view` costs nothing now."""
-        return self._json is not None
+        return self._view.content is not None
 
     def content_version(self) -> str:
         """Names the content, ids included, however its attributes are ordered in memory."""
-        content = self.view(include_ids=True)
-        if self._version is None:
-            self._version = hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
-        return self._version
+        self.view(include_ids=True)
+        return self._view.version()
 
     def encode_state(self, vector: bytes | None = None) -> bytes:
         """The whole state as one update, or what a copy with that state vector lacks.
@@ -312,13 +305,12 @@ class ServerDocument:
         self._recent.clear()
         self._held.clear()
 
-    def _integrate(self, update: bytes, *, loading: bool) -> Applied:
+    def _integrate(self, update: bytes, scan: UpdateScan, *, loading: bool) -> Applied:
         """Apply an update, or hold it if it depends on missing changes.
 
         The CRDT could wait itself, but loses changes that came early when what they wait for comes in an unlucky order,
         and does not put them into its state.
         """
-        scan = scan_update(update)
         if scan.parents > MAX_ELEMENT_NESTING and not loading:
             check_nesting(update)
         if scan.marks:
@@ -384,8 +376,7 @@ class ServerDocument:
             events.clear()
         if not updates:
             return _UNCHANGED
-        self._changes += 1
-        self._json, self._plain, self._version = None, {}, None
+        self._view.forget()
         update = updates[0] if len(updates) == 1 else merge_updates(*updates)
         updates.clear()
         self._remember(update)

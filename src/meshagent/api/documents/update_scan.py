@@ -10,7 +10,7 @@ Source: protocol 8.4.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -18,10 +18,21 @@ from meshagent.api.documents.lives import MARK_ROOT
 from meshagent.api.documents.update_format import read_varint
 from meshagent.api.errors import InvalidRequestError
 
-__all__ = ["MAX_VALUE_NESTING", "MalformedUpdateError", "UpdateScan", "UpdateScanner", "scan_update"]
+__all__ = [
+    "MAX_VALUE_NESTING",
+    "STEP_CHANGES",
+    "MalformedUpdateError",
+    "UpdateScan",
+    "UpdateScanner",
+    "scan_in_steps",
+    "scan_update",
+]
 
 MAX_VALUE_NESTING: Final = 64
 """How deep values may nest: an attribute's value is at depth 0, an item of a list at the list's depth plus 1."""
+
+STEP_CHANGES: Final = 2_000
+"""How many changes are read in one step."""
 
 _MAX_CLIENT: Final = 2**53
 _MAX_CLOCK: Final = 2**32
@@ -89,6 +100,14 @@ def scan_update(update: bytes) -> UpdateScan:
         raise _malformed("it is truncated or damaged") from None
 
 
+def scan_in_steps(update: bytes) -> Generator[None, None, UpdateScan]:
+    """As `scan_update`, in steps between which others may work."""
+    try:
+        return (yield from UpdateScanner(update).steps())
+    except (IndexError, UnicodeDecodeError):
+        raise _malformed("it is truncated or damaged") from None
+
+
 def _malformed(reason: str) -> MalformedUpdateError:
     return MalformedUpdateError(f"not a document update: {reason}")
 
@@ -135,7 +154,29 @@ class UpdateScanner:
 
     def scan(self) -> UpdateScan:
         for _ in range(self._varint()):
-            self._block()
+            client, clock, count = self._block_head()
+            for _ in range(count):
+                clock += self._change(client, clock)
+                if clock >= _MAX_CLOCK:
+                    raise _malformed("it numbers changes too high")
+            self._ends[client] = clock
+        return self._rest()
+
+    def steps(self) -> Generator[None, None, UpdateScan]:
+        """As `scan`, in steps of `STEP_CHANGES`."""
+        for _ in range(self._varint()):
+            client, clock, count = self._block_head()
+            for number in range(1, count + 1):
+                clock += self._change(client, clock)
+                if clock >= _MAX_CLOCK:
+                    raise _malformed("it numbers changes too high")
+                if number % STEP_CHANGES == 0:
+                    yield
+            self._ends[client] = clock
+        return self._rest()
+
+    def _rest(self) -> UpdateScan:
+        """Read what follows the changes; returns what was read."""
         self._read_deletions()
         if self._position != len(self._data):
             rest = len(self._data) - self._position
@@ -147,8 +188,8 @@ class UpdateScanner:
         marks = frozenset(self._marks) if self._marks else _NO_MARKS
         return UpdateScan(ends, needs, self._deletions, marks, self._ids, self._pairs, len(self._parents))
 
-    def _block(self) -> None:
-        """The changes of one author."""
+    def _block_head(self) -> tuple[int, int, int]:
+        """An author, the number of the first of its changes, and how many there are."""
         raw_count, raw_client, raw_clock = self._match(_THREE)
         client, clock = self._client(raw_client), _number(raw_clock)
         self._author = client
@@ -156,11 +197,7 @@ class UpdateScanner:
             raise _malformed("it lists an author twice")
         if clock:
             self._needs[client] = clock
-        for _ in range(_number(raw_count)):
-            clock += self._change(client, clock)
-            if clock >= _MAX_CLOCK:
-                raise _malformed("it numbers changes too high")
-        self._ends[client] = clock
+        return client, clock, _number(raw_count)
 
     def _change(self, client: int, clock: int) -> int:
         """One change of an author; returns its length in clock units."""

@@ -102,6 +102,11 @@ class OpenDocument:
         """Whether all changes are in the log."""
         return self._turn is None and self._awaiting_rewrite is None and self._in_flight == 0
 
+    @property
+    def scale(self) -> int:
+        """How much longer changes are collected before the whole state is written: 1 for up to 2 MiB."""
+        return max(1, self._size >> 20)
+
     def apply(self, update: bytes, author: Subscriber | None, author_id: str | None) -> asyncio.Future[None] | None:
         """Merge a change into the document, in the order of the calls.
 
@@ -236,7 +241,8 @@ class OpenDocument:
         self._unsaved_bytes += size
         if not durable.done():
             durable.set_result(None)
-        if self._unsaved_updates >= _SNAPSHOT_UPDATES or self._unsaved_bytes >= _SNAPSHOT_BYTES:
+        scale = self.scale
+        if self._unsaved_updates >= _SNAPSHOT_UPDATES * scale or self._unsaved_bytes >= _SNAPSHOT_BYTES * scale:
             self._spawn(self.snapshot(), name=f"snapshot of {self.path}")
 
     def _append_failed(self, error: BaseException, durable: asyncio.Future[None]) -> None:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _MAX_SCHEMA_BYTES = 1024 * 1024
 _MAX_SCHEMA_NESTING = 64
 
+_MAX_SAVE_DELAY = 60.0
+
 _SCHEMA_FOLDER = ".schemas"
 
 
@@ -60,7 +62,7 @@ class DocumentsService:
         store: Stores the document logs.
         files: The room's files.
         max_bytes: Maximum size of a document's history; larger edits are rejected.
-        save_delay: Seconds between a change and saving the file.
+        save_delay: Seconds between a change and saving the file; longer for documents over 1 MiB.
     """
 
     def __init__(
@@ -289,7 +291,7 @@ class DocumentsService:
         stored = await self._store.load(self._room_key, path)
         if stored is not None:
             schema_json = await self._schema_of(path, json.loads(stored.schema_json))
-            return self._restore(stored, schema_json)
+            return await self._restore(stored, schema_json)
         existing = await self._files.read_file(path)
         if existing is None and not create:
             raise NotFoundError(f"document {path!r} not found")
@@ -308,12 +310,13 @@ class DocumentsService:
         known.add(path)
         if existing is None:
             await self._files.publish_document(path, state, participant_id=None)
-        return self._restore(made, schema_json)
+        return await self._restore(made, schema_json)
 
-    def _restore(self, stored: StoredDocument, schema_json: dict[str, Any]) -> OpenDocument:
+    async def _restore(self, stored: StoredDocument, schema_json: dict[str, Any]) -> OpenDocument:
         content = ServerDocument(_schema(schema_json))
         history = [stored.snapshot] if stored.snapshot is not None else []
-        content.load([*history, *stored.updates])
+        for _ in content.load_steps([*history, *stored.updates]):
+            await asyncio.sleep(0)
         return OpenDocument(
             room_key=self._room_key,
             path=stored.path,
@@ -352,7 +355,8 @@ class DocumentsService:
     def _schedule_save(self, document: OpenDocument) -> None:
         if document.path not in self._save_timers:
             loop = asyncio.get_running_loop()
-            self._save_timers[document.path] = loop.call_later(self._save_delay, self._save_due, document)
+            delay = min(self._save_delay * document.scale, _MAX_SAVE_DELAY)
+            self._save_timers[document.path] = loop.call_later(delay, self._save_due, document)
 
     def _save_due(self, document: OpenDocument) -> None:
         self._save_timers.pop(document.path, None)
