@@ -15,6 +15,7 @@ from multidict import CIMultiDictProxy
 from meshagent.testing import RoomServer
 from tests.e2e.test_wire_documents import edit
 from tests.support.documents import Copy
+from tests.support.server import rooms_ended
 from tests.support.wire_client import join
 
 DATE = "Last-Modified"
@@ -198,5 +199,5 @@ async def test_the_etag_of_a_document_outlives_its_room(http: Http, server: Room
         copy = Copy((await alice.open_document("a.document"))[1])
         await edit(alice, "a.document", copy.append("heading", **{"$id": "x", "text": "one"}))
         etag = await http.etag("documents/a.document")
-    await server.until_rooms_ended()
+    await rooms_ended(server)
     assert await http.etag("documents/a.document") == etag

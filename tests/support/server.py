@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -19,5 +20,12 @@ def serve(data_dir: Path, **settings: Any) -> AbstractAsyncContextManager[RoomSe
 
 
 async def rooms_ended(server: RoomServer) -> None:
-    """Wait until no room runs any more."""
-    await server.until_rooms_ended(timeout=5.0)
+    """Wait until no room runs any more. Rooms that nobody is in end now, and not after `idle_grace` seconds."""
+    directory = server.started.rooms.directory
+    async with asyncio.timeout(30):
+        while directory.rooms:
+            for key, run in list(directory._runs.items()):
+                if run.idle_timer is not None:
+                    run.idle_timer.cancel()
+                    directory._end_idle(key, run)
+            await asyncio.sleep(0.01)
