@@ -53,13 +53,29 @@ def raw(value: Json) -> msgspec.Raw:
 def decode(text: bytes, kind: type[T]) -> T:
     """A JSON text as a value of type `kind`; unknown keys are ignored, nulls of optional keys count as absent.
 
+    A type with `STRICT_NUMBERS` true refuses NaN and infinities, which count as null otherwise.
+
     Raises:
         InvalidRequestError: Not JSON, or a required key is missing or has the wrong type; the text names it.
     """
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return convert(loads(text), kind)
+        strict = getattr(kind, "STRICT_NUMBERS", False)
+        return convert(loads_strict_numbers(text) if strict else loads(text), kind)
+
+
+def loads_strict_numbers(text: bytes | str) -> Json:
+    """As `loads`, but not-a-number and infinities, and numbers that no 64-bit float holds, are refused.
+
+    Raises:
+        InvalidRequestError: The text is not JSON, or has such a number; the error names the key whose value has it.
+    """
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        _refuse_not_finite(_loads_anything(text), "the value")
+        return _loads_tolerant(text)
 
 
 def convert(value: Json, kind: type[T]) -> T:
@@ -84,10 +100,31 @@ def _readable(error: msgspec.ValidationError) -> str:
 
 
 def _loads_tolerant(text: bytes | str) -> Json:
+    value = _loads_anything(text)
     try:
-        return _strict(json.loads(text))
+        return _strict(value)
+    except RecursionError as error:
+        raise InvalidRequestError(f"invalid JSON: {error}") from None
+
+
+def _loads_anything(text: bytes | str) -> Json:
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(f"invalid JSON: {error}") from None
+
+
+def _refuse_not_finite(value: Json, name: str) -> None:
+    """Raise InvalidRequestError for the first number in `value`, which is called `name`, that is none."""
+    waiting = [(name, value)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidRequestError(f"{name}: NaN, infinity and numbers beyond 64-bit floats are no JSON values")
+        if isinstance(value, dict):
+            waiting += [(f"column {key!r}", item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [(name, item) for item in value]
 
 
 def _strict(value: Json) -> Json:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -57,15 +57,21 @@ def _nothing() -> None:
 
 
 class _Records(msgspec.Struct, frozen=True):
+    STRICT_NUMBERS: ClassVar[bool] = True
+
     records: Rows
 
 
 class _Data(msgspec.Struct, frozen=True):
+    STRICT_NUMBERS: ClassVar[bool] = True
+
     data: Rows | None
     schema: dict[str, dict[str, Any]] | None
 
 
 class _Values(msgspec.Struct, frozen=True):
+    STRICT_NUMBERS: ClassVar[bool] = True
+
     values: dict[str, Any] | None
 
 
@@ -180,7 +186,7 @@ class RoomEngine(RoomTableStore):
     async def update_typed(self, name: str, where: str, assignments: list[tuple[str, str]]) -> int:
         values, expressions = {}, {}
         for column, text in assignments:
-            value = decode_value(jsontext.loads(text))
+            value = decode_value(jsontext.loads_strict_numbers(text))
             if isinstance(value, Expression):
                 expressions[column] = value.sql
             else:

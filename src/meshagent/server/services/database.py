@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import msgspec
 
@@ -25,6 +26,8 @@ _NULL = msgspec.Raw(b"null")
 class _CreateTable(msgspec.Struct, frozen=True, kw_only=True):
     """As `CreateTableRequest`; rows and types are for the engine to read."""
 
+    STRICT_NUMBERS: ClassVar[bool] = True
+
     name: str
     data: msgspec.Raw = _NULL
     schema: msgspec.Raw = _NULL
@@ -32,17 +35,23 @@ class _CreateTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Insert(msgspec.Struct, frozen=True, kw_only=True):
+    STRICT_NUMBERS: ClassVar[bool] = True
+
     table: str
     records: msgspec.Raw
 
 
 class _Merge(msgspec.Struct, frozen=True, kw_only=True):
+    STRICT_NUMBERS: ClassVar[bool] = True
+
     table: str
     on: str
     records: msgspec.Raw
 
 
 class _Update(msgspec.Struct, frozen=True, kw_only=True):
+    STRICT_NUMBERS: ClassVar[bool] = True
+
     table: str
     where: str
     values: msgspec.Raw = _NULL
