@@ -16,7 +16,7 @@ from meshagent.api.errors import RoomException
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE, ApiScope
 from meshagent.api.tokens.token import ParticipantToken
 from meshagent.server.kernel.admission import Admission
-from meshagent.server.kernel.context import RoomContext, RoomService
+from meshagent.server.kernel.context import PendingDelivery, RoomContext, RoomService
 from meshagent.server.kernel.operations import ServedOperation
 from meshagent.server.kernel.participant import Outbox, Participant
 
@@ -125,7 +125,7 @@ class FakeRoom(RoomContext):
 
     def offer(
         self, event: Event[DataT], data: DataT, payload: bytes, *, to: Sequence[Participant]
-    ) -> Sequence[asyncio.Future[bool]]:
+    ) -> Sequence[PendingDelivery]:
         self.publish(event, data, payload, to=to)
         return []
 

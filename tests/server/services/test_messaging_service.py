@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +11,10 @@ import msgspec
 import pytest
 
 from meshagent.api.contracts import messaging as api
-from meshagent.api.contracts.operation import EMPTY, Operation
-from meshagent.api.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
+from meshagent.api.contracts.operation import EMPTY, Empty, Event, Operation
+from meshagent.api.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, UnavailableError
 from meshagent.api.tokens.scope import ApiScope
+from meshagent.server.kernel.context import DataT, PendingDelivery
 from meshagent.server.kernel.operations import AnswerWithFollowUp
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.messaging import MessagingService
@@ -128,3 +131,26 @@ async def test_operations_need_their_grants() -> None:
         with pytest.raises(PermissionDeniedError):
             await start_operation(scene.service.operations(), operation, nobody, request)
     assert await start_operation(scene.service.operations(), api.DISABLE, nobody, EMPTY) is EMPTY
+
+
+class CrowdedRoom(FakeRoom):
+    """A room of slow readers, who all leave before they get the message."""
+
+    def offer(
+        self, event: Event[DataT], data: DataT, payload: bytes, *, to: Sequence[Participant]
+    ) -> Sequence[PendingDelivery]:
+        gone: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        gone.set_result(False)
+        return [(participant, gone) for participant in to]
+
+
+async def test_an_error_names_ten_of_the_receivers_that_were_missed() -> None:
+    scene = Scene(CrowdedRoom())
+    scene.enable(*(scene.room.join(fake_participant(f"slow{number}")) for number in range(12)))
+    sent = scene.service.broadcast(scene.alice, api.BroadcastRequest(type="chat", message=HELLO), b"")
+    assert not isinstance(sent, Empty)
+    with pytest.raises(UnavailableError) as missed:
+        await sent
+    text = str(missed.value)
+    assert [f"'slow{number}' (slow{number}-id)" in text for number in range(12)] == [True] * 10 + [False] * 2
+    assert "and 2 more" in text

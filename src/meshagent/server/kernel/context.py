@@ -14,6 +14,10 @@ from meshagent.server.kernel.participant import Participant
 DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 
+PendingDelivery = tuple[Participant, "asyncio.Future[bool]"]
+"""A participant that does not have an event yet, and what tells whether it got it."""
+
+
 class RoomContext(Protocol):
     """The room as its services see it; every method is for the room's event loop only."""
 
@@ -58,12 +62,12 @@ class RoomContext(Protocol):
 
     def offer(
         self, event: Event[DataT], data: DataT, payload: bytes, *, to: Sequence[Participant]
-    ) -> Sequence[asyncio.Future[bool]]:
+    ) -> Sequence[PendingDelivery]:
         """Send one event whose sender can wait.
 
         Returns:
-            One future for each participant that has too much waiting already: True once the event is on its way,
-            False if the participant left before.
+            The participants that have too much waiting already, with a future each: True once the event is on its
+            way, False if the participant left before.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from meshagent.api.contracts.operation import Event
 from meshagent.server.kernel.byte_budget import ByteBudget
-from meshagent.server.kernel.context import DataT
+from meshagent.server.kernel.context import DataT, PendingDelivery
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.kernel.room_log import RoomLog
@@ -79,10 +79,10 @@ class RoomState:
 
     def offer(
         self, event: Event[DataT], data: DataT, payload: bytes, *, to: Sequence[Participant]
-    ) -> Sequence[asyncio.Future[bool]]:
+    ) -> Sequence[PendingDelivery]:
         self._last_message_id += 1
         frames = encode_event(self._last_message_id, event.name, data, payload)
-        return [waiter for participant in to if (waiter := participant.outbox.offer(frames)) is not None]
+        return [(one, waiter) for one in to if (waiter := one.outbox.offer(frames)) is not None]
 
     def record(self, entry_type: str, data: Mapping[str, Any]) -> None:
         self._log.record(entry_type, data)

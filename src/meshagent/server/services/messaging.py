@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -11,9 +12,12 @@ from meshagent.api import jsontext
 from meshagent.api.contracts import messaging as api
 from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.api.errors import InvalidRequestError, NotFoundError, UnavailableError
-from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.context import PendingDelivery, RoomContext
 from meshagent.server.kernel.operations import AnswerWithFollowUp, ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
+
+_NAMED_RECEIVERS: Final = 10
+"""Receivers that an error names; it says how many more there are."""
 
 Sent = Empty | Awaitable[Empty]
 """The answer to a message: at once, or when the participants that read slowly have room for it."""
@@ -90,7 +94,7 @@ class MessagingService:
             raise InvalidRequestError(f"message type {message_type!r} is reserved for the server")
         event = api.MessageEvent(from_participant_id=caller.id, type=message_type, message=message)
         waiting = self._room.offer(api.MESSAGE, event, attachment, to=to)
-        return _when_delivered(waiting, len(to)) if waiting else EMPTY
+        return _when_delivered(waiting) if waiting else EMPTY
 
     def _push(self, subject: Participant, message_type: str, message: object, *, to: list[Participant]) -> None:
         self._room.publish(api.MESSAGE, _event(subject, message_type, message), to=to)
@@ -103,11 +107,12 @@ def _event(subject: Participant, message_type: str, message: object) -> api.Mess
     return api.MessageEvent(from_participant_id=subject.id, type=message_type, message=jsontext.raw(message))
 
 
-async def _when_delivered(waiting: Sequence[asyncio.Future[bool]], receivers: int) -> Empty:
+async def _when_delivered(waiting: Sequence[PendingDelivery]) -> Empty:
     """Wait for the participants that read slowly; the others have the message already."""
-    missed = [delivered for delivered in await asyncio.gather(*waiting) if not delivered]
+    delivered = await asyncio.gather(*(delivery for _, delivery in waiting))
+    missed = [participant for (participant, _), came in zip(waiting, delivered, strict=True) if not came]
     if missed:
-        raise UnavailableError(
-            f"the message was not delivered to {len(missed)} of {receivers} participants, which read too slowly or left"
-        )
+        names = ", ".join(f"{participant.name!r} ({participant.id})" for participant in missed[:_NAMED_RECEIVERS])
+        more = f" and {len(missed) - _NAMED_RECEIVERS} more" if len(missed) > _NAMED_RECEIVERS else ""
+        raise UnavailableError(f"the message was not delivered to {names}{more}: too slow at reading, or gone")
     return EMPTY
