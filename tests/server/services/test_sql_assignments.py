@@ -96,6 +96,14 @@ async def test_parameters_are_compared_too(room: SqlRoom) -> None:
         await room.change("UPDATE t SET mark = ?", stream(1.5))
 
 
+async def test_integers_wrap_around_outside_of_sql_as_documented(room: SqlRoom) -> None:
+    expressions = {"mark": "n * 4611686018427387904"}
+    await room.database.ask(tables_api.UPDATE, table="t", where="id = 1", values_sql=expressions)
+    assert (await in_order(room, "mark"))[0] == (7 * 2**62 + 2**63) % 2**64 - 2**63
+    with pytest.raises(InvalidRequestError, match="'mark'"):
+        await room.change("UPDATE t SET mark = n * 4611686018427387904 WHERE id = 1")
+
+
 async def test_a_json_column_is_read_by_sql(room: SqlRoom) -> None:
     text = '{"a": {"b": [1, 2]}, "name": "x"}'
     await room.database.ask(tables_api.CREATE_TABLE, name="j", data=[{"id": 1, "doc": text}, {"id": 2, "doc": "{}"}])
