@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import logging
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -87,7 +91,9 @@ async def test_the_longest_turn_of_a_minute_is_forgotten_after_it() -> None:
     assert watch.longest.operation == "old"
 
 
-async def test_a_stack_is_read_at_once_from_the_inside() -> None:
+@contextmanager
+def waiting_thread() -> Iterator[int]:
+    """A thread that waits in `inner`, which `outer` has called."""
     entered, leave = threading.Event(), threading.Event()
 
     def outer() -> None:
@@ -101,12 +107,41 @@ async def test_a_stack_is_read_at_once_from_the_inside() -> None:
     thread.start()
     try:
         entered.wait()
-        seen = _stack(thread.ident or 0)
+        yield thread.ident or 0
     finally:
         leave.set()
         thread.join()
+
+
+def test_a_stack_is_read_from_the_inside() -> None:
+    with waiting_thread() as thread:
+        seen = _stack(thread)
     names = [code.co_name for code, _, _ in seen]
     assert names.index("inner") < names.index("outer") < names.index("run")
     [(code, line, scope)] = [one for one in seen if one[0].co_name == "outer"]
     assert (line - code.co_firstlineno, scope["__name__"]) == (1, __name__)
-    assert _stack(thread.ident or 0) == [], "it has ended"
+    assert _stack(thread) == [], "it has ended"
+
+
+def test_no_garbage_is_collected_while_a_stack_is_read() -> None:
+    source, first = inspect.getsourcelines(_stack)
+    [reading] = [first + number for number, line in enumerate(source) if "seen.extend" in line]
+    collected_at: set[int] = set()
+
+    def collecting(phase: str, info: dict[str, int]) -> None:
+        caller = sys._getframe(1)
+        if caller.f_code is _stack.__code__:
+            collected_at.add(caller.f_lineno)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(collecting)
+    with waiting_thread() as thread:
+        gc.set_threshold(1)
+        try:
+            seen = [_stack(thread) for _ in range(10)]
+        finally:
+            gc.set_threshold(*before)
+            gc.callbacks.remove(collecting)
+    assert all(seen)
+    assert gc.isenabled()
+    assert reading not in collected_at

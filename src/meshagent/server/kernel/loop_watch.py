@@ -8,6 +8,7 @@ the line of code. Neither costs anything per message.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import sys
@@ -281,12 +282,19 @@ _SEEN_OF_A_FRAME = attrgetter("f_code", "f_lineno", "f_globals")
 def _stack(thread: int) -> list[tuple[CodeType, int, dict[str, Any]]]:
     """What a thread is doing: code, line and global names of its frames, the innermost first.
 
-    All of it is one call of C code, during which no other thread runs Python. In steps, the thread would go on in
-    between, and Python 3.11 may crash when a frame that runs no longer is asked for its caller (CPython issue 111363).
+    The thread must not go on meanwhile: Python 3.11 makes an object for each frame that is looked at, and crashes when
+    the frame ends while it does. So all of it is one call of C code, and no garbage is collected, which could start
+    from there and run Python.
     """
     at_once = map(itemgetter(thread), iter(sys._current_frames, None))
     frames = accumulate(chain(islice(at_once, 1), repeat("f_back")), getattr)
     seen: list[tuple[CodeType, int, dict[str, Any]]] = []
-    with suppress(AttributeError, KeyError):  # the outermost frame has no caller; the thread may have ended
-        seen.extend(map(_SEEN_OF_A_FRAME, frames))
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with suppress(AttributeError, KeyError):  # the outermost frame has no caller; the thread may have ended
+            seen.extend(map(_SEEN_OF_A_FRAME, frames))
+    finally:
+        if collects:
+            gc.enable()
     return seen
