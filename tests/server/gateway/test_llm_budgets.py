@@ -376,6 +376,8 @@ async def test_the_estimate_counts_texts_and_not_the_bytes_of_files() -> None:
     assert await estimated_input({"input": "ü" * 4000}) > 2000
     picture = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 1_000_000}
     assert 1000 <= await estimated_input({"input": [{"role": "user", "content": [picture]}]}) < 1050
+    document = {"type": "input_file", "file_data": "data:application/pdf;base64," + "A" * 1_000_000}
+    assert 25_000 <= await estimated_input({"input": [{"role": "user", "content": [document]}]}) < 25_100
 
 
 async def test_the_estimate_of_a_large_request_leaves_others_their_turns() -> None:

@@ -300,6 +300,15 @@ def test_usage_is_found_wherever_the_network_cuts(cuts: list[int], drop: bool) -
     assert passed == (plain + end if drop else whole)
 
 
+def test_usage_is_found_in_a_last_event_that_is_not_ended() -> None:
+    last = b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}'
+    for drop in (False, True):
+        events = StreamFilter(drop_usage_chunk=drop)
+        assert events.feed(last) == b""
+        assert events.finish() == (b"" if drop else last)
+        assert events.tokens == (3, 4, 0)
+
+
 async def test_totals_are_kept_by_model() -> None:
     totals = LlmUsageTotals()
     for _ in range(2):

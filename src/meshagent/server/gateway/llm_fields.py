@@ -68,8 +68,8 @@ _OUTPUT_LIMITS: Final = {
     "chat/completions": ("max_completion_tokens", "max_tokens"),
     "responses": ("max_output_tokens",),
 }
-_BINARY_MEMBERS: Final = frozenset(["file_data", "data"])
 _TOKENS_OF_A_FILE: Final = 1000
+_FILE_BYTES_PER_TOKEN: Final = 40
 _BYTES_PER_TOKEN: Final = 4
 _BYTES_AROUND_A_VALUE: Final = 2
 _VALUES_PER_TURN: Final = 2000
@@ -150,7 +150,9 @@ def output_bound(path: str, checked: Mapping[str, Any]) -> int:
 
 
 async def estimated_input(body: Mapping[str, Any]) -> int:
-    """About how many tokens a request has: one for each four bytes of its texts; an image or a file is a thousand.
+    """About how many tokens a request has: one for each four bytes of its texts, a thousand for an image or a sound.
+
+    A document is at least a thousand, or one for each 40 bytes of its base64.
 
     Others have their turns while a large one is read.
     """
@@ -167,7 +169,9 @@ async def estimated_input(body: Mapping[str, Any]) -> int:
             if isinstance(item, dict | list):
                 waiting.append(item)
             elif isinstance(item, str):
-                if name in _BINARY_MEMBERS or item.startswith("data:"):
+                if name == "file_data":  # may be a document of many pages
+                    tokens += max(_TOKENS_OF_A_FILE, len(item) // _FILE_BYTES_PER_TOKEN)
+                elif name == "data" or item.startswith("data:"):
                     tokens += _TOKENS_OF_A_FILE
                 else:
                     size += len(item) if item.isascii() else len(item.encode("utf-8", "replace"))

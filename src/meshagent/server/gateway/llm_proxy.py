@@ -221,8 +221,9 @@ class LlmProxyRoutes:
                     await self._settle_stream(reservation, events)
                 if passed:
                     await response.write(passed)
+            rest = events.finish()
             await self._settle_stream(reservation, events)
-            await response.write(events.finish())
+            await response.write(rest)
             await response.write_eof()
         except ConnectionResetError:
             log.debug("a client went away before its answer was complete")

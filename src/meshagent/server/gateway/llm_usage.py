@@ -175,7 +175,7 @@ class StreamFilter:
         """What is left at the end of the stream."""
         rest = bytes(self._waiting)
         self._waiting.clear()
-        return rest
+        return rest if self._passes(rest) else b""
 
     def estimated_output(self) -> int:
         """The tokens of the text that came so far, at four bytes each."""
