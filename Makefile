@@ -35,7 +35,7 @@ check: $(TOOLS) ## the quick part, to run all day, all at once; CONTRIBUTING.md 
 	@$(MAKE) --no-print-directory -j 3 lint types quick
 
 quick: $(TOOLS)
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -n $(WORKERS) -q -m "not slow and not postgresql" \
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -n $(WORKERS) -q -m "not slow and not postgresql and not whole_server" \
 	  $(addprefix --ignore=,$(WHOLE_PROGRAMS)) $(TESTS)
 
 lint: $(TOOLS)

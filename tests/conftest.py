@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,29 @@ if TYPE_CHECKING:
 
 load_profile()
 gc.disable()  # collecting the tests makes a million objects, and all of them stay
+
+
+_STARTS_SERVERS = {
+    "meshagent.testing.server": ("RoomServer", "room_server"),
+    "tests.support.server": ("serve",),
+    "tests.support.accounts_server": ("AccountsServer", "accounts_server"),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of modules that import what starts a whole server."""
+    starters = {
+        id(getattr(sys.modules[module], name))
+        for module, names in _STARTS_SERVERS.items()
+        if module in sys.modules
+        for name in names
+    }
+    modules = {item.path: item.module for item in items if isinstance(item, pytest.Function)}
+    marked = {path for path, module in modules.items() if not starters.isdisjoint(map(id, vars(module).values()))}
+    for item in items:
+        if item.path in marked:
+            item.add_marker(pytest.mark.whole_server)
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,7 +16,6 @@ import pytest
 from tests.support.docs import DOCS, ROOT, anchors_of, pages
 from tests.support.examples import Examples
 from tests.support.other_project import run_pytest
-from tests.support.server import serve
 
 BLOCK = re.compile(
     r"(?:<!-- run(?:: (?P<output>[^\n]*))? -->\n(?P<run>))?```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE
@@ -85,6 +84,8 @@ def test_decisions_have_numbers_of_their_own() -> None:
 async def test_programs_in_pages_run(page: str, code: str, output: str | None, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(code)
+    from tests.support.server import serve  # here, so that the other tests do not count as those of a whole server
+
     async with serve(tmp_path / "data") as server:
         said = await Examples(server).run(str(program.with_suffix("")))
     assert output is None or said.rstrip("\n") == output
