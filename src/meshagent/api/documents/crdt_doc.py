@@ -141,10 +141,12 @@ class CrdtDoc:
             self._note_pairs()
         if scan is None:
             scan = self._checked(update)
-        cut = None if scan is None else self._pairs.cut(update, scan, self._clocks(scan))
+        cut = None
+        if scan is not None and (scan.pairs or self._pairs.middles):
+            cut = self._pairs.cut(update, scan, read_vector(self.state_vector()) if scan.pairs else {})
         if cut is None:
             self._apply(update)
-            if scan is not None:
+            if scan is not None and self._with_pairs:
                 self._pairs.add(scan.pairs)
                 self._with_pairs.clear()
             return
@@ -158,12 +160,9 @@ class CrdtDoc:
         _check_client_count(update)
         openings = update.count(b"u") + update.count(b"v") + update.count(b"[") + update.count(b"{")
         # Only then can lists and objects nest too deep, or pairs be cut.
-        if openings > MAX_VALUE_NESTING or self._pairs or has_pairs(update):
+        if openings > MAX_VALUE_NESTING or self._pairs.middles or has_pairs(update):
             return scan_update(update)
         return None
-
-    def _clocks(self, scan: UpdateScan) -> dict[int, int]:
-        return read_vector(self.state_vector()) if scan.pairs else {}
 
     def _apply(self, *updates: bytes) -> None:
         """Apply updates in one transaction."""

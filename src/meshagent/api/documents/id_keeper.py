@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from meshagent.api.documents.crdt_tree import children_of
 from meshagent.api.documents.crdt_types import Transaction, XmlContainer, XmlElement, is_element
@@ -19,6 +19,8 @@ from meshagent.api.documents.tree import ID
 from meshagent.api.documents.update_scan import UpdateScan
 
 __all__ = ["IdKeeper"]
+
+_SHORT_RANGE: Final = 16
 
 
 class IdKeeper:
@@ -39,14 +41,26 @@ class IdKeeper:
     def note(self, scan: UpdateScan) -> None:
         """Follow an update that the document has now."""
         for client, clock, element_id in scan.ids:
-            changes = self._by_change.setdefault(client, {})
-            if clock not in changes:
-                changes[clock] = element_id
+            of_author = self._by_change.setdefault(client, {})
+            if clock not in of_author:
+                of_author[clock] = element_id
                 self._uses[element_id] = self._uses.get(element_id, 0) + 1
-        for client, ranges in _by_author(scan.deletions).items():
-            if changes := self._by_change.get(client, {}):
-                for clock in _within(changes, ranges):
+        known = self._by_change
+        long: list[tuple[int, int, int]] = []
+        for client, start, end in scan.deletions:
+            changes = known.get(client)
+            if not changes:
+                continue
+            if end - start > _SHORT_RANGE:
+                long.append((client, start, end))
+                continue
+            for clock in range(start, end):
+                if clock in changes:
                     self._forget(changes.pop(clock))
+        for client, ranges in _by_author(long).items() if long else ():
+            by_clock = known[client]
+            for clock in _within(by_clock, ranges):
+                self._forget(by_clock.pop(clock))
 
     def is_used(self, element_id: str) -> bool:
         """Whether an element has that id, or may have it."""
@@ -66,7 +80,7 @@ class IdKeeper:
             return None
         if not _is_id(stated):
             return self._fresh()
-        replaced = sum(1 for old in given.values() if old == stated)
+        replaced = sum(1 for old in given.values() if old == stated) if given else 0
         uses = self._uses.get(stated, 0)
         if stated in self._overwritten:
             uses = sum(1 for _, element_id in _walk(txn, root) if element_id == stated)

@@ -146,7 +146,7 @@ def _check_text_event(found: Violations, text: XmlText, event: XmlEvent, content
     offset = 0
     for entry in event.delta:
         if "insert" in entry:
-            follows = content[:offset].endswith(_STAND_IN.encode())
+            follows = bool(content) and content[:offset].endswith(_STAND_IN.encode())
             offset += _note_insert(found, text, offset, entry["insert"], entry.get("attributes"), follows=follows)
         else:
             offset += entry.get("retain", 0)

@@ -338,7 +338,11 @@ class ServerDocument:
             self._discard_queues()
             raise
         as_sent = len(doc.updates) == 1 and doc.updates[0] == update
-        self._note_ids(update, scan, loading=not check)
+        if as_sent or not check:  # stored history is what was applied
+            if scan.ids or scan.deletions:
+                self._ids.note(scan)
+        else:
+            self._note_own(doc.updates)
         applied = self._take(check=check)
         if not as_sent and self._lacks(scan.ends):
             self._rebuild()
@@ -361,8 +365,10 @@ class ServerDocument:
         """Return the queued changes as one update; with `check`, repair them first."""
         doc = self._doc
         updates, events = doc.updates, doc.events
-        repairs = doc.cut_repairs.copy() if check else []
-        doc.cut_repairs.clear()
+        repairs: list[bytes] = []
+        if doc.cut_repairs:
+            repairs += doc.cut_repairs if check else ()
+            doc.cut_repairs.clear()
         if events:
             if check and (
                 violations := find_violations(doc, self.schema, events, self._ids, had_stand_ins=self._had_stand_ins)
@@ -457,14 +463,6 @@ class ServerDocument:
         self._doc.updates.clear()
         self._doc.events.clear()
         self._doc.cut_repairs.clear()
-
-    def _note_ids(self, update: bytes, scan: UpdateScan, *, loading: bool) -> None:
-        """Follow which ids an applied update sets and deletes."""
-        updates = self._doc.updates
-        if loading or (len(updates) == 1 and updates[0] == update):
-            self._ids.note(scan)
-        else:
-            self._note_own(updates)
 
     def _note_own(self, updates: Iterable[bytes]) -> None:
         for update in updates:

@@ -17,11 +17,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from meshagent.api.documents.update_format import read_varint, write_varint
-from meshagent.api.documents.update_scan import UpdateScan, UpdateScanner
+from meshagent.api.documents.update_scan import MAX_PLACES, UpdateScan, UpdateScanner
 
 __all__ = ["CutUpdate", "SurrogatePairs", "has_pairs"]
 
-_FOUR_BYTES: Final = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}").search
+has_pairs: Final = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}").search
+"""Finds a character outside the basic plane, or what may be one, in an update."""
 _BROKEN: Final = "\ufffd\ufffd"
 _Middle = tuple[int, int]  # an author, and the number of the second half of a pair
 
@@ -40,24 +41,20 @@ class CutUpdate(NamedTuple):
     after: bytes | None
 
 
-def has_pairs(update: bytes) -> bool:
-    """Whether there may be surrogate pairs in the texts of an update."""
-    return _FOUR_BYTES(update) is not None
-
-
 class SurrogatePairs:
-    """Where the surrogate pairs in the texts of a document are: the numbers of their second halves, by author."""
+    """Where the surrogate pairs in the texts of a document are.
+
+    Attributes:
+        middles: The numbers of their second halves, by author.
+    """
 
     def __init__(self) -> None:
-        self._middles: dict[int, array[int]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._middles)
+        self.middles: dict[int, array[int]] = {}
 
     def add(self, pairs: Mapping[int, Iterable[int]]) -> None:
         """Note pairs of an update that the document has now (`UpdateScan.pairs`)."""
         for client, middles in pairs.items():
-            known = self._middles.setdefault(client, array("Q"))
+            known = self.middles.setdefault(client, array("Q"))
             for middle in middles:
                 if not known or middle > known[-1]:
                     known.append(middle)
@@ -72,12 +69,10 @@ class SurrogatePairs:
             scan: What was read in it.
             clocks: How many changes the document has of the authors of pairs in the update.
         """
-        known = self._middles
-        if not scan.pairs and not any(client in known for author in (scan.ends, scan.needs) for client in author):
+        known = self.middles
+        if not scan.pairs and known.keys().isdisjoint(scan.ends) and known.keys().isdisjoint(scan.needs):
             return None
-        scanner = _CutScanner(update, frozenset())
-        scanner.scan()
-        places = scanner.places
+        places = _places(update, scan)
         for client, start, end in scan.deletions:
             places += [(client, start), (client, end)]
         places += [(client, clocks.get(client, 0)) for client in scan.pairs]
@@ -88,8 +83,17 @@ class SurrogatePairs:
         return CutUpdate(_deletion(old), _broken(update, own), _deletion(own))
 
 
+def _places(update: bytes, scan: UpdateScan) -> list[_Middle]:
+    """The places at which the changes of an update cut texts."""
+    if len(scan.places) <= MAX_PLACES:
+        return scan.places.copy()
+    scanner = _CutScanner(update, frozenset())
+    scanner.scan()
+    return scanner.places
+
+
 class _CutScanner(UpdateScanner):
-    """Notes the places at which the changes of an update cut texts, and breaks pairs in its own texts."""
+    """Notes all places at which the changes of an update cut texts, and breaks pairs in its own texts."""
 
     __slots__ = ("_middles_to_break", "edits", "places")
 

@@ -19,6 +19,7 @@ from meshagent.api.documents.update_format import read_varint
 from meshagent.api.errors import InvalidRequestError
 
 __all__ = [
+    "MAX_PLACES",
     "MAX_VALUE_NESTING",
     "STEP_CHANGES",
     "MalformedUpdateError",
@@ -31,6 +32,7 @@ __all__ = [
 MAX_VALUE_NESTING: Final = 64
 """How deep values may nest: an attribute's value is at depth 0, an item of a list at the list's depth plus 1."""
 
+MAX_PLACES: Final = 64
 STEP_CHANGES: Final = 2_000
 """How many changes are read in one step."""
 
@@ -74,6 +76,8 @@ class UpdateScan(NamedTuple):
         deletions: Author, start and end of each range of changes that it deletes.
         marks: Authors of the marks of lives in the update.
         ids: Author and number of each change that gives an element its first `$id`, and the id.
+        places: Author and number of each change before which, or behind whose predecessor, it inserts; incomplete if
+            it has more than `MAX_PLACES`.
         pairs: Of each author, the numbers of the second halves of surrogate pairs in its texts.
         parents: How many elements it puts children into.
     """
@@ -83,6 +87,7 @@ class UpdateScan(NamedTuple):
     deletions: list[tuple[int, int, int]]
     marks: frozenset[int]
     ids: list[tuple[int, int, str]]
+    places: list[tuple[int, int]]
     pairs: dict[int, list[int]]
     parents: int
 
@@ -135,6 +140,7 @@ class UpdateScanner:
         "_needs",
         "_pairs",
         "_parents",
+        "_places",
         "_position",
         "_references",
     )
@@ -146,6 +152,7 @@ class UpdateScanner:
         self._deletions: list[tuple[int, int, int]] = []
         self._ids: list[tuple[int, int, str]] = []
         self._marks: list[int] = []
+        self._places: list[tuple[int, int]] = []
         self._pairs: dict[int, list[int]] = {}
         self._parents: set[tuple[bytes, bytes]] = set()
         self._ends: dict[int, int] = {}
@@ -186,7 +193,7 @@ class UpdateScanner:
             if clock > ends.get(client, 0) and clock > needs.get(client, 0):
                 needs[client] = clock
         marks = frozenset(self._marks) if self._marks else _NO_MARKS
-        return UpdateScan(ends, needs, self._deletions, marks, self._ids, self._pairs, len(self._parents))
+        return UpdateScan(ends, needs, self._deletions, marks, self._ids, self._places, self._pairs, len(self._parents))
 
     def _block_head(self) -> tuple[int, int, int]:
         """An author, the number of the first of its changes, and how many there are."""
@@ -224,30 +231,33 @@ class UpdateScanner:
         both = info & (_HAS_ORIGIN | _HAS_RIGHT_ORIGIN)
         if both == _HAS_ORIGIN | _HAS_RIGHT_ORIGIN:
             client, clock, right_client, right_clock = self._match(_FOUR)
-            self._refer(client, clock)
-            self._refer(right_client, right_clock)
+            self._refer(client, clock, 1)
+            self._refer(right_client, right_clock, 0)
         elif both:
             client, clock = self._match(_TWO)
-            self._refer(client, clock)
+            self._refer(client, clock, 1 if both == _HAS_ORIGIN else 0)
         else:
             if self._varint() == 1:
                 if self._bytes() == MARK_ROOT:
                     self._marks.append(self._author)
             else:
                 client, clock = self._match(_TWO)
-                self._refer(client, clock)
+                self._refer(client, clock, None)
                 if not info & _HAS_KEY or info & 0x1F == _TYPE:
                     self._parents.add((client, clock))
             if info & _HAS_KEY:
                 return self._bytes()
         return None
 
-    def _refer(self, raw_client: bytes, raw_clock: bytes) -> None:
+    def _refer(self, raw_client: bytes, raw_clock: bytes, behind: int | None) -> None:
+        """Note a change that another one refers to, and whether that is behind it (1), before it (0), or below it."""
         client = self._client(raw_client)
         clock = raw_clock[0] if len(raw_clock) == 1 else _number(raw_clock)
         references = self._references
         if clock >= references.get(client, 0):
             references[client] = clock + 1
+        if behind is not None and len(self._places) <= MAX_PLACES:
+            self._places.append((client, clock + behind))
 
     def _read_deletions(self) -> None:
         for _ in range(self._varint()):
