@@ -29,6 +29,19 @@ class Outbox(Protocol):
         """Queue frames that the participant asked for, whatever their size; they are sent as fast as it reads."""
         self.deliver(frames)
 
+    def relay(self, frames: bytes) -> asyncio.Future[None] | None:
+        """Queue an item of a stream that the participant opened to another one.
+
+        Returns:
+            None, or what is done when the other may send more; the participant is cut off if that takes too long.
+        """
+        self.reply(frames)
+        return None
+
+    def read_after(self, ready: asyncio.Future[None]) -> None:
+        """Read nothing more of the participant until `ready` is done."""
+        return
+
     def position(self) -> int:
         """Bytes that were delivered so far, kept ones included."""
         return 0

@@ -1,9 +1,11 @@
 """Outgoing messages queued for a connection that cannot keep up.
 
-Two kinds of messages are queued, in one order. Replies (answers, downloads, states of documents) are sent at the pace
+Three kinds of messages are queued, in one order. Replies (answers, downloads, states of documents) are sent at the pace
 of the participant's reading, whatever their size; while more than `max_reply_bytes` of them wait, the server stops
-reading its requests. Pushed messages (events, broadcasts, updates from others) are bounded: senders that can wait do
-(`offer`), the rest is queued up to `PUSHED_FACTOR` times the bound. A participant that reads too little is cut off.
+reading its requests. Relayed messages (items of the streams that it opened to hosts) stop the reading of their hosts at
+`PUSHED_FACTOR` times `max_pushed_bytes`. Pushed messages (events, broadcasts, updates from others) are bounded: senders
+that can wait do (`offer`), the rest is queued up to `PUSHED_FACTOR` times the bound. A participant that reads too
+little is cut off.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ MAX_WINDOW: Final = 1024 * 1024
 """Bytes handed to a socket ahead of its reading: enough to keep a fast reader busy."""
 
 PUSHED_FACTOR: Final = 8
-"""What others push may reach this many times `max_pushed_bytes` for a participant that reads, but slowly."""
+"""What others push or relay may reach this many times `max_pushed_bytes` for a participant that reads, but slowly."""
 
 MAX_STREAMS: Final = 64
 """Downloads that wait before the reader pauses; each holds an open file."""
@@ -84,12 +86,17 @@ class _Pushed:
 
 
 @dataclass(slots=True)
+class _Relayed:
+    frames: bytes
+
+
+@dataclass(slots=True)
 class _Stream:
     message_id: int
     file: StreamedFile
 
 
-_Item = bytes | _Pushed | _Stream | asyncio.Future[bool]
+_Item = bytes | _Pushed | _Relayed | _Stream | asyncio.Future[bool]
 
 
 class Backlog:
@@ -109,6 +116,8 @@ class Backlog:
         "_limits",
         "_name",
         "_owner",
+        "_relay_deadline",
+        "_relay_room",
         "_sent_to_kernel",
         "_share",
         "_socket",
@@ -116,6 +125,7 @@ class Backlog:
         "_timer",
         "_writable",
         "pushed_bytes",
+        "relayed_bytes",
         "reply_bytes",
         "streams",
     )
@@ -129,8 +139,11 @@ class Backlog:
         self._held: deque[tuple[bytes, asyncio.Future[bool]]] = deque()
         self._share = BudgetShare(limits.waiting)
         self.pushed_bytes = 0
+        self.relayed_bytes = 0
         self.reply_bytes = 0
         self.streams = 0
+        self._relay_room: asyncio.Future[None] | None = None
+        self._relay_deadline: asyncio.TimerHandle | None = None
         self._writable: asyncio.Event | None = None
         self._checks_without_progress = 0
         self._sent_to_kernel = socket.taken
@@ -144,6 +157,11 @@ class Backlog:
     def is_full(self) -> bool:
         """Whether senders have to wait."""
         return bool(self._held) or self._is_over()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of all kinds that wait, besides files."""
+        return self.pushed_bytes + self.relayed_bytes + self.reply_bytes
 
     @property
     def exceeds_budget(self) -> bool:
@@ -182,6 +200,35 @@ class Backlog:
         self._count()
         self._owner.replies_changed()
 
+    def relay(self, frames: bytes) -> asyncio.Future[None] | None:
+        """Keep an item of a stream that the participant opened to a host.
+
+        Returns:
+            None, or what is done when half of what may wait does. The participant is cut off if it does not get
+            there within `drain_timeout`: its hosts serve others too.
+        """
+        self._items.append(_Relayed(frames))
+        self.relayed_bytes += len(frames)
+        self._count()
+        if self._relay_room is None and self._has_much_relayed(self._limits.max_pushed_bytes * PUSHED_FACTOR):
+            loop = asyncio.get_running_loop()
+            self._relay_room = loop.create_future()
+            timeout = self._limits.drain_timeout
+            reason = f"too slow: the hosts of its streams waited for it for {timeout:g} s"
+            self._relay_deadline = loop.call_later(timeout, self._owner.cut, reason)
+        return self._relay_room
+
+    def _has_much_relayed(self, limit: int) -> bool:
+        waiting = self.relayed_bytes
+        return waiting > limit or (self._share.is_exceeded and waiting > self._limits.window)
+
+    def _let_hosts_go_on(self) -> None:
+        if self._relay_deadline is not None:
+            self._relay_deadline.cancel()
+        if self._relay_room is not None and not self._relay_room.done():
+            self._relay_room.set_result(None)
+        self._relay_room = self._relay_deadline = None
+
     def stream(self, message_id: int, file: StreamedFile) -> None:
         """Keep a download that the participant asked for; it is read when its turn comes."""
         self._items.append(_Stream(message_id, file))
@@ -205,6 +252,7 @@ class Backlog:
         """The connection is over: forget everything, and tell those who wait."""
         self._timer.cancel()
         self._task.cancel()
+        self._let_hosts_go_on()
         self._share.hold(0)
         for item in self._items:
             if isinstance(item, asyncio.Future) and not item.done():
@@ -246,6 +294,14 @@ class Backlog:
             self.pushed_bytes -= len(item.frames)
             self._count()
             self._socket.write(item.frames)
+        elif isinstance(item, _Relayed):
+            await self._room_for_bytes()
+            self.relayed_bytes -= len(item.frames)
+            self._count()
+            self._socket.write(item.frames)
+            half = self._limits.max_pushed_bytes * PUSHED_FACTOR // 2
+            if self._relay_room is not None and not self._has_much_relayed(half):
+                self._let_hosts_go_on()
         elif isinstance(item, _Stream):
             await self._stream_file(item.message_id, item.file)
             self.streams -= 1
@@ -270,7 +326,7 @@ class Backlog:
         return self.pushed_bytes > self._limits.max_pushed_bytes or self._share.is_exceeded
 
     def _count(self) -> None:
-        self._share.hold(self.pushed_bytes + self.reply_bytes)
+        self._share.hold(self.waiting_bytes)
 
     async def _stream_file(self, message_id: int, file: StreamedFile) -> None:
         carried = envelope.pack({"type": "file", "name": file.name, "mime_type": file.mime_type})

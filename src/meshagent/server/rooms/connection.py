@@ -33,6 +33,8 @@ from meshagent.server.websocket.handler import ClientSocket, WebSocketHandler
 log = logging.getLogger(__name__)
 
 
+_NOTHING: Final[frozenset[asyncio.Future[None]]] = frozenset()
+
 _WELCOME_DELAY = 0.002
 """Seconds between the handshake and the welcome. What a client sent along with its handshake, a ping for
 instance, is answered first; its first whole message brings the welcome forward."""
@@ -140,6 +142,7 @@ class Connection(WebSocketHandler, Owner):
         "_paused",
         "_pending_bytes",
         "_queued",
+        "_read_after",
         "_reassembler",
         "_room",
         "_tasks",
@@ -174,6 +177,7 @@ class Connection(WebSocketHandler, Owner):
         self._working = 0
         self._queued: deque[_Work] | None = None
         self._paused = False
+        self._read_after: frozenset[asyncio.Future[None]] = _NOTHING
         self._acknowledged: int | None = None
         self._backlog: Backlog | None = None
         self._welcome: asyncio.TimerHandle | None = None
@@ -293,6 +297,25 @@ class Connection(WebSocketHandler, Owner):
         elif (kept := self._kept_unless_written(frames)) is not None:
             kept.reply(frames)
 
+    def relay(self, frames: bytes) -> asyncio.Future[None] | None:
+        socket = self._clear_socket
+        if socket is not None and not socket.congested:
+            socket.write(frames)
+        elif (kept := self._kept_unless_written(frames)) is not None:
+            return kept.relay(frames)
+        return None
+
+    def read_after(self, ready: asyncio.Future[None]) -> None:
+        if ready not in self._read_after:
+            self._read_after |= {ready}
+            ready.add_done_callback(self._end_read_after)
+            self._pace_reading()
+
+    def _end_read_after(self, ready: asyncio.Future[None]) -> None:
+        self._read_after -= {ready}
+        if self._paused:
+            self._pace_reading()
+
     def _kept_unless_written(self, frames: bytes) -> Backlog | None:
         """The slow way out: write `frames`, or say which backlog has to keep them; None too if nobody is there."""
         if self._welcome is not None:
@@ -306,7 +329,7 @@ class Connection(WebSocketHandler, Owner):
         return self._kept(socket)
 
     def position(self) -> int:
-        waiting = 0 if self._backlog is None else self._backlog.pushed_bytes + self._backlog.reply_bytes
+        waiting = 0 if self._backlog is None else self._backlog.waiting_bytes
         return waiting + (0 if self.socket is None else self.socket.sent_bytes)
 
     def surely_missed(self, position: int) -> bool:
@@ -459,7 +482,7 @@ class Connection(WebSocketHandler, Owner):
         held, streams = self._pending_bytes, 0
         if self._backlog is not None:
             held, streams = max(held, self._backlog.reply_bytes), self._backlog.streams
-        if held > limit or self._queued or streams > MAX_STREAMS:
+        if held > limit or self._queued or streams > MAX_STREAMS or self._read_after:
             if not self._paused:
                 self._paused = True
                 socket.pause_reading()

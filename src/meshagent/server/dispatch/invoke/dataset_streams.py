@@ -118,7 +118,7 @@ async def _receive(stream: Stream, inbox: Inbox, upload: TableUpload, first: byt
         if first:
             await upload.write(first)
         while True:
-            stream.send(PULL)
+            stream.reply(PULL)
             item = await inbox.next()
             if item.is_close:
                 break

@@ -139,13 +139,13 @@ class DocumentStream:
             self._sync_header = jsontext.dumps(header)
             self._subscription = subscription = self._documents.subscribe(document, self)
             state = base64.b64encode(document.document.encode_state(vector))
-            self._stream.send(binary_content({"kind": "state", "path": path, "schema": document.schema_json}, state))
+            self._stream.reply(binary_content({"kind": "state", "path": path, "schema": document.schema_json}, state))
             return subscription
 
     # --- the document's side -------------------------------------------------------------------------
 
     def push(self, update: Update) -> None:
-        self._stream.send(EncodedContent(self._sync_header, update_base64(update)))
+        self._stream.push(EncodedContent(self._sync_header, update_base64(update)))
 
     def ended(self, error: DocumentEndedError | None) -> None:
         if error is None:

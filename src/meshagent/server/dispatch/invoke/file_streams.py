@@ -94,7 +94,7 @@ class DownloadHandler:
             raise InvalidRequestError("chunk_size must be a positive number of bytes")
         async with await self._storage.read(start.path) as file:
             header = {"kind": "start", "name": file.name, "mime_type": file.media_type, "size": file.size}
-            stream.send(binary_content(header))
+            stream.reply(binary_content(header))
             pieces = file.chunks(chunk_bytes=min(start.chunk_size, MAX_CHUNK_BYTES))
             await send_download(stream, inbox, _as_items(pieces), close_is_pulled=False)
 

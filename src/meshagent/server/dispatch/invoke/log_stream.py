@@ -20,7 +20,7 @@ class LogHandler:
         stream.participant.scope.require_developer_logs()
 
         def show(entry: LogEntry) -> None:
-            stream.send(binary_content({"type": entry.type}, jsontext.dumps(entry.data)))
+            stream.push(binary_content({"type": entry.type}, jsontext.dumps(entry.data)))
 
         with self._log.following(show):
             while not (await inbox.next()).is_close:

@@ -5,6 +5,8 @@ To the target it is a call of the toolkit `messaging`, to the caller a stream th
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from meshagent.api import jsontext
@@ -76,10 +78,10 @@ class MessageStream:
         """Accepted: said in the target's own reader, so that nothing of the target's can overtake it."""
         assert self._target is not None
         self._stream.open()
-        self._stream.send(json_content({"kind": "accepted", "stream_id": self._target.call.call_id}))
+        self._stream.reply(json_content({"kind": "accepted", "stream_id": self._target.call.call_id}))
 
-    def send(self, item: EncodedContent) -> None:
-        self._stream.send(item)
+    def send(self, item: EncodedContent) -> asyncio.Future[None] | None:
+        return self._stream.send(item)
 
     def close(self, content: EncodedContent) -> None:
         self._stream.close(content)
@@ -91,7 +93,7 @@ class MessageStream:
             and isinstance(error, ConnectionLostError)
         ):
             gone = {"kind": "client_disconnected", "participant_id": self._target.call.host.id}
-            self._stream.send(json_content(gone))
+            self._stream.reply(json_content(gone))
             self._stream.close()
         else:
             self._stream.fail(error)

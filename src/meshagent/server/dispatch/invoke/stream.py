@@ -3,7 +3,9 @@
     stream = streams.open(caller, message_id, call_id, begin)    # control open: input follows
     stream.receive(item)            # each chunk of the caller, in its connection's reader
     stream.open()                   # the answer is `control open`: output follows
-    stream.send(item)               # each item of the output
+    stream.reply(item)              # each item of the output that the room sends because the caller asked for it
+    stream.send(item)               # each item that a host sends
+    stream.push(item)               # each item that others caused: a change, an entry of a log
     stream.close() or .fail(error)  # the end, once
 
 What serves the input is a `StreamInput`. What comes of the call goes to the caller by the methods of `Stream`, which
@@ -153,7 +155,7 @@ class Stream:
             self._end()
             self.caller.answer(self._message_id, content)
         elif self.state is _OPEN:
-            self.send(content)
+            self.reply(content)
             self.close()
 
     def open(self) -> None:
@@ -162,23 +164,37 @@ class Stream:
             self.state = _OPEN
             self.caller.answer(self._message_id, CONTROL_OPEN)
 
-    def send(self, item: EncodedContent) -> None:
-        """One item of the output; hosted tools may send some before they open the stream."""
-        if self.state is _CLOSED:
-            return
+    def reply(self, item: EncodedContent) -> None:
+        """One item that the room sends because the caller asked for it; as fast as the caller reads."""
+        if self.state is not _CLOSED:
+            self.participant.outbox.reply(self._next_frames(item))
+
+    def send(self, item: EncodedContent) -> asyncio.Future[None] | None:
+        """One item of a host, which may send some before it opens the stream.
+
+        Returns:
+            None, or what is done when the caller has read enough for the host to send more.
+        """
+        return None if self.state is _CLOSED else self.participant.outbox.relay(self._next_frames(item))
+
+    def push(self, item: EncodedContent) -> None:
+        """One item that somebody else caused: a document's change, an entry of a log. Too many cut the caller off."""
+        if self.state is not _CLOSED:
+            self.participant.outbox.deliver(self._next_frames(item))
+
+    def _next_frames(self, item: EncodedContent) -> bytes:
         self.sent += 1
         prefix = self._frame_prefix
         if prefix is None:
             call_id = self.call_id or uuid.uuid4().hex
             prefix = self._frame_prefix = b'{"tool_call_id":' + jsontext.dumps(call_id) + b',"chunk":'
         header = prefix + item.header + b"}"
-        data = envelope.join(header, item.payload)
-        self.participant.outbox.deliver(encode_message(self._message_id, RESPONSE_CHUNK, data))
+        return encode_message(self._message_id, RESPONSE_CHUNK, envelope.join(header, item.payload))
 
     def close(self, content: EncodedContent = CONTROL_CLOSE) -> None:
         """The end of the output; `content` is the `control close` that the caller gets."""
         if self.state is not _CLOSED:
-            self.send(content)
+            self.reply(content)
             self._end()
 
     def fail(self, error: RoomException) -> None:
@@ -187,7 +203,7 @@ class Stream:
             self._end()
             self.caller.fail(self._message_id, error)
         elif self.state is _OPEN:
-            self.send(error_content(error))
+            self.reply(error_content(error))
             self.close()
 
     async def ready(self) -> None:

@@ -174,7 +174,7 @@ async def receive_upload(
     received = 0
     try:
         while True:
-            stream.send(pull)
+            stream.reply(pull)
             item = await inbox.next()
             if item.is_close:
                 break
@@ -201,7 +201,7 @@ async def send_download(
     async for piece in pieces:
         if (await inbox.next()).is_close:
             return
-        stream.send(piece)
+        stream.reply(piece)
         await stream.ready()
     if close_is_pulled:
         await inbox.next()

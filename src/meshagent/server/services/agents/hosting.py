@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Mapping
@@ -47,8 +48,12 @@ class CallerLink(Protocol):
         """The tool answers with a stream."""
         ...
 
-    def send(self, item: EncodedContent) -> None:
-        """One item of that stream."""
+    def send(self, item: EncodedContent) -> asyncio.Future[None] | None:
+        """One item of that stream.
+
+        Returns:
+            None, or what is done when the caller has read enough for the host to send more.
+        """
         ...
 
     def close(self, content: EncodedContent) -> None:

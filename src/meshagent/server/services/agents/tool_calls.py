@@ -149,7 +149,9 @@ class ToolCalls:
         call = self._find(host, message_id)
         if call is not None:
             call.was_answered = True
-            call.link.send(item)
+            ready = call.link.send(item)
+            if ready is not None:
+                host.outbox.read_after(ready)
 
     def host_closed(self, host: Participant, message_id: int, content: EncodedContent) -> None:
         """The end of the host's stream."""
