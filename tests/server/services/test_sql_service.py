@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from meshagent.api.contracts import dataset as api
@@ -19,9 +20,11 @@ from meshagent.api.errors import (
     RequestTimeoutError,
     UnavailableError,
 )
+from meshagent.server.services.sql.queries import decode_parameters
 from meshagent.server.services.sql.service import SqlService
 from meshagent.server.services.sql.statements import Delete, Insert, Query, Statement, Update, parse
 from tests.support.database import CALLER, open_database
+from tests.support.dataset_client import ipc
 
 SLOW = "SELECT count(*) FROM range(300000) a(i), range(300000) b(j) WHERE i * j % 7 = 3"
 """Takes a minute or more."""
@@ -180,3 +183,16 @@ async def test_a_query_can_be_cancelled_and_ends_with_its_owner(tmp_path: Path) 
         with pytest.raises(NotFoundError):
             async for _ in service.read(CALLER, query_id):
                 pass
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(pa.array([2**62], pa.timestamp("us")), id="a date after 9999"),
+        pytest.param(pa.array([b"\xff"]).view(pa.string()), id="text that is not UTF-8"),
+        pytest.param(pa.array([1, 2]), id="two rows"),
+    ],
+)
+def test_parameters_that_python_cannot_have_are_refused(column: Any) -> None:
+    with pytest.raises(InvalidRequestError):
+        decode_parameters(ipc(pa.table({"p": column})))

@@ -297,6 +297,10 @@ def test_texts_of_the_engine_lose_labels_and_paths(said: str, expected: str) -> 
         (ValueError("Table 't' was not found"), "not_found"),
         (ValueError("Table 't' already exists"), "already_exists"),
         (ValueError("Invalid input, x"), "invalid_request"),
+        (
+            RuntimeError("Query Execution error: Arrow error: Cast error: Cannot cast string '' to Float64"),
+            "invalid_request",
+        ),
         (RuntimeError("lance error: Unprocessable: KMeans cannot train"), "invalid_state"),
         (RuntimeError("lance error: LanceError(IO): No space left on device (os error 28)"), "store_failed"),
         (OSError(errno.EIO, "broken"), "store_failed"),

@@ -320,6 +320,9 @@ def decode_parameters(data: bytes) -> dict[str, Any]:
     table = pa.Table.from_batches(batches, schema)
     if table.num_rows != 1:
         raise InvalidRequestError(f"query parameters must be a table of one row, not {table.num_rows}")
-    values = [column[0].as_py() for column in table.columns]
+    try:
+        values = [column[0].as_py() for column in table.columns]
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # a date after 9999, or text that is not UTF-8
+        raise InvalidRequestError(f"a query parameter has a value that cannot be used: {error}") from None
     by_position = {str(number): value for number, value in enumerate(values, 1)}
     return {**by_position, **dict(zip(table.column_names, values, strict=True))}

@@ -28,6 +28,8 @@ _LABEL = re.compile(
     r"|Schema Error: |Schema error: |Error during planning: |Compute error: )+"
 )
 _STATEMENT = re.compile(r"(Error parsing statement): SELECT .* \(sql parser error: (.*)\)", re.DOTALL)
+_VALUE_ERRORS = ("cast error", "cannot cast", "parser error", "overflow", "out of range")
+"""What the engine says of an expression that it cannot compute for the values of some row."""
 _MAX_TEXT = 500
 
 
@@ -85,6 +87,8 @@ def _translated(error: Exception, table: str) -> RoomException:
         return InvalidStateError("the full-text index was made without positions: make it anew to search for phrases")
     if "coercion failed" in lowered or "fail to find the coerced type" in lowered:
         return InvalidRequestError(f"the types of an expression do not fit: {said}")
+    if any(part in lowered for part in _VALUE_ERRORS):
+        return InvalidRequestError(f"an expression has no value for some row: {said}")
     if "unprocessable" in lowered or "not enough rows" in lowered:
         return InvalidStateError(said)
     if isinstance(error, (ValueError, TypeError)):
