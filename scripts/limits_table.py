@@ -108,7 +108,8 @@ SETTINGS = [
     Setting(
         ["limits.max_waiting_bytes_per_room", "limits.max_waiting_bytes"],
         size,
-        "of unfinished messages, waiting requests and what is not read, of all participants: who has 64 KiB or more"
+        "of unfinished messages, waiting requests, document updates that wait for others, and what is not read, of all"
+        " participants: no more document updates are held, who has 64 KiB or more"
         " waiting sends and gets no message of that size, senders wait for it, and it is dropped when others have sent"
         ' it over 1 MiB <a id="limits.waiting"></a>',
     ),

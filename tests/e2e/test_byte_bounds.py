@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pycrdt import Doc, Text
 
 from meshagent.server.kernel.byte_budget import STEP, ByteBudget
 from meshagent.server.rooms.attributes import MAX_ATTRIBUTE_BYTES
@@ -75,7 +78,7 @@ def _connection(server: TestServer, name: str) -> Connection:
 def waiting(server: TestServer) -> ByteBudget:
     """What the participants of the one room have waiting."""
     [room] = [entry.room for entry in server.started.rooms.directory.rooms]
-    return room._limits.waiting
+    return room.state.waiting
 
 
 async def begin(client: WireClient, message_id: int, packets: int) -> None:
@@ -132,3 +135,27 @@ async def test_answers_that_are_not_read_are_bounded_together(tmp_path: Path) ->
         assert all(header["code"] == 1008 for header in refused)
         await eventually(lambda: waiting(server).used == 0)
         assert (await greedy.request("storage.download", {"path": "a.bin"})).header["type"] != "error"
+
+
+async def test_document_updates_that_come_early_are_bounded_together(tmp_path: Path) -> None:
+    async with serve(tmp_path, limits={"max_waiting_bytes_per_room": 3000}) as server, join(server) as alice:
+        for path in ("a.document", "b.document"):
+            await alice.open_document(path)
+        doc: Doc[Any] = Doc()
+        text = doc.get("text", type=Text)
+        updates = []
+        for _ in range(6):
+            before = doc.get_state()
+            text += "x" * 1000
+            updates.append(base64.b64encode(doc.get_update(before)))
+        for update in updates[1:4]:
+            await alice.ok("room.sync", {"path": "a.document"}, update)
+        assert waiting(server).used > 3000
+        assert "too many updates wait" in await alice.error("room.sync", {"path": "b.document"}, updates[4])
+        await alice.ok("room.sync", {"path": "b.document"}, updates[0])
+        await alice.ok("room.sync", {"path": "a.document"}, updates[0])
+        assert waiting(server).used == 0
+        await alice.ok("room.sync", {"path": "b.document"}, updates[4])
+        assert waiting(server).used > 1000
+        await alice.ok("room.disconnect", {"path": "b.document"})
+        await eventually(lambda: waiting(server).used == 0)

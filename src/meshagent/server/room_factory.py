@@ -81,11 +81,10 @@ class RoomLimits:
     max_queue_messages: int
     max_queue_bytes: int
 
-    def connection_of_a_room(self) -> ConnectionLimits:
-        """The bounds of each connection of a new room, with what they may have waiting together."""
+    def waiting_of_a_room(self) -> ByteBudget:
+        """What the participants of a new room may have waiting together."""
         what = "requests and answers that wait in the room"
-        waiting = ByteBudget(self.max_waiting_bytes, parent=self.connection.waiting, what=what)
-        return replace(self.connection, waiting=waiting)
+        return ByteBudget(self.max_waiting_bytes, parent=self.connection.waiting, what=what)
 
     def presence_of_a_room(self) -> ByteBudget:
         """What the participants of a new room may say of themselves together."""
@@ -172,6 +171,7 @@ class RoomFactory:
             session_id=session_id,
             room_log=room_log,
             presence=self._limits.presence_of_a_room(),
+            waiting=self._limits.waiting_of_a_room(),
         )
         observers = FileObservers()
         storage = await self._storage(state, observers, download_url)
@@ -203,7 +203,9 @@ class RoomFactory:
             database=DatabaseService(tables),
             dataset=DatasetService(tables),
             developer=DeveloperService(state, room_log),
-            documents=DocumentsService(state, stores.documents, storage, max_bytes=limits.max_document_bytes),
+            documents=DocumentsService(
+                state, stores.documents, storage, max_bytes=limits.max_document_bytes, held=state.waiting
+            ),
             external=ExternalServicesService(state, self._services),
             livekit=LivekitService(state, self._livekit),
             messaging=MessagingService(state),
@@ -265,7 +267,7 @@ class RoomFactory:
             ),
             lifecycle=lifecycle,
             population_changed=population_changed,
-            limits=self._limits.connection_of_a_room(),
+            limits=replace(self._limits.connection, waiting=state.waiting),
             max_connections=self._limits.max_connections,
         )
 

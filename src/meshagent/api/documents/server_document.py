@@ -81,6 +81,7 @@ class ServerDocument:
         "_marks",
         "_recent",
         "_view",
+        "may_hold",
         "schema",
     )
 
@@ -90,6 +91,8 @@ class ServerDocument:
         self._recent: dict[bytes, None] = {}
         self._held: dict[bytes, UpdateScan] = {}
         self._held_bytes = 0
+        self.may_hold = True
+        """Whether more updates that come early are taken."""
         self._marks: set[int] = set()
         self._had_stand_ins = False
         self._view = KeptView()
@@ -402,7 +405,8 @@ class ServerDocument:
     def _hold(self, update: bytes, scan: UpdateScan, *, loading: bool) -> None:
         if update in self._held:
             return
-        if not loading and (len(self._held) >= MAX_HELD or self._held_bytes + len(update) > MAX_HELD_BYTES):
+        too_many = len(self._held) >= MAX_HELD or self._held_bytes + len(update) > MAX_HELD_BYTES
+        if not loading and (too_many or not self.may_hold):
             raise LimitExceededError(
                 "the update depends on changes that have not arrived, and too many updates wait for such changes",
                 limit=MAX_HELD_BYTES,

@@ -28,6 +28,7 @@ class RoomState:
         session_id: Names this run.
         room_log: Its log.
         presence: Bytes of attributes and registrations of all participants; None for no bound.
+        waiting: Bytes of what waits for all participants together; None for no bound.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class RoomState:
         session_id: str,
         room_log: RoomLog,
         presence: ByteBudget | None = None,
+        waiting: ByteBudget | None = None,
     ) -> None:
         self.key = key
         self.name = key.room_name
@@ -46,7 +48,8 @@ class RoomState:
         self.storage_name = storage_name
         self.url = url
         self.session_id = session_id
-        self.presence = presence if presence is not None else ByteBudget()
+        self.presence = presence or ByteBudget()
+        self.waiting = waiting or ByteBudget()
         self._log = room_log
         self._participants: dict[str, Participant] = {}
         self._users = 0

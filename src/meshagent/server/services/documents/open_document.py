@@ -11,6 +11,7 @@ from meshagent.api.documents.crdt_doc import DocumentDamagedError, merge_updates
 from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.documents.server_document import ServerDocument
 from meshagent.api.errors import InvalidStateError, LimitExceededError, RoomException
+from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.services.documents.ports import Subscriber, Update
 from meshagent.server.stores.documents import DocumentLogStore
 
@@ -50,6 +51,7 @@ class OpenDocument:
         last_seq: Sequence number of the newest record in the log.
         unsaved_updates: Records in the log since its last snapshot.
         size: Size of the loaded history.
+        held: Bytes of updates that wait for others, of all documents together; while it is exceeded, no more wait.
         max_bytes: Size limit; deleting content does not reduce the size of the history.
         spawn: Starts a task owned by the room.
         changed: Called after each turn of the loop with changes.
@@ -68,6 +70,7 @@ class OpenDocument:
         unsaved_updates: int,
         size: int,
         max_bytes: int,
+        held: ByteBudget,
         spawn: Callable[..., object],
         changed: Callable[[OpenDocument], None],
     ) -> None:
@@ -91,6 +94,9 @@ class OpenDocument:
         self._unsaved_bytes = 0
         self._size = size
         self._max_bytes = max_bytes
+        self._held = held
+        self._counted_as_held = 0
+        self._count_held()
         self._snapshot_running = False
         self._reloading = False
         self._awaiting_rewrite: list[asyncio.Future[None]] | None = None
@@ -125,11 +131,14 @@ class OpenDocument:
             raise LimitExceededError(
                 f"the document {self.path} would be larger than {self._max_bytes} bytes", limit=self._max_bytes
             )
+        self.document.may_hold = not self._held.is_exceeded
         try:
             applied = self.document.apply(update)
         except DocumentDamagedError:
             self._reload_soon()
             raise
+        if self.document.held_bytes != self._counted_as_held:
+            self._count_held()
         if applied.repair is not None:
             log.warning("repaired document %s: an update from participant %s broke its rules", self.path, author_id)
             if author is not None:
@@ -146,6 +155,11 @@ class OpenDocument:
             self._size += len(update)
             self._append(update, durable)
         return durable
+
+    def _count_held(self) -> None:
+        held = 0 if self.ended else self.document.held_bytes
+        self._held.change(held - self._counted_as_held)
+        self._counted_as_held = held
 
     def record_server_change(self, update: bytes, author_id: str | None) -> asyncio.Future[None]:
         """Store and send a change that the server made."""
@@ -337,6 +351,7 @@ class OpenDocument:
         if self.ended:
             return
         self.ended = True
+        self._count_held()
         self._stop_ids_timer()
         for subscriber in list(self.subscribers):
             subscriber.ended(error)

@@ -15,6 +15,7 @@ from meshagent.api.documents.lives import Change, DocumentEndedError
 from meshagent.api.documents.schema import MeshSchema, MeshSchemaException
 from meshagent.api.documents.server_document import ServerDocument
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, NotFoundError, RoomException
+from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.documents.open_document import OpenDocument
@@ -62,6 +63,7 @@ class DocumentsService:
         store: Stores the document logs.
         files: The room's files.
         max_bytes: Maximum size of a document's history; larger edits are rejected.
+        held: Bytes of updates that wait for others, of all documents together; None for no bound.
         save_delay: Seconds between a change and saving the file; longer for documents over 1 MiB.
     """
 
@@ -72,6 +74,7 @@ class DocumentsService:
         files: DocumentFiles,
         *,
         max_bytes: int = 64 * 1024 * 1024,
+        held: ByteBudget | None = None,
         save_delay: float = 2.0,
     ) -> None:
         self._room = room
@@ -79,6 +82,7 @@ class DocumentsService:
         self._store = store
         self._files = files
         self._max_bytes = max_bytes
+        self._held = held or ByteBudget()
         self._save_delay = save_delay
         self._open: dict[str, OpenDocument] = {}
         self._known_paths: set[str] | None = None
@@ -328,6 +332,7 @@ class DocumentsService:
             unsaved_updates=len(stored.updates),
             size=sum(map(len, history)) + sum(map(len, stored.updates)),
             max_bytes=self._max_bytes,
+            held=self._held,
             spawn=self._room.spawn,
             changed=self._schedule_save,
         )
