@@ -436,3 +436,17 @@ async def test_closing_writes_everything_down() -> None:
     again = DocumentsService(FakeRoom(), scene.log, scene.files)
     assert await again.describe(PATH) == page("kept")
     await again.close()
+
+
+async def test_a_document_that_is_read_as_json_stays_in_memory_for_a_while(scene: Scene) -> None:
+    await scene.service.create("a.document", {"document": {"content": [{"heading": {"text": "x"}}]}})
+    await scene.room.settle()
+    first = await scene.service.describe("a.document")
+    await scene.room.settle()
+    assert await scene.service.describe("a.document") is first
+    await scene.room.settle()
+    [document] = scene.service._open.values()
+    document._end_lingering(scene.service._release)  # as its timer does
+    await scene.room.settle()
+    assert not scene.service._open
+    assert await scene.service.describe("a.document") == first

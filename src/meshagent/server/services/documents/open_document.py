@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 _SNAPSHOT_UPDATES = 500
 _SNAPSHOT_BYTES = 256 * 1024
+_LINGER = 10.0
+"""Seconds for which a document that was read as JSON stays in memory after its last use."""
 _VIEW_ATTEMPTS = 3
 """How often reading a document in steps begins again because somebody changes it; then it is read in one step."""
 _ID_PATIENCE = 1.0
@@ -102,6 +104,8 @@ class OpenDocument:
         self._awaiting_rewrite: list[asyncio.Future[None]] | None = None
         self._in_flight = 0
         self._ids_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._has_lingered = False
 
     @property
     def is_saved(self) -> bool:
@@ -165,6 +169,30 @@ class OpenDocument:
         """Store and send a change that the server made."""
         self.last_author = author_id
         return self._record(None, update)
+
+    def linger(self, then: Callable[[OpenDocument], None]) -> bool:
+        """Stay in memory for a while if the JSON form was read, which is dear; `then` is called at its end.
+
+        Returns:
+            Whether it stays; not if it has stayed since its last use.
+        """
+        if self._has_lingered or not self.document.has_view:
+            return False
+        if self._linger_timer is None:
+            self._linger_timer = asyncio.get_running_loop().call_later(_LINGER, self._end_lingering, then)
+        return True
+
+    def _end_lingering(self, then: Callable[[OpenDocument], None]) -> None:
+        self._linger_timer = None
+        self._has_lingered = True
+        then(self)
+
+    def used(self) -> None:
+        """Somebody uses the document: it may linger anew after that."""
+        self._has_lingered = False
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
 
     async def prepare_view(self) -> None:
         """Read the document as JSON in small steps, so that others get their turns."""
@@ -353,6 +381,7 @@ class OpenDocument:
         self.ended = True
         self._count_held()
         self._stop_ids_timer()
+        self.used()
         for subscriber in list(self.subscribers):
             subscriber.ended(error)
         self.subscribers.clear()

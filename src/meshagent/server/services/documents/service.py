@@ -29,7 +29,6 @@ _MAX_SCHEMA_BYTES = 1024 * 1024
 _MAX_SCHEMA_NESTING = 64
 
 _MAX_SAVE_DELAY = 60.0
-
 _SCHEMA_FOLDER = ".schemas"
 
 
@@ -117,6 +116,7 @@ class DocumentsService:
         normal = normalize_path(path)
         document = await self._load(normal, create=create, initial_json=initial_json, schema=schema)
         document.pins += 1
+        document.used()
         try:
             yield document
         finally:
@@ -397,10 +397,10 @@ class DocumentsService:
         async with self._lock(document.path):
             if document.subscribers or document.pins or document.ended:
                 return
-            if document.is_saved and not document.file_is_stale:
-                self._forget(document.path, None)
-            else:
+            if not document.is_saved or document.file_is_stale:
                 self._schedule_save(document)
+            elif not document.linger(self._release):
+                self._forget(document.path, None)
 
     def _forget(self, path: str, error: DocumentEndedError | None) -> None:
         timer = self._save_timers.pop(path, None)
