@@ -21,7 +21,7 @@ from meshagent.server.stores.sqlite_queues import SqliteQueueStore
 from tests.support.hypothesis_profiles import examples
 from tests.support.stores import open_commit_log
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 NAMES = ("jobs", "other")
 LIMIT = 6
@@ -101,6 +101,10 @@ class QueueStores(RuleBasedStateMachine):
         self._memory_ids[ids[1]] = ids[0]
         return Pair(name, ids, body)
 
+    def _is_known(self, message: Pair) -> bool:
+        """Whether its id in SQLite is still its own: after a restart those of messages that are gone are used again."""
+        return self._memory_ids.get(message.ids[1]) == message.ids[0]
+
     # -- rules
 
     @rule(target=messages, name=st.sampled_from(NAMES), body=BODIES)
@@ -125,18 +129,21 @@ class QueueStores(RuleBasedStateMachine):
         def call(store: QueueStore, index: int, queue: int) -> Any:
             return store.hold(queue, message.ids[index], lease=lease, attempts=len(lease), seconds=seconds)
 
-        self._agree(elsewhere or message.name, call)
+        if self._is_known(message):
+            self._agree(elsewhere or message.name, call)
 
     @rule(first=messages, some=st.lists(messages, max_size=2), elsewhere=SELDOM)
     def make_ready(self, first: Pair, some: list[Pair], elsewhere: str | None) -> None:
         def call(store: QueueStore, index: int, queue: int) -> Any:
-            return store.make_ready(queue, list({one.ids[index]: None for one in (first, *some)}))
+            known = [one for one in (first, *some) if self._is_known(one)]
+            return store.make_ready(queue, list({one.ids[index]: None for one in known}))
 
         self._agree(elsewhere or first.name, call)
 
     @rule(message=messages, elsewhere=SELDOM)
     def finish(self, message: Pair, elsewhere: str | None) -> None:
-        self._agree(elsewhere or message.name, lambda store, index, queue: store.finish(queue, message.ids[index]))
+        if self._is_known(message):
+            self._agree(elsewhere or message.name, lambda store, index, queue: store.finish(queue, message.ids[index]))
 
     @rule(target=removed, message=messages)
     def remove(self, message: Pair) -> Any:
@@ -144,15 +151,15 @@ class QueueStores(RuleBasedStateMachine):
         name = message.name
         there = {found.message_id: found for found in self._runner.run(self._memory.load(self._queue(name)[0]))}
         found = there.get(message.ids[0])
-        if found is None:
+        if found is None or not self._is_known(message):
             return multiple()
         assert self._agree(name, lambda store, index, queue: store.finish(queue, message.ids[index])) == 1
         return Pair(name, message.ids, found.body, found.attempts)
 
     @rule(target=messages, message=consumes(removed))
     def restore(self, message: Pair) -> Any:
-        if self._memory_ids.get(message.ids[1]) != message.ids[0]:
-            return multiple()  # SQLite has given its id to another message
+        if not self._is_known(message):
+            return multiple()
 
         def call(store: QueueStore, index: int, queue: int) -> Any:
             return store.restore(queue, StoredMessage(message.ids[index], message.body, message.attempts))
@@ -165,6 +172,8 @@ class QueueStores(RuleBasedStateMachine):
 
     @rule(target=messages, to=st.sampled_from(NAMES), message=messages, elsewhere=SELDOM)
     def move(self, to: str, message: Pair, elsewhere: str | None) -> Any:
+        if not self._is_known(message):
+            return multiple()
         target = self._queue(to)
 
         def call(store: QueueStore, index: int, queue: int) -> Any:
