@@ -61,6 +61,10 @@ class KeptView:
     def without_ids(self, schema: MeshSchema) -> dict[str, Any]:
         """The document without ids; it must be there."""
         assert self.content is not None
+        whole = self._plain.get(id(self.content))
+        if whole is not None and whole[0] is self.content:
+            kept: dict[str, Any] = whole[1]
+            return kept  # and what is known of its parts stays known
         seen: dict[int, Any] = {}
         plain: dict[str, Any] = without_ids(self.content, schema, self._plain, seen)
         self._plain = seen
