@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
-from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -36,34 +34,6 @@ class SlowStore(MemoryQueueStore):
     async def open(self, room: str, name: str, **options: Any) -> StoredQueue | None:
         await self.gate.wait()
         return await super().open(room, name, **options)
-
-
-async def test_calls_that_waited_for_a_queue_run_in_order_and_let_others_run_meanwhile() -> None:
-    store, room = SlowStore(), FakeRoom()
-    queues = OpenQueues(room, store, Leasing(room, store, lambda queue: None).opened)
-    done: list[int] = []
-    turns_of_others: set[int] = set()
-
-    def work(number: int, _queue: OpenQueue) -> asyncio.Future[None]:
-        end = perf_counter() + 0.001
-        while perf_counter() < end:
-            pass
-        done.append(number)
-        result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        result.set_result(None)
-        return result
-
-    def others() -> None:
-        turns_of_others.add(len(done))
-        if len(done) < 50:
-            asyncio.get_running_loop().call_soon(others)
-
-    waiting = [queues.in_order("jobs", True, partial(work, number)) for number in range(50)]
-    store.gate.set()
-    others()
-    await asyncio.gather(*waiting)
-    assert done == list(range(50))
-    assert len(turns_of_others) > 5
 
 
 async def test_a_queue_is_made_by_a_call_that_comes_just_when_another_has_not_found_it() -> None:

@@ -6,8 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, RoomException
 from meshagent.server.kernel.context import RoomContext
@@ -17,9 +16,6 @@ from meshagent.server.stores.queues import QueueStore, StoredQueue
 _Action = Callable[[OpenQueue], Awaitable[Any]]
 _DeferredCall = tuple[bool, _Action, "asyncio.Future[Any]"]
 """A call that waits for its queue to open: whether it may create the queue, the action, and the result."""
-
-
-_TURN_SECONDS: Final = 0.004
 
 
 class OpenQueues:
@@ -74,10 +70,7 @@ class OpenQueues:
         return result
 
     async def _open_for(self, name: str, deferred: deque[_DeferredCall]) -> None:
-        """Open a queue, and run the deferred calls in their order, before any later call.
-
-        Thousands can wait: others have their turn every few milliseconds.
-        """
+        """Open a queue, and run the deferred calls in their order, before any later call."""
         try:
             while deferred:
                 try:
@@ -85,12 +78,10 @@ class OpenQueues:
                 except RoomException as error:
                     _fail(deferred.popleft()[2], error)
                     continue
-                turn_ends_at = perf_counter() + _TURN_SECONDS
-                while deferred and perf_counter() < turn_ends_at:
+                while deferred:
                     _, action, result = deferred.popleft()
                     if not result.done():
                         _run_deferred(result, action, queue)
-                await asyncio.sleep(0)
         finally:
             del self._deferred[name]
             for _, _, result in deferred:
