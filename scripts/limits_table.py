@@ -240,8 +240,11 @@ FIXED = [
     ),
     Fixed(
         "time that one connection is served before others are",
-        "{}, or one message",
-        [(duration, "server.websocket.read_slices:SLICE_SECONDS")],
+        "{}, {} while many are busy, or one message",
+        [
+            (duration, "server.websocket.read_slices:SLICE_SECONDS"),
+            (duration, "server.websocket.read_slices:MIN_SLICE_SECONDS"),
+        ],
         "its next messages wait",
     ),
     Fixed(

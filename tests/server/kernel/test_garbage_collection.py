@@ -58,10 +58,11 @@ async def test_cycles_among_old_objects_are_collected_when_nothing_is_to_be_done
 
 
 async def test_a_process_is_as_before_when_the_block_is_left() -> None:
-    before = len(gc.callbacks)
+    before, thresholds = len(gc.callbacks), gc.get_threshold()
     with short_collections(lambda _: None):
         assert len(gc.callbacks) == before + 1
     assert len(gc.callbacks) == before
+    assert gc.get_threshold() == thresholds
     assert gc.get_freeze_count() == 0
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from meshagent.server.websocket.read_slices import SLICE_SECONDS, ReadSlices
+from meshagent.server.websocket.read_slices import MIN_SLICE_SECONDS, SLICE_SECONDS, ReadSlices, ReadTurns
 
 BUFFER = 256 * 1024
 
@@ -60,7 +60,7 @@ def reader() -> Reader:
 @pytest.fixture
 async def slices(transport: Transport, reader: Reader) -> ReadSlices:
     loop = asyncio.get_running_loop()
-    return ReadSlices(loop, cast(Any, transport), memoryview(bytearray(BUFFER)), reader.feed)
+    return ReadSlices(loop, cast(Any, transport), memoryview(bytearray(BUFFER)), reader.feed, ReadTurns())
 
 
 async def test_a_connection_with_more_to_read_gives_way_to_others(
@@ -138,3 +138,25 @@ async def test_what_is_left_of_a_connection_that_is_over_is_forgotten(slices: Re
     slices.stop()
     await asyncio.sleep(0)
     assert reader.taken == [1000]
+
+
+async def test_slices_become_shorter_the_more_connections_are_busy() -> None:
+    loop, turns = asyncio.get_running_loop(), ReadTurns()
+    granted: list[float] = []
+
+    def feed(data: bytes | memoryview, deadline: float) -> int:
+        granted.append(deadline - perf_counter())
+        return 1
+
+    many = [ReadSlices(loop, cast(Any, Transport()), memoryview(bytearray(BUFFER)), feed, turns) for _ in range(9)]
+    assert turns.slice_seconds == SLICE_SECONDS
+    for slices in many:
+        slices.read(10)
+    assert turns.busy == 9
+    assert turns.slice_seconds == MIN_SLICE_SECONDS
+    assert granted[1] < SLICE_SECONDS / 2
+    for slices in many:
+        slices.stop()
+    await asyncio.sleep(0)
+    assert turns.busy == 0
+    assert turns.slice_seconds == SLICE_SECONDS

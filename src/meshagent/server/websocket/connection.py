@@ -23,7 +23,7 @@ from meshagent.server.websocket.frames import (
     server_frame,
 )
 from meshagent.server.websocket.handler import WebSocketHandler
-from meshagent.server.websocket.read_slices import ReadSlices
+from meshagent.server.websocket.read_slices import ReadSlices, ReadTurns
 from meshagent.server.websocket.unacknowledged import unacknowledged_bytes
 
 __all__ = ["WebSocket", "WebSocketLimits"]
@@ -67,6 +67,7 @@ class Shared(Protocol):
     loop: asyncio.AbstractEventLoop
     corker: Corker
     read_buffer: memoryview
+    read_turns: ReadTurns
 
     def forget(self, socket: WebSocket) -> None:
         """A connection is gone."""
@@ -113,7 +114,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._transport = transport
         self._handler: WebSocketHandler | None = handler
         self._reader = FrameReader(self, handler.received, shell.limits.max_message_bytes)
-        self._slices = ReadSlices(shell.loop, transport, shell.read_buffer, self._feed)
+        self._slices = ReadSlices(shell.loop, transport, shell.read_buffer, self._feed, shell.read_turns)
         self._state = _OPEN
         self._end_code = ABNORMAL
         self._end_reason = "connection lost"

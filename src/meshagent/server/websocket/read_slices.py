@@ -14,12 +14,32 @@ from typing import Final
 SLICE_SECONDS: Final = 0.004
 """Longest that one connection is served before others are, but for a single message."""
 
+MIN_SLICE_SECONDS: Final = 0.001
+"""Length of a slice where many connections are busy at the same time."""
+
 _FIRST_BYTES: Final = 64 * 1024
 _MIN_BYTES: Final = 4 * 1024
 _COPIED_READ_BYTES: Final = 64 * 1024
 
 Feed = Callable[[bytes | memoryview, float], int]
 """Serves messages until the given time of `perf_counter`, at least one; returns how many bytes it took."""
+
+
+class ReadTurns:
+    """What the connections of one loop share: how many of them have more to be served when it is their turn again.
+
+    Slices become shorter the more there are, so that a turn of the loop does not become longer with each busy client.
+    """
+
+    __slots__ = ("busy",)
+
+    def __init__(self) -> None:
+        self.busy = 0
+
+    @property
+    def slice_seconds(self) -> float:
+        """How long a connection is served now."""
+        return max(MIN_SLICE_SECONDS, SLICE_SECONDS / (self.busy + 1))
 
 
 class ReadSlices:
@@ -30,6 +50,7 @@ class ReadSlices:
         transport: What is read.
         buffer: What it is read into, shared by all connections.
         feed: Takes what was read.
+        turns: Shared by all connections of the loop.
     """
 
     __slots__ = (
@@ -41,13 +62,20 @@ class ReadSlices:
         "_spent",
         "_stopped",
         "_transport",
+        "_turns",
         "_yielding",
         "view",
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, buffer: memoryview, feed: Feed
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        buffer: memoryview,
+        feed: Feed,
+        turns: ReadTurns,
     ) -> None:
+        self._turns = turns
         self._loop = loop
         self._transport = transport
         self._buffer = buffer
@@ -69,7 +97,8 @@ class ReadSlices:
     def serve(self, data: bytes | memoryview) -> None:
         """Serve bytes of the peer for a slice of time, and keep those that are left."""
         started_at = perf_counter()
-        used = self._feed(data, started_at + SLICE_SECONDS)
+        longest = self._turns.slice_seconds
+        used = self._feed(data, started_at + longest)
         seconds = perf_counter() - started_at
         if used < len(data):
             self._rest = bytes(data[used:])
@@ -79,15 +108,15 @@ class ReadSlices:
         size = len(self.view)
         if used < size:  # the socket is empty: the loop goes on to others by itself
             self._spent = 0.0
-            if seconds > SLICE_SECONDS and used > _MIN_BYTES:
+            if seconds > longest and used > _MIN_BYTES:
                 self._resize(used // 2)
             return
         self._spent += seconds
-        if seconds > SLICE_SECONDS:
+        if seconds > longest:
             self._resize(size // 2)
-        elif 4 * seconds < SLICE_SECONDS:
+        elif 4 * seconds < longest:
             self._resize(size * 2)
-        if self._spent > SLICE_SECONDS / 2:
+        if self._spent > longest / 2:
             self._give_way()
 
     def pause(self) -> None:
@@ -110,11 +139,13 @@ class ReadSlices:
         if not self._yielding:
             self._spent = 0.0
             self._yielding = True
+            self._turns.busy += 1
             self._apply()
             self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._yielding = False
+        self._turns.busy -= 1
         if self._rest and not self._paused:
             rest, self._rest = self._rest, b""
             self.serve(rest)

@@ -20,6 +20,7 @@ from meshagent.server.websocket.frames import server_frame
 from meshagent.server.websocket.handler import WebSocketHandler
 from meshagent.server.websocket.handshake import UpgradedResponse, check_handshake, switching_protocols, take_transport
 from meshagent.server.websocket.heartbeat import Heartbeat
+from meshagent.server.websocket.read_slices import ReadTurns
 
 __all__ = [
     "WebSocket",
@@ -48,6 +49,7 @@ class WebSocketShell:
         self.loop = asyncio.get_running_loop()
         self.corker = Corker(self.loop)
         self.read_buffer = memoryview(bytearray(_READ_BUFFER_BYTES))
+        self.read_turns = ReadTurns()
         self._heartbeat = Heartbeat(self.loop, self.limits.ping_interval, self.limits.ping_timeout)
         self._sockets: set[WebSocket] = set()
         self._expiry = ExpiryQueue(self._sockets)
