@@ -343,10 +343,16 @@ FIXED = [
         ],
     ),
     Fixed(
-        "values in a JSON body",
+        "values in a JSON body, and in a request that carries any JSON, but for rows and messages",
         "{}",
-        [(count, "server.gateway.bodies:MAX_JSON_VALUES")],
-        "413",
+        [(count, "server.kernel.json_cost:MAX_JSON_VALUES")],
+        "413; `limit_exceeded` in a room",
+    ),
+    Fixed(
+        "values in JSON that is not strict, such as NaN",
+        "{}",
+        [(count, "server.kernel.json_cost:MAX_LENIENT_VALUES")],
+        "`limit_exceeded`",
     ),
     Fixed("body of an MCP request", "{}", [(size, "server.gateway.mcp_routes:MAX_REQUEST_BYTES")], "413"),
     Fixed(

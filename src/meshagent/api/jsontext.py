@@ -50,6 +50,14 @@ def raw(value: Json) -> msgspec.Raw:
     return msgspec.Raw(dumps(value))
 
 
+def text_as_raw(text: str) -> msgspec.Raw:
+    """A JSON text as it is, or made strict; errors as in `loads`."""
+    try:
+        return msgspec.Raw(bytes(msgspec.json.decode(text, type=msgspec.Raw)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return raw(loads(text))
+
+
 def decode(text: bytes, kind: type[T]) -> T:
     """A JSON text as a value of type `kind`; unknown keys are ignored, nulls of optional keys count as absent.
 
@@ -60,9 +68,26 @@ def decode(text: bytes, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        if (members := _members(text)) is not None:
+            return convert(members, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        strict = getattr(kind, "STRICT_NUMBERS", False)
-        return convert(loads_strict_numbers(text) if strict else loads(text), kind)
+        pass
+    return _decode_leniently(text, kind)
+
+
+def _members(text: bytes) -> dict[str, msgspec.Raw | None] | None:
+    """The members of an object as text, so that large ones are not built only to be refused; None for all else."""
+    try:
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return {key: None if bytes(value).strip() == b"null" else value for key, value in members.items()}
+
+
+def _decode_leniently(text: bytes, kind: type[T]) -> T:
+    strict = getattr(kind, "STRICT_NUMBERS", False)
+    return convert(loads_strict_numbers(text) if strict else loads(text), kind)
 
 
 def loads_strict_numbers(text: bytes | str) -> Json:

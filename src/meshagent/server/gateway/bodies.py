@@ -15,6 +15,7 @@ from aiohttp import ClientPayloadError, hdrs, web
 
 from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, LimitExceededError
+from meshagent.server.kernel.json_cost import MAX_JSON_VALUES, check_strict, count_values
 
 __all__ = [
     "MAX_JSON_VALUES",
@@ -25,9 +26,6 @@ __all__ = [
     "read_body",
     "read_json",
 ]
-
-MAX_JSON_VALUES: Final = 250_000
-"""Most commas and opening brackets in a JSON body, those in texts included: bounds the time that parsing takes."""
 
 _STEP_BYTES: Final = 64 * 1024
 _WINDOW_BITS: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -88,17 +86,19 @@ async def read_json(request: web.Request, limit: int) -> Any:
     Raises:
         InvalidRequestError: It is not JSON.
         BodyTooLargeError: It has more than `MAX_JSON_VALUES` values.
+        LimitExceededError: It has more than `MAX_LENIENT_VALUES`, and is not strict JSON.
     """
     body = bytearray()
     values = 0
     async for piece in body_pieces(request):
         body += piece
         _check_size(len(body), limit)
-        values += piece.count(b",") + piece.count(b"[") + piece.count(b"{")
+        values += count_values(piece)
         if values > MAX_JSON_VALUES:
             raise BodyTooLargeError(f"a JSON body has {MAX_JSON_VALUES} values at most", limit=MAX_JSON_VALUES)
     text = bytes(body)
     await asyncio.sleep(0)  # others have their turn before and after a large one is parsed
+    check_strict(text)
     value = jsontext.loads(text)
     await asyncio.sleep(0)
     return value

@@ -16,6 +16,7 @@ from meshagent.api.errors import InternalError, InvalidRequestError, RoomExcepti
 from meshagent.api.tokens.scope import FULL_ROOM_SCOPE
 from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
+from meshagent.server.kernel.json_cost import MAX_LENIENT_VALUES, check_request, check_strict
 from meshagent.server.kernel.operations import ServedOperation
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.running_operation import RUNNING
@@ -71,6 +72,8 @@ class OperationTable:
             RoomException: The request is wrong or refused; the caller of this method answers it.
         """
         RUNNING.name = entry.operation.name
+        if len(text) > MAX_LENIENT_VALUES:
+            check_request(text, entry.operation.request)
         request = jsontext.decode(text, entry.operation.request)
         participant = caller.participant
         if entry.grant is not None and participant.scope is not FULL_ROOM_SCOPE:
@@ -149,6 +152,7 @@ class Dispatcher:
     def _dispatch_request(self, caller: Caller, message: Message, handler: RequestHandler) -> None:
         RUNNING.name = message.type
         try:
+            _check_header(message)
             handler(caller, message)
         except RoomException as error:
             caller.fail(message.id, error)
@@ -163,3 +167,9 @@ class Dispatcher:
         if self._failed is not None:
             self._failed(participant, message_type, error)
         return InternalError(f"{message_type} failed inside the server; its log says more")
+
+
+def _check_header(message: Message) -> None:
+    """Refuse a header whose lenient reading would hold up everybody."""
+    if len(message.data) > MAX_LENIENT_VALUES and int.from_bytes(message.data[:8], "big") > MAX_LENIENT_VALUES:
+        check_strict(envelope.split(message.data)[0])

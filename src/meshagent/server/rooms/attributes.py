@@ -11,6 +11,7 @@ from meshagent.api.wire import envelope
 from meshagent.api.wire.packets import Message
 from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.json_cost import check_values
 from meshagent.server.kernel.participant import Participant
 
 MAX_ATTRIBUTES = 1000
@@ -45,6 +46,7 @@ class ParticipantAttributes:
             InvalidRequestError: There would be too many, or too many bytes.
             LimitExceededError: All participants together would have too many bytes.
         """
+        check_values(envelope.split(message.data)[0])
         changed, _ = envelope.unpack(message.data)
         changed.pop("name", None)
         if not changed:

@@ -16,6 +16,7 @@ from meshagent.server.dispatch.contents import ContentHeader
 from meshagent.server.dispatch.host_answers import HostAnswers
 from meshagent.server.kernel.context import RoomContext
 from meshagent.server.kernel.dispatcher import OneWayHandler
+from meshagent.server.kernel.json_cost import check_values
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.hosting import JsonArguments, ToolCall
@@ -64,6 +65,7 @@ class FlatHostAnswers:
 
     def ask_response(self, host: Participant, message: Message) -> None:
         """An agent's answer to an ask; errors as in `AgentsService.ask_answered`."""
+        check_values(envelope.split(message.data)[0])
         answer, _ = envelope.unpack_as(message.data, api.AskAnswer)
         self._agents.ask_answered(host, answer)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -35,6 +35,7 @@ from meshagent.server.dispatch.invoke.messages import (
 from meshagent.server.dispatch.invoke.room_tools import RoomTool, RoomToolkit, StreamTool
 from meshagent.server.dispatch.invoke.stream import OpenStreams, Stream
 from meshagent.server.kernel.dispatcher import Caller, OneWayHandler, OperationTable, RequestHandler
+from meshagent.server.kernel.json_cost import check_values
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.hosting import HostedToolkit, ToolCall
@@ -43,6 +44,10 @@ from meshagent.server.services.agents.tool_calls import ToolCalls
 
 UNSUPPORTED_TOOLKITS: Final = frozenset({"containers", "memory", "mounts", "secrets", "sqlite"})
 """Parts of the hosted product that this server does not have. A call of one gets an error that says so."""
+
+
+class _CallerContext(msgspec.Struct, frozen=True):
+    context: dict[str, Any] | None = None
 
 
 class InvokeDialect:
@@ -150,7 +155,7 @@ class InvokeDialect:
             stream,
             streams_input=streams_input,
             on_behalf_of_id=request.on_behalf_of_id,
-            caller_context=request.caller_context,
+            caller_context=_caller_context(bytes(request.caller_context)),
         )
 
     def _invoke_built_in_tool(
@@ -189,6 +194,11 @@ class InvokeDialect:
 
     async def close(self) -> None:
         self._streams.cancel_all()
+
+
+def _caller_context(text: bytes) -> dict[str, Any] | None:
+    check_values(text)
+    return jsontext.decode(b'{"context":%b}' % text, _CallerContext).context
 
 
 def _acknowledge(caller: Caller, message_id: int, stream: Stream, done: asyncio.Future[None]) -> None:

@@ -18,6 +18,7 @@ from meshagent.server.dispatch.contents import binary_content, close_content, cl
 from meshagent.server.dispatch.document_updates import update_base64
 from meshagent.server.dispatch.invoke.stream import Stream
 from meshagent.server.dispatch.invoke.stream_tasks import Inbox, Spawn
+from meshagent.server.kernel.json_cost import check_values
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.services.documents.ports import Update
 from meshagent.server.services.documents.service import DocumentsService, DocumentSubscription
@@ -187,6 +188,7 @@ def _decode_base64(text: bytes) -> bytes:
 def _initial_content(value: Any) -> dict[str, Any] | None:
     """Initial content, which clients send as an object or as its JSON text."""
     if isinstance(value, str):
+        check_values(value.encode())
         value = jsontext.loads(value)
     if value is None or isinstance(value, dict):
         return value

@@ -27,7 +27,7 @@ class InvokeTool(msgspec.Struct, frozen=True, kw_only=True):
     tool_call_id: str | None = None
     participant_id: str | None = None
     on_behalf_of_id: str | None = None
-    caller_context: dict[str, Any] | None = None
+    caller_context: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class RequestChunk(msgspec.Struct, frozen=True, kw_only=True):

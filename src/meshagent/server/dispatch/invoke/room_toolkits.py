@@ -31,6 +31,7 @@ from meshagent.server.dispatch.invoke.room_tools import (
 )
 from meshagent.server.dispatch.invoke.stream_tasks import Spawn
 from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.json_cost import check_strict, check_values
 from meshagent.server.kernel.room_log import RoomLog
 from meshagent.server.services.agents.hosting import HostLink
 from meshagent.server.services.agents.tool_calls import ToolCalls
@@ -154,22 +155,27 @@ def _convert_send(arguments: bytes) -> OperationInput:
     send = messaging_api.SendRequest(
         to_participant_id=request.to_participant_id,
         type=request.type,
-        message=jsontext.raw(jsontext.loads(request.message_json)),
+        message=_message(request.message_json),
     )
     return text_of(send), attachment_of(request.attachment_base64)
 
 
 def _convert_broadcast(arguments: bytes) -> OperationInput:
     request = jsontext.decode(arguments, _Broadcast)
-    message = jsontext.raw(jsontext.loads(request.message_json))
-    broadcast = messaging_api.BroadcastRequest(type=request.type, message=message)
+    broadcast = messaging_api.BroadcastRequest(type=request.type, message=_message(request.message_json))
     return text_of(broadcast), attachment_of(request.attachment_base64)
+
+
+def _message(text: str) -> msgspec.Raw:
+    check_strict(text.encode())
+    return jsontext.text_as_raw(text)
 
 
 def _level(level: str) -> Callable[[bytes], OperationInput]:
     """Entries of a level: `{message, extra}` becomes an entry of the type that the level names."""
 
     def convert(arguments: bytes) -> OperationInput:
+        check_values(arguments)
         entry = jsontext.decode(arguments, _LogMessage)
         data = {**(entry.extra or {}), "message": entry.message}
         return text_of(developer_api.LogEntry(type=level, data=data)), b""

@@ -15,6 +15,7 @@ from meshagent.api import jsontext
 from meshagent.api.errors import InvalidRequestError, LimitExceededError, RoomException
 from meshagent.server.dispatch.contents import ContentHeader, binary_content
 from meshagent.server.dispatch.invoke.stream import Stream
+from meshagent.server.kernel.json_cost import check_values
 from meshagent.server.kernel.operations import EncodedContent
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ class Item:
     def headers(self) -> dict[str, Any]:
         """The headers of a binary content, or the members of a JSON one: clients send starts and pulls as either."""
         raw = self.content.headers if self.content.type == "binary" else self.content.json
-        value = jsontext.loads(bytes(raw))
+        text = bytes(raw)
+        check_values(text)
+        value = jsontext.loads(text)
         if not isinstance(value, dict):
             raise InvalidRequestError("a chunk's headers must be an object")
         return value

@@ -14,6 +14,7 @@ from meshagent.api.errors import NotFoundError, PermissionDeniedError
 from meshagent.api.tokens.scope import ApiScope
 from meshagent.server.kernel.byte_budget import ByteBudget
 from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.json_cost import check_values
 from meshagent.server.kernel.operations import EncodedContent, ServedOperation, serve, serve_payload
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.services.agents.asks import Asks
@@ -165,7 +166,9 @@ class AgentsService:
             raise NotFoundError(f"there is no toolkit {request.toolkit!r} in this room")
         if request.tool not in toolkit.tools():
             raise NotFoundError(f"toolkit {request.toolkit!r} has no tool {request.tool!r}")
-        return await toolkit.invoke(caller, request.tool, jsontext.loads(bytes(request.arguments)), payload)
+        arguments = bytes(request.arguments)
+        check_values(arguments)
+        return await toolkit.invoke(caller, request.tool, jsontext.loads(arguments), payload)
 
     # --- asks ----------------------------------------------------------------------------------------
 
