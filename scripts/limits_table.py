@@ -225,9 +225,10 @@ FIXED = [
     ),
     Fixed(
         "requests of one connection for files, tables and documents that are worked on at a time",
-        "{}, or {} messages into queues",
+        "{}, or {} inserts into tables, or {} messages into queues",
         [
             (count, "server.rooms.connection:MOST_AT_A_TIME"),
+            (count, "server.rooms.connection:MOST_INSERTS"),
             (count, "server.rooms.connection:MAX_WORK"),
         ],
         "the others wait, and the connection is read no further",

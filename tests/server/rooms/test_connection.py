@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from meshagent.api.contracts.operation import EMPTY, Empty
 from meshagent.server.kernel.dispatcher import Dispatcher, OperationTable
 from meshagent.server.kernel.operations import StreamedFile
 from meshagent.server.kernel.participant import Participant
 from meshagent.server.kernel.running_operation import RUNNING
-from meshagent.server.rooms.connection import Connection, ConnectionLimits, RoomMembership
+from meshagent.server.rooms.connection import MAX_WORK, Connection, ConnectionLimits, RoomMembership
 from tests.support.fake_room import fake_admission
 
 
@@ -182,3 +183,21 @@ async def test_requests_that_wait_for_people_do_not_stop_others(
     for number, event in enumerate(waiting):
         joined.connection.answer_when_done(number, wait(event), 100)
     assert joined.socket.is_reading
+
+
+async def test_a_connection_is_read_no_further_while_too_many_of_its_messages_into_queues_are_stored(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RUNNING, "name", "queues.send")
+    loop = asyncio.get_running_loop()
+    sends: list[asyncio.Future[Empty]] = [loop.create_future() for _ in range(MAX_WORK + 1)]
+    for number, send in enumerate(sends):
+        assert joined.socket.is_reading
+        joined.connection.answer_when_done(number, send, 100)
+    assert not joined.socket.is_reading
+    sends[0].set_result(EMPTY)
+    await asyncio.sleep(0)
+    assert joined.socket.is_reading
+    for send in sends[1:]:
+        send.set_result(EMPTY)
+    await asyncio.sleep(0)

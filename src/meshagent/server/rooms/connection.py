@@ -41,19 +41,20 @@ instance, is answered first; its first whole message brings the welcome forward.
 
 
 _WORK: Final = {
-    "storage": 8,
-    "database": 8,
-    "database.insert": 1,
-    "dataset": 8,
-    "sql": 8,
-    "room": 8,
+    "storage": 32,
+    "database": 32,
+    "database.insert": 4,
+    "dataset": 32,
+    "sql": 32,
+    "room": 32,
     "queues.send": 1,
 }
 """What the operations that keep disks and engines busy count, by name or by its first word. The others wait for people,
 or cost little. Inserts that wait at the same time share a commit, so that many cost little more than one."""
 
-MAX_WORK: Final = 64
+MAX_WORK: Final = 256
 MOST_AT_A_TIME: Final = MAX_WORK // _WORK["storage"]
+MOST_INSERTS: Final = MAX_WORK // _WORK["database.insert"]
 
 
 def _weight(operation: str) -> int:
@@ -418,8 +419,10 @@ class Connection(WebSocketHandler, Owner):
         if asyncio.iscoroutine(result):
             self._take_work(_Work(message_id, result, size, RUNNING.name, _weight(RUNNING.name)))
         else:
-            self._watch(message_id, asyncio.ensure_future(result), size)
-        if self._pending_bytes > self._limits.max_pending_bytes:
+            future = asyncio.ensure_future(result)
+            self._count_work(future, RUNNING.name == "queues.send")  # of those that have begun, only these are many
+            self._watch(message_id, future, size)
+        if self._pending_bytes > self._limits.max_pending_bytes or self._working > MAX_WORK:
             self._pace_reading()
 
     def _take_work(self, work: _Work) -> None:
@@ -435,10 +438,13 @@ class Connection(WebSocketHandler, Owner):
     def _start_work(self, work: _Work) -> None:
         # Naming a task costs less than the number that it would get.
         task = asyncio.get_running_loop().create_task(work.coroutine, name=work.name)
-        if work.weight:
-            self._working += work.weight
-            task.add_done_callback(lambda _: self._end_work(work.weight))
+        self._count_work(task, work.weight)
         self._watch(work.message_id, task, work.size)
+
+    def _count_work(self, future: asyncio.Future[Any], weight: int) -> None:
+        if weight:
+            self._working += weight
+            future.add_done_callback(lambda _: self._end_work(weight))
 
     def _end_work(self, weight: int) -> None:
         self._working -= weight
@@ -482,7 +488,8 @@ class Connection(WebSocketHandler, Owner):
         held, streams = self._pending_bytes, 0
         if self._backlog is not None:
             held, streams = max(held, self._backlog.reply_bytes), self._backlog.streams
-        if held > limit or self._queued or streams > MAX_STREAMS or self._read_after:
+        too_much = held > limit or streams > MAX_STREAMS or self._working > MAX_WORK
+        if too_much or self._queued or self._read_after:
             if not self._paused:
                 self._paused = True
                 socket.pause_reading()
