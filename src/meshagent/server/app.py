@@ -140,10 +140,17 @@ def run_server(config: ServerConfig, beside: Companion) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        async with running_server(config) as started, beside(started):
-            with short_collections(started.loop_watch.collected):
+        watches: list[LoopWatch] = []
+
+        def collected(seconds: float) -> None:
+            for watch in watches:
+                watch.collected(seconds)
+
+        with short_collections(collected):  # the first and longest collection is over before anybody can connect
+            async with running_server(config) as started, beside(started):
+                watches.append(started.loop_watch)
                 await stop.wait()
-            log.info("stopping")
+                log.info("stopping")
 
     # A thread that computes must not keep the loop waiting for the interpreter's lock for 5 ms each time.
     sys.setswitchinterval(_SWITCH_INTERVAL)
