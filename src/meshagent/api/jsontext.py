@@ -68,12 +68,22 @@ def decode(text: bytes, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.ValidationError:
-        if (members := _members(text)) is not None:
-            return convert(members, kind)
+    except msgspec.ValidationError as error:
+        members = None if _exceeds_floats(error) else _members(text)
+        if members is not None:
+            try:
+                return msgspec.json.decode(dumps(_without_optional_nulls(members, kind)), type=kind)
+            except msgspec.ValidationError as wrong:
+                if not _exceeds_floats(wrong):
+                    raise InvalidRequestError(_readable(wrong)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     return _decode_leniently(text, kind)
+
+
+def _exceeds_floats(error: msgspec.ValidationError) -> bool:
+    """Whether a number such as 1e999 is what is wrong: Python reads it as infinity."""
+    return "out of range" in str(error)
 
 
 def _members(text: bytes) -> dict[str, msgspec.Raw | None] | None:
