@@ -39,6 +39,14 @@ def test_a_request_that_builds_values_has_a_bound_of_them(kind: type[Any]) -> No
         check_request(values(MAX_JSON_VALUES), kind)
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"-1E+999"])
+def test_numbers_that_no_float_holds_count_as_not_strict(number: bytes) -> None:
+    check_request(values(MAX_LENIENT_VALUES // 2, number), dict)
+    with pytest.raises(LimitExceededError, match="must be strict"):
+        check_request(values(MAX_LENIENT_VALUES, number), dict)
+    check_request(values(MAX_LENIENT_VALUES, b'"fae1234"'), dict)
+
+
 @pytest.mark.parametrize("kind", [_Row, messaging.BroadcastRequest, queues.SendRequest])
 def test_what_stays_text_may_have_any_number_of_values(kind: type[Any]) -> None:
     check_request(values(MAX_JSON_VALUES * 2), kind)

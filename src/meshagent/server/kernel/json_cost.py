@@ -6,6 +6,7 @@ requests that carry any JSON, and the lenient reading of what is not strict, suc
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
@@ -17,6 +18,8 @@ MAX_JSON_VALUES: Final = 250_000
 
 MAX_LENIENT_VALUES: Final = 20_000
 """The same for a text that is not strict JSON."""
+
+_MAY_EXCEED_FLOATS: Final = re.compile(rb"[eE]\+?[0-9]{3}")
 
 _FLAT_TYPES: Final = frozenset({str, int, float, bool, bytes, type(None), msgspec.Raw})
 
@@ -52,6 +55,19 @@ def check_values(text: bytes) -> None:
         limit = MAX_JSON_VALUES
         raise LimitExceededError(f"a request carries {limit:,} JSON values at most", limit=limit)
     check_strict(text)
+    if len(text) > MAX_LENIENT_VALUES and _MAY_EXCEED_FLOATS.search(text):
+        _check_numbers(text)
+
+
+def _check_numbers(text: bytes) -> None:
+    """Refuse numbers beyond 64-bit floats, such as 1e999: they are read leniently too."""
+    if count_values(text) > MAX_LENIENT_VALUES:
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            limit = MAX_LENIENT_VALUES
+            reason = f"JSON with more than {limit:,} values must be strict: {error}"
+            raise LimitExceededError(reason, limit=limit) from None
 
 
 def check_request(text: bytes, kind: type[Any]) -> None:
