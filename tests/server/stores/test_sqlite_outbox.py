@@ -136,6 +136,22 @@ async def test_a_delivery_that_was_dropped_while_it_was_posted_counts_as_deliver
     assert (await outbox.get("p", "w", "a")).outcome == "delivered"
 
 
+async def test_a_delivery_that_was_given_up_while_it_was_posted_counts_as_delivered(log: CommitLog) -> None:
+    outbox = SqliteOutbox(log)
+    await outbox.add([delivery("old", webhook_id="x", expires_at=AT), delivery("a"), delivery("b")])
+    await outbox.abandon("w", "the webhook was disabled", AT)
+    await outbox.prune(AT + timedelta(seconds=1), AT - timedelta(days=1))
+    for name in ("a", "old"):
+        await outbox.record(attempt(name, "retrying"))
+    assert [(await outbox.get("p", "x", "old")).outcome, *await ids(outbox)] == ["failed", "b", "a"]
+    assert await ids(outbox, outcomes=("abandoned",)) == ["b", "a"]
+    for name in ("a", "old"):
+        await outbox.record(attempt(name, "delivered"))
+    assert (await outbox.get("p", "x", "old")).outcome == "delivered"
+    assert await ids(outbox, outcomes=("delivered",)) == ["a"]
+    assert await ids(outbox, outcomes=("abandoned",)) == ["b"]
+
+
 async def test_outcomes_are_written_again_until_the_disk_takes_them(
     log: CommitLog, gate: CommitGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

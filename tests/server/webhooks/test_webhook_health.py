@@ -66,6 +66,27 @@ async def test_a_webhook_that_fails_for_days_is_disabled_and_says_so(
     assert len(receiver.posts) == 3
 
 
+async def test_an_event_that_is_accepted_while_its_webhook_is_disabled_is_not_sent_again(
+    receiver: WebhookReceiver, tmp_path: Path
+) -> None:
+    clock, source = Clock(), Hooks([Hook(receiver.url())])
+    async with delivering(tmp_path, source=source, limits=LIMITS, clock=clock) as webhooks:
+        receiver.held.clear()
+        await webhooks.tell("room.started")
+        await webhooks.tell("room.ended")
+        await receiver.until_posts(1)
+        await source.disable("project", "w1", clock(), "not now")
+        await webhooks.deliverer.disabled("project", "w1", "not now")
+        receiver.held.set()
+        disabled = ("webhook.disabled", "disabled", 0)
+        await webhooks.until_outcomes([("room.started", "delivered", 1), ("room.ended", "abandoned", 0), disabled])
+        source.enable("w1")
+        await webhooks.deliverer.enabled("project", "w1")
+        assert await webhooks.deliverer.resend_undelivered("project", "w1") == 1
+        await receiver.until_posts(2)
+    assert [event["event"] for event in receiver.events] == ["room.started", "room.ended"]
+
+
 async def test_one_success_keeps_a_webhook_enabled(receiver: WebhookReceiver, tmp_path: Path) -> None:
     receiver.script = [404, 200, 404]
     clock, source = Clock(), Hooks([Hook(receiver.url())])

@@ -126,7 +126,7 @@ class DeliveryOutbox(Protocol):
         ...
 
     def record(self, attempt: Attempt) -> asyncio.Future[None]:
-        """Note an attempt."""
+        """Note an attempt. One that succeeded counts even if the delivery was given up while it was posted."""
         ...
 
     def abandon(self, webhook_id: str, error: str, at: datetime) -> asyncio.Future[None]:

@@ -27,6 +27,8 @@ _INSERT: Final = f"INSERT INTO webhook_deliveries ({_COLUMNS}) VALUES ({', '.joi
 _SELECT: Final = f"SELECT {_COLUMNS} FROM webhook_deliveries"  # noqa: S608 - constants
 _READY: Final = "outcome IN ('waiting', 'retrying')"
 _PENDING: Final = "outcome IN ('held', 'waiting', 'retrying')"
+_GIVEN_UP: Final = "outcome IN ('dropped', 'abandoned', 'failed')"
+"""Deliveries that were given up, maybe while they were posted: an answer that then arrives still counts."""
 _BACKLOG: Final = "webhook_deliveries INDEXED BY webhook_deliveries_pending"
 """The pending deliveries, to be used with `_READY`. SQLite would rather read all deliveries of a webhook."""
 _HEADS: Final = f"SELECT room, min(place), due FROM {_BACKLOG} WHERE webhook = ?1 AND {_READY} GROUP BY room"  # noqa: S608 - constants
@@ -167,7 +169,7 @@ class SqliteOutbox(DeliveryOutbox):
         )
         statement = (
             "UPDATE webhook_deliveries SET outcome = ?, attempts = ?, status = ?, error = ?, due = ?, updated = ?"  # noqa: S608 - a constant
-            f" WHERE id = ? AND ({_READY} OR outcome = 'dropped' AND ? = 'delivered')"  # dropped while it was posted
+            f" WHERE id = ? AND ({_READY} OR {_GIVEN_UP} AND ? = 'delivered')"
         )
         return self._write(lambda connection: connection.execute(statement, values))
 
