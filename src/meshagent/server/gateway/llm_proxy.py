@@ -251,7 +251,8 @@ class LlmProxyRoutes:
             listing = _json_or_none(await _bounded(upstream))
         allowed = None if asker.scope.llm is None else asker.scope.llm.models
         if allowed is not None and isinstance(listing, dict) and isinstance(listing.get("data"), list):
-            listing["data"] = [model for model in listing["data"] if model.get("id") in allowed]
+            models = [model for model in listing["data"] if isinstance(model, dict)]
+            listing["data"] = [model for model in models if model.get("id") in allowed]
         return web.Response(body=jsontext.dumps(listing), content_type="application/json")
 
     @asynccontextmanager

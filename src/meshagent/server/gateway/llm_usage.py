@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 
@@ -126,17 +126,24 @@ class LlmUsageLog:
 
 
 def tokens_of(answer: object) -> Tokens | None:
-    """The tokens that a response, or an event of a streamed one, reports; None if it reports none."""
-    if not isinstance(answer, dict):
+    """The tokens that a response, or an event of a streamed one, reports.
+
+    Args:
+        answer: Any JSON value: it is what the provider sent.
+
+    Returns:
+        None if it reports none, or none that can be: then they have to be estimated.
+    """
+    usage = _member(answer, "usage") or _member(_member(answer, "response"), "usage")
+    given = _first(usage, "input_tokens", "prompt_tokens")
+    made = _first(usage, "output_tokens", "completion_tokens")
+    if given is None and made is None:
         return None
-    usage = answer.get("usage") or (answer.get("response") or {}).get("usage")
-    if not isinstance(usage, dict):
+    counts = [0 if value is None else _count(value) for value in (given, made)]
+    if None in counts:
         return None
-    given = usage.get("input_tokens", usage.get("prompt_tokens"))
-    made = usage.get("output_tokens", usage.get("completion_tokens"))
-    details = usage.get("input_tokens_details", usage.get("prompt_tokens_details"))
-    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    return Tokens(_count(given), _count(made), _count(cached))
+    details = _first(usage, "input_tokens_details", "prompt_tokens_details")
+    return Tokens(counts[0] or 0, counts[1] or 0, _count(_member(details, "cached_tokens")) or 0)
 
 
 class StreamFilter:
@@ -189,16 +196,27 @@ class StreamFilter:
             return True
         lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
         try:
-            data: Any = jsontext.loads(b"\n".join(lines))
+            data: object = jsontext.loads(b"\n".join(lines))
         except InvalidRequestError:
             return True
         tokens = tokens_of(data)
         if tokens is None:
             return True
         self.tokens = tokens
-        self.ended = self.ended or str(data.get("type")) in _LAST_TYPES
-        return not (self._drop and data.get("choices") == [])
+        self.ended = self.ended or str(_member(data, "type")) in _LAST_TYPES
+        return not (self._drop and _member(data, "choices") == [])
 
 
-def _count(value: object) -> int:
-    return min(value, MAX_TOKENS) if isinstance(value, int) and value > 0 else 0
+def _member(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _first(value: object, *names: str) -> object:
+    return next((found for name in names if (found := _member(value, name)) is not None), None)
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens; None if the value is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None
+    return min(value, MAX_TOKENS)
