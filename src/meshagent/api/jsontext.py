@@ -2,14 +2,15 @@
 
 Python's own encoder writes `NaN`, `Infinity` and lone surrogates that strict decoders refuse, and clients
 turn unknown values into text with `str()` (protocol 2.3). Reading accepts all of that; what we
-write is strict JSON: not-a-number and infinities become null, lone surrogates U+FFFD.
+write is strict JSON: not-a-number and infinities become null, lone surrogates U+FFFD. A member of a request whose null
+has a meaning of its own, such as "no lease", is never made null so: see `decode` and `check_numbers`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
@@ -58,10 +59,17 @@ def text_as_raw(text: str) -> msgspec.Raw:
         return raw(loads(text))
 
 
-def decode(text: bytes, kind: type[T]) -> T:
+def decode(text: bytes, kind: type[T], *, keeps_numbers: bool = False) -> T:
     """A JSON text as a value of type `kind`; unknown keys are ignored, nulls of optional keys count as absent.
 
-    A type with `STRICT_NUMBERS` true refuses NaN and infinities, which count as null otherwise.
+    NaN and infinities count as null within members that carry any JSON. As the value of a declared member they are
+    refused, since null may have a meaning there. A type with `STRICT_NUMBERS` true refuses them everywhere.
+
+    Args:
+        text: The JSON text.
+        kind: The type.
+        keeps_numbers: Leave NaN and infinities, as Python writes them, in members that stay text, for a later
+            `decode` to judge. Such a member must not be sent to anybody.
 
     Raises:
         InvalidRequestError: Not JSON, or a required key is missing or has the wrong type; the text names it.
@@ -78,7 +86,7 @@ def decode(text: bytes, kind: type[T]) -> T:
                     raise InvalidRequestError(_readable(wrong)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    return _decode_leniently(text, kind)
+    return _decode_leniently(text, kind, keeps_numbers=keeps_numbers)
 
 
 def _exceeds_floats(error: msgspec.ValidationError) -> bool:
@@ -95,9 +103,43 @@ def _members(text: bytes) -> dict[str, msgspec.Raw | None] | None:
     return {key: None if bytes(value).strip() == b"null" else value for key, value in members.items()}
 
 
-def _decode_leniently(text: bytes, kind: type[T]) -> T:
-    strict = getattr(kind, "STRICT_NUMBERS", False)
-    return convert(loads_strict_numbers(text) if strict else loads(text), kind)
+def _decode_leniently(text: bytes, kind: type[T], *, keeps_numbers: bool) -> T:
+    if getattr(kind, "STRICT_NUMBERS", False):
+        return convert(loads_strict_numbers(text), kind)
+    value = _loads_anything(text)
+    if not isinstance(value, dict) or not issubclass(kind, msgspec.Struct):
+        return convert(_strictly(value), kind)
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    for name, item in value.items():
+        if name in fields and not _is_any_json(fields[name]):
+            _refuse_number(item, name)
+    if not keeps_numbers:
+        return convert(_strictly(value), kind)
+    strict = _strictly(value)
+    texts = {name: msgspec.Raw(json.dumps(value[name]).encode()) for name in strict if fields.get(name) is msgspec.Raw}
+    try:
+        return msgspec.convert({**_without_optional_nulls(strict, kind), **texts}, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(_readable(error)) from None
+
+
+def _is_any_json(field_type: Any) -> bool:
+    return field_type is Any or field_type is msgspec.Raw or msgspec.Raw in get_args(field_type)
+
+
+def check_numbers(request: msgspec.Struct) -> None:
+    """Check the numbers of a request that is going to be written: `dumps` would make null of NaN and infinities.
+
+    Raises:
+        InvalidRequestError: A member is one of those; the text names it.
+    """
+    for name in request.__struct_fields__:
+        _refuse_number(getattr(request, name), name)
+
+
+def _refuse_number(value: Json, name: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidRequestError(f"{name}: NaN, infinity and numbers beyond 64-bit floats are no JSON values")
 
 
 def loads_strict_numbers(text: bytes | str) -> Json:
@@ -135,7 +177,10 @@ def _readable(error: msgspec.ValidationError) -> str:
 
 
 def _loads_tolerant(text: bytes | str) -> Json:
-    value = _loads_anything(text)
+    return _strictly(_loads_anything(text))
+
+
+def _strictly(value: Json) -> Json:
     try:
         return _strict(value)
     except RecursionError as error:
@@ -154,8 +199,7 @@ def _refuse_not_finite(value: Json, name: str) -> None:
     waiting = [(name, value)]
     while waiting:
         name, value = waiting.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidRequestError(f"{name}: NaN, infinity and numbers beyond 64-bit floats are no JSON values")
+        _refuse_number(value, name)
         if isinstance(value, dict):
             waiting += [(f"column {key!r}", item) for key, item in value.items()]
         elif isinstance(value, list):

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from meshagent.api import jsontext
 from meshagent.api.contracts.content import Body
 from meshagent.api.contracts.operation import Event, Operation
 from meshagent.api.errors import ConnectionLostError, InvalidStateError, RequestTimeoutError, RoomException
@@ -99,11 +100,13 @@ class RoomConnection:
     async def call_now(
         self, operation: Operation[RequestT, ResultT], request: RequestT, payload: bytes = b"", /
     ) -> ResultT:
+        jsontext.check_numbers(request)
         return read_result(operation, await self._requests.send(operation.name, envelope.pack(request, payload)))
 
     def call_nowait(
         self, operation: Operation[RequestT, Any], request: RequestT, payload: bytes = b"", /, *, if_fails: str
     ) -> None:
+        jsontext.check_numbers(request)
         try:
             if self._state is not _State.READY:
                 raise ChanClosed("there is no connection to the room")

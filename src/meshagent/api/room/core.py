@@ -34,6 +34,7 @@ class RoomCalls(Protocol):
 
         Raises:
             RoomException: The room refused; the class says what kind of refusal it is.
+            InvalidRequestError: Also at once: a number of the request is NaN or infinite, which JSON cannot hold.
             ConnectionLostError: The connection ended before the answer came, or is closed for good.
             RequestTimeoutError: The connection did not come back in time.
         """

@@ -91,6 +91,8 @@ class InvokeDialect:
         toolkit = self._toolkits.get(request.toolkit) if request.participant_id is None else None
         tool = toolkit.get(request.tool) if toolkit is not None else None
         if tool is not None:
+            if b"NaN" in text or b"Infinity" in text:  # the tool's own request says what they mean
+                request = jsontext.decode(text, InvokeTool, keeps_numbers=True)
             self._invoke_room_tool(caller, message.id, tool, request, payload)
         elif toolkit is not None and not self._agents.is_hosted(request.toolkit, caller.participant.id):
             raise NotFoundError(f"toolkit {request.toolkit!r} has no tool {request.tool!r}", wire_code=1007)
@@ -100,7 +102,7 @@ class InvokeDialect:
     def _invoke_room_tool(
         self, caller: Caller, message_id: int, tool: RoomTool, request: InvokeTool, payload: bytes
     ) -> None:
-        content = jsontext.decode(bytes(request.arguments), ContentHeader)
+        content = jsontext.decode(bytes(request.arguments), ContentHeader, keeps_numbers=True)
         if content.type == "control":
             self._open_room_stream(caller, message_id, tool, request)
             return

@@ -48,17 +48,19 @@ class Item:
     @property
     def headers(self) -> dict[str, Any]:
         """The headers of a binary content, or the members of a JSON one: clients send starts and pulls as either."""
-        raw = self.content.headers if self.content.type == "binary" else self.content.json
-        text = bytes(raw)
-        check_values(text)
-        value = jsontext.loads(text)
+        value = jsontext.loads(self._header_text())
         if not isinstance(value, dict):
             raise InvalidRequestError("a chunk's headers must be an object")
         return value
 
+    def _header_text(self) -> bytes:
+        text = bytes(self.content.headers if self.content.type == "binary" else self.content.json)
+        check_values(text)
+        return text
+
     def read_as(self, kind: type[Any]) -> Any:
         """The headers as a `kind`."""
-        return jsontext.convert(self.headers, kind)
+        return jsontext.decode(self._header_text(), kind)
 
 
 class Inbox:
