@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from meshagent.server.kernel import rate_limits
 from meshagent.server.kernel.rate_limits import RateExceededError, RequestGate, RequestRates, TokenBucket
 from tests.support.fake_room import fake_admission
 from tests.support.server import PROJECT_ID, TestServer, serve
@@ -54,7 +56,7 @@ def test_connections_of_one_token_share_its_bucket() -> None:
     assert RequestRates().gate(fake_admission()) is None
 
 
-def test_plain_requests_are_counted_while_nobody_is_connected_and_forgotten_when_that_changes_nothing() -> None:
+def test_plain_requests_are_counted_while_nobody_is_connected() -> None:
     now = 0.0
     rates = RequestRates(per_token=1, clock=lambda: now)
     admission = fake_admission()
@@ -65,10 +67,72 @@ def test_plain_requests_are_counted_while_nobody_is_connected_and_forgotten_when
     gate = rates.gate(admission)
     assert gate is not None
     assert allowed(gate, 1) == 0, "rooms and plain requests count together"
-    now = 10.0
-    for number in range(3):
+
+
+def test_who_comes_back_finds_what_it_has_used() -> None:
+    now = 0.0
+    rates = RequestRates(per_token=20, per_project=1000, clock=lambda: now)
+    total = 0
+    for _ in range(30):  # each connection is gone, and its gate with it, before the next one comes
+        gate = rates.gate(fake_admission())
+        assert gate is not None
+        total += allowed(gate, 45)
+        del gate
+        now += 0.05
+    assert total == 40 + 29
+    now += 2.0
+    gate = rates.gate(fake_admission())
+    assert gate is not None
+    assert allowed(gate, 45) == 40
+
+
+def test_what_an_old_connection_uses_after_a_pause_counts_for_the_next() -> None:
+    now = 0.0
+    rates = RequestRates(per_token=1, clock=lambda: now)
+    gate = rates.gate(fake_admission())
+    assert gate is not None
+    assert allowed(gate, 2) == 2
+    now = 100.0
+    rates.count(fake_admission(name="bob"))  # looks at what is kept: the bucket of the first is full
+    assert allowed(gate, 2) == 2
+    del gate
+    again = rates.gate(fake_admission())
+    assert again is not None
+    assert allowed(again, 2) == 0
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.25, 100.0])
+def test_buckets_are_forgotten_when_they_are_full(rate: float) -> None:
+    now = 0.0
+    rates = RequestRates(per_token=rate, clock=lambda: now)
+    for number in range(100):
         rates.count_caller(None, f"caller {number}")
-    assert len(rates._recent) == 3
+    assert len(rates._kept) == len(rates._buckets) == 100
+    now = 10.0
+    for number in range(100, 140):
+        rates.count_caller(None, f"caller {number}")
+    assert len(rates._kept) == len(rates._buckets) == 40
+
+
+def test_a_bounded_number_of_buckets_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "MAX_KEPT", 10)
+    now = 0.0
+    rates = RequestRates(per_token=1, clock=lambda: now)
+    for number in range(50):
+        for _ in range(2):
+            rates.count_caller(None, f"caller {number}")
+    assert len(rates._kept) == len(rates._buckets) == 10
+    with pytest.raises(RateExceededError):
+        rates.count_caller(None, "caller 49")
+
+
+async def test_a_new_connection_does_not_refill_the_rate_of_its_token(tmp_path: Path) -> None:
+    async with serve(tmp_path, limits={"requests_per_second_per_token": 0.001}) as server:
+        async with join(server) as alice:
+            await alice.ok("storage.exists", {"path": ""})
+        gc.collect()
+        async with join(server) as alice:
+            assert "requests a second" in await alice.error("storage.exists", {"path": ""})
 
 
 async def test_requests_over_the_rate_get_an_error_and_other_tokens_go_on(tmp_path: Path) -> None:

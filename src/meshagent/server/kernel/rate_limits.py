@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 from weakref import WeakValueDictionary
@@ -13,6 +14,12 @@ from meshagent.server.kernel.admission import Admission
 BURST_SECONDS: Final = 2.0
 """Requests of so many seconds may come at once."""
 
+MAX_KEPT: Final = 50_000
+"""Buckets that are not full and are kept while nobody is connected; beyond, the oldest are forgotten."""
+
+_LOOKS: Final = 4
+"""Kept buckets that are looked at when one more is kept, so that no turn of the event loop looks at all of them."""
+
 
 class TokenBucket:
     """Allows `rate` requests a second, after a pause up to `BURST_SECONDS` of them at once.
@@ -20,27 +27,43 @@ class TokenBucket:
     Args:
         rate: Requests a second.
         clock: Seconds.
+        keep: Called when a request is counted while `is_kept` is false, and to set it.
+
+    Attributes:
+        is_kept: Whether somebody keeps the bucket until it is full again.
     """
 
-    __slots__ = ("__weakref__", "_at", "_clock", "_left", "rate")
+    __slots__ = ("__weakref__", "_at", "_clock", "_keep", "_left", "_most", "is_kept", "rate")
 
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rate: float,
+        clock: Callable[[], float] = time.monotonic,
+        keep: Callable[[TokenBucket], None] | None = None,
+    ) -> None:
         self.rate = rate
+        self.is_kept = keep is None
+        self._keep = keep
         self._clock = clock
-        self._left = max(1.0, rate * BURST_SECONDS)
+        self._most = self._left = max(1.0, rate * BURST_SECONDS)
         self._at = clock()
 
     def has_one(self) -> bool:
         """Whether a request is allowed now."""
         now = self._clock()
-        most = max(1.0, self.rate * BURST_SECONDS)
-        self._left = min(most, self._left + (now - self._at) * self.rate)
+        self._left = min(self._most, self._left + (now - self._at) * self.rate)
         self._at = now
         return self._left >= 1.0
 
     def take(self) -> None:
         """Count a request."""
         self._left -= 1.0
+        if not self.is_kept and self._keep is not None:
+            self._keep(self)
+
+    def full_at(self) -> float:
+        """When it is as a new one would be."""
+        return self._at + (self._most - self._left) / self.rate
 
     def seconds_left(self) -> float:
         """How long it is until a request is allowed, as of the last `has_one`."""
@@ -101,8 +124,8 @@ class RequestRates:
         self._per_project = per_project
         self._clock = clock
         self._buckets: WeakValueDictionary[tuple[str, ...], TokenBucket] = WeakValueDictionary()
-        self._recent: dict[tuple[str | None, tuple[str, ...] | None], tuple[RequestGate, float]] = {}
-        self._next_sweep = 0.0
+        self._kept: deque[tuple[float, TokenBucket]] = deque()
+        """The buckets that are not full, and when they will be: connections come and go, but what they used counts."""
 
     def gate(self, admission: Admission) -> RequestGate | None:
         """The gate of a new connection; None if nothing is limited.
@@ -128,21 +151,23 @@ class RequestRates:
         self._count(project_id, None if token is None else ("", token))
 
     def _count(self, project_id: str | None, token: tuple[str, ...] | None) -> None:
-        now = self._clock()
-        if now >= self._next_sweep:
-            self._next_sweep = now + BURST_SECONDS
-            self._forget_full(now)
-        known = self._recent.get((project_id, token))
-        gate = self._gate(project_id, token) if known is None else known[0]
+        gate = self._gate(project_id, token)
         if gate is not None:
-            self._recent[project_id, token] = gate, now
             gate.count()
 
-    def _forget_full(self, now: float) -> None:
-        """Forget the buckets that are full again, which new ones would be, too."""
-        rates = (self._per_token, self._per_project)
-        full_after = max(BURST_SECONDS, *(1.0 / rate for rate in rates if rate > 0), 0.0)
-        self._recent = {key: entry for key, entry in self._recent.items() if now - entry[1] < full_after}
+    def _keep(self, bucket: TokenBucket) -> None:
+        """Keep a bucket until it is full, and forget some that are."""
+        now = self._clock()
+        for _ in range(_LOOKS):
+            if not self._kept or (self._kept[0][0] > now and len(self._kept) < MAX_KEPT):
+                break
+            _, oldest = self._kept.popleft()
+            if oldest.full_at() <= now or len(self._kept) + 1 >= MAX_KEPT:
+                oldest.is_kept = False
+            else:
+                self._kept.append((oldest.full_at(), oldest))
+        bucket.is_kept = True
+        self._kept.append((bucket.full_at(), bucket))
 
     def _gate(self, project_id: str | None, token: tuple[str, ...] | None) -> RequestGate | None:
         buckets = []
@@ -155,7 +180,7 @@ class RequestRates:
     def _bucket(self, key: tuple[str, ...], rate: float) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(rate, self._clock)
+            bucket = self._buckets[key] = TokenBucket(rate, self._clock, self._keep)
         return bucket
 
 
