@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshagent.api import RoomClient
-from meshagent.api.errors import InvalidRequestError, NotFoundError
+from meshagent.api.errors import InvalidRequestError, NotFoundError, RoomException
 from meshagent.api.room.queues import LeasedMessage
 from tests.support.chatting import joined
 from tests.support.server import TestServer, serve
@@ -144,6 +144,21 @@ async def test_a_repeated_message_is_dropped(server: TestServer) -> None:
             await alice.queues.send("jobs", number, deduplication_id="order 7")
         await alice.queues.send("jobs", 3, deduplication_id="order 8")
         assert await rest(alice) == [0, 3]
+
+
+@pytest.mark.parametrize("limits", [{"max_queue_messages": 2}, {"max_queue_bytes": 100}])
+async def test_a_repeated_message_is_dropped_by_a_full_queue(tmp_path: Path, limits: dict[str, int]) -> None:
+    first, second = "a" * 40, "b" * 40
+    async with serve(tmp_path, limits=limits) as server, joined(server, "alice") as alice:
+        await alice.queues.send("jobs", first, deduplication_id="order 7")
+        await alice.queues.send("jobs", second, deduplication_id="order 8", delay=3600)
+        for _ in range(2):
+            await alice.queues.send("jobs", first, deduplication_id="order 7")
+            await alice.queues.send("jobs", second, deduplication_id="order 8")
+            for key in (None, "order 9"):
+                with pytest.raises(RoomException, match="full"):
+                    await alice.queues.send("jobs", first, deduplication_id=key)
+        assert await rest(alice) == [first]
 
 
 @pytest.mark.parametrize("options", [{"lease": 0}, {"lease": 50_000}, {"max_attempts": 1}, {"max_attempts": 0}])

@@ -105,6 +105,18 @@ async def test_a_deduplication_id_is_remembered_for_its_time(store: QueueStore, 
     assert await store.sizes("room") == {"jobs": 3, "other": 1}
 
 
+async def test_what_was_sent_is_known_in_its_queue_for_its_time(store: QueueStore, clock: Clock) -> None:
+    jobs, other = (await reopen(store)).queue_id, (await reopen(store, "other")).queue_id
+    assert not await store.was_sent(jobs, "a")
+    assert await store.append_once(jobs, b"x", limit=1, deduplication_id="a")
+    with pytest.raises(LimitExceededError):
+        await store.append_once(jobs, b"x", limit=1, deduplication_id="b")
+    assert [await store.was_sent(jobs, key) for key in ("a", "b", "a")] == [True, False, True]
+    assert not await store.was_sent(other, "a")
+    clock.now += DEDUPLICATION_SECONDS
+    assert not await store.was_sent(jobs, "a")
+
+
 async def test_deduplication_ids_are_bounded(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (memory_queues, sqlite_queue_states):
         monkeypatch.setattr(module, "MAX_DEDUPLICATION_IDS", 1)

@@ -59,10 +59,14 @@ class _Queue:
             return StoredMessage(message_id, self.bodies[message_id])
         return StoredMessage(message_id, self.bodies[message_id], state.attempts) if state.due is None else None
 
+    def knows(self, key: str, now: float) -> bool:
+        """Whether a deduplication id is known; older ones are forgotten."""
+        self.sent = {known: at for known, at in self.sent.items() if abs(now - at) < DEDUPLICATION_SECONDS}
+        return key in self.sent
+
     def remember(self, key: str, now: float) -> bool:
         """Remember a deduplication id; False if it is known."""
-        self.sent = {known: at for known, at in self.sent.items() if abs(now - at) < DEDUPLICATION_SECONDS}
-        if key in self.sent:
+        if self.knows(key, now):
             return False
         if len(self.sent) >= MAX_DEDUPLICATION_IDS:
             raise LimitExceededError("too many deduplication ids of this queue", limit=MAX_DEDUPLICATION_IDS)
@@ -135,6 +139,9 @@ class MemoryQueueStore(QueueStore):
         if delay:
             queue.states[message_id] = _State("", 0, now + delay, delay)
         return _done(message_id)
+
+    async def was_sent(self, queue_id: int, deduplication_id: str) -> bool:
+        return self._queue(queue_id).knows(deduplication_id, self._now())
 
     def hold(self, queue_id: int, message_id: int, *, lease: str, attempts: int, seconds: float) -> asyncio.Future[int]:
         queue = self._queue(queue_id)

@@ -133,8 +133,13 @@ class QueueStore(Protocol):
         The future gives 0 if a message with the same id was appended in the last `DEDUPLICATION_SECONDS`.
 
         Raises:
-            LimitExceededError: Also from the future: too many ids are remembered.
+            LimitExceededError: Also from the future: too many ids are remembered. At once for a full queue, even if
+                the message was sent before: `was_sent` tells.
         """
+        ...
+
+    async def was_sent(self, queue_id: int, deduplication_id: str) -> bool:
+        """Whether `append_once` would find that a message with this id was appended. Remembers nothing."""
         ...
 
     def hold(self, queue_id: int, message_id: int, *, lease: str, attempts: int, seconds: float) -> asyncio.Future[int]:

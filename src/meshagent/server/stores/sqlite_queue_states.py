@@ -23,6 +23,7 @@ __all__ = [
     "make_ready",
     "move_messages",
     "set_aside",
+    "was_sent",
 ]
 
 _WINDOW_MILLISECONDS: Final = DEDUPLICATION_SECONDS * 1000
@@ -139,14 +140,22 @@ def _remember(connection: sqlite3.Connection, queue: int, key: str, now: int) ->
         "DELETE FROM queue_deduplication WHERE queue = ? AND (at <= ? OR at > ?)",
         (queue, now - _WINDOW_MILLISECONDS, now + _WINDOW_MILLISECONDS),
     )
-    known = connection.execute("SELECT 1 FROM queue_deduplication WHERE queue = ? AND key = ?", (queue, key)).fetchone()
-    if known is not None:
+    if was_sent(connection, queue, key, now):
         return 0
     (count,) = connection.execute("SELECT count(*) FROM queue_deduplication WHERE queue = ?", (queue,)).fetchone()
     if count >= MAX_DEDUPLICATION_IDS:
         return Refused(LimitExceededError("too many deduplication ids of this queue", limit=MAX_DEDUPLICATION_IDS))
     connection.execute("INSERT INTO queue_deduplication VALUES (?, ?, ?)", (queue, key, now))
     return None
+
+
+def was_sent(connection: sqlite3.Connection, queue: int, key: str, now: int) -> bool:
+    """Whether a deduplication id is remembered, and not too old."""
+    known = connection.execute(
+        "SELECT 1 FROM queue_deduplication WHERE queue = ? AND key = ? AND at > ? AND at <= ?",
+        (queue, key, now - _WINDOW_MILLISECONDS, now + _WINDOW_MILLISECONDS),
+    ).fetchone()
+    return known is not None
 
 
 def held_messages(connection: sqlite3.Connection, queue: int, now: int) -> tuple[HeldMessage, ...]:

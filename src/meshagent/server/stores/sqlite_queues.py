@@ -28,6 +28,7 @@ from meshagent.server.stores.sqlite_queue_states import (
     make_ready,
     move_messages,
     set_aside,
+    was_sent,
 )
 from meshagent.server.stores.sqlite_schema import in_chunks, insert_rows
 
@@ -132,6 +133,10 @@ class SqliteQueueStore(QueueStore):
         future = self._log.submit_item(self._once, item, size=len(body), settle=partial(_added, queue))
         queue.size += 1
         return future
+
+    async def was_sent(self, queue_id: int, deduplication_id: str) -> bool:
+        now = self._milliseconds()
+        return await self._log.read(lambda connection: was_sent(connection, queue_id, deduplication_id, now))
 
     def hold(self, queue_id: int, message_id: int, *, lease: str, attempts: int, seconds: float) -> asyncio.Future[int]:
         duration = int(seconds * 1000)

@@ -190,11 +190,22 @@ class QueuesService:
         return self._appended(queue, message, self._store.append(queue.queue_id, message, limit=self._max_messages))
 
     def _send_once(self, queue: OpenQueue, message: bytes, delay: float, key: str | None) -> Awaitable[Empty]:
-        queue.check_space(len(message), self._max_bytes)
-        stored = self._store.append_once(
-            queue.queue_id, message, limit=self._max_messages, delay=delay, deduplication_id=key
-        )
+        try:
+            queue.check_space(len(message), self._max_bytes)
+            stored = self._store.append_once(
+                queue.queue_id, message, limit=self._max_messages, delay=delay, deduplication_id=key
+            )
+        except LimitExceededError as refusal:
+            if key is None:
+                raise
+            return self._sent_before(queue, key, refusal)
         return self._appended(queue, message, stored, delay)
+
+    async def _sent_before(self, queue: OpenQueue, key: str, refusal: LimitExceededError) -> Empty:
+        """Answer a message for which there is no place: nothing is refused that was sent before."""
+        if not await self._store.was_sent(queue.queue_id, key):
+            raise refusal
+        return EMPTY
 
     def _appended(
         self, queue: OpenQueue, message: bytes, stored: asyncio.Future[int], delay: float = 0
