@@ -53,6 +53,16 @@ async def test_services_are_listed_with_their_endpoints_and_states() -> None:
     ]
 
 
+async def test_a_service_with_a_stored_url_that_cannot_be_is_listed() -> None:
+    class Old(Calls):
+        async def calls_of(self, project_id: str) -> Sequence[ExternalService]:
+            return [Call("s1", "http://[::1", "one"), Call("s2", "http://127.0.0.1:99999/x", "two")]
+
+    room = FakeRoom()
+    listed = await ExternalServicesService(room, Old()).list(room.join(), EMPTY)
+    assert [json.loads(text)["id"] for text in listed.services_json] == ["s1", "s2"]
+
+
 def test_services_cannot_be_restarted_from_here() -> None:
     with pytest.raises(InvalidStateError) as caught:
         ExternalServicesService(FakeRoom(), Calls()).restart(fake_participant(), api.RestartRequest(service_id="s1"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from meshagent.server.kernel.room_key import RoomKey
 from meshagent.server.stores.outbox import Attempt, Delivery
-from meshagent.server.webhooks.deliveries import RoomDeliveryNotes
+from meshagent.server.webhooks.deliveries import RoomDeliveryNotes, without_secrets
 
 NOW = datetime.now(UTC)
 DELIVERY = Delivery(
@@ -52,3 +52,10 @@ def test_a_room_learns_each_outcome_without_secrets() -> None:
         "error": "answered with status 503",
     }
     assert entries[2][2]["error"] == "too many events were waiting"
+
+
+def test_a_stored_url_that_cannot_be_is_not_repeated() -> None:
+    entries: list[tuple[RoomKey, str, Mapping[str, Any]]] = []
+    RoomDeliveryNotes(lambda *entry: entries.append(entry)).attempted(DELIVERY, ATTEMPT, "http://secret@[::1/")
+    assert entries[0][2]["url"] == "(not a URL)"
+    assert without_secrets("could not post to http://secret@[::1/", "http://secret@[::1/").endswith("to (not a URL)")

@@ -15,6 +15,7 @@ from yarl import URL
 
 from meshagent.api.errors import InvalidRequestError, PermissionDeniedError
 from meshagent.server.config import OutgoingSettings
+from meshagent.server.kernel.http_url import http_url
 
 Address = IPv4Address | IPv6Address
 
@@ -47,12 +48,10 @@ class OutgoingPolicy:
             OutgoingRefusedError: The settings do not allow it.
         """
         try:
-            parsed = URL(url)
-            host, _ = parsed.host, parsed.port
-        except (ValueError, TypeError) as error:
-            raise InvalidRequestError(f"{url!r} is not a URL: {error}") from None
-        if parsed.scheme not in ("http", "https") or not host:
-            raise InvalidRequestError(f"{url!r} is not an absolute http or https URL")
+            parsed = http_url(url)
+        except ValueError as error:
+            raise InvalidRequestError(f"{url!r} is {error}") from None
+        host = parsed.host or ""
         if self._deny.has_name(host) or not (self._allow.has_name(host) or self._allow.has_networks):
             raise OutgoingRefusedError(f"this server's settings do not allow calling {host}")
         address = _address(host)

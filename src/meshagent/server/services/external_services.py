@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from meshagent.api import jsontext
 from meshagent.api.contracts import services as api
@@ -73,9 +73,9 @@ def _grant(scope: ApiScope, request: object) -> None:
 
 def _specification(calls: list[ExternalService]) -> dict[str, Any]:
     """A service in the form of protocol 15.5."""
-    first = urlsplit(calls[0].url)
+    first = _split(calls[0].url)
     endpoints = [
-        {"path": urlsplit(call.url).path or "/", "identity": call.participant_name, "role": call.role} for call in calls
+        {"path": _split(call.url).path or "/", "identity": call.participant_name, "role": call.role} for call in calls
     ]
     return {
         "version": "v1",
@@ -85,3 +85,13 @@ def _specification(calls: list[ExternalService]) -> dict[str, Any]:
         "url": f"{first.scheme}://{first.netloc}",
         "ports": [{"num": first.port or "*", "type": "meshagent.callable", "endpoints": endpoints}],
     }
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; those of an example for one that cannot be, stored before such URLs were refused."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return urlsplit("http://not-a-url.invalid/")
+    return parts

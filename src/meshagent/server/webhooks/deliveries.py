@@ -57,5 +57,8 @@ def without_secrets(text: str, url: str) -> str:
 
 def _address(url: str) -> str:
     """A URL without user, password and query, which may be secret."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # stored before such URLs were refused
+        return "(not a URL)"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

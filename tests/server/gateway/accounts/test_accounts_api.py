@@ -148,6 +148,19 @@ async def test_services_with_a_url_are_to_be_called(api: AccountsServer, admin: 
     assert await api.accounts.external_services.calls_of(project) == []
 
 
+async def test_urls_with_impossible_ports_are_refused(api: AccountsServer, admin: AccountsClient) -> None:
+    project, events = api.project_id, ["*"]
+    hook = await admin.create_project_webhook(project, "w", "http://localhost:65535/x", events)
+    service = await admin.create_service(project_id=project, service=Service(name="s", url="http://localhost:1/"))
+    for url in ("http://localhost:99999/", "http://localhost:0/", "http://[::1/"):
+        bad = Service(name="t", url=url)
+        assert await _status(admin.create_project_webhook(project, "v", url, events)) == 400
+        assert await _status(admin.update_project_webhook(project, hook["id"], "w", url, events)) == 400
+        assert await _status(admin.create_service(project_id=project, service=bad)) == 400
+        assert await _status(admin.update_service(project_id=project, service_id=service["id"], service=bad)) == 400
+    assert [each["url"] for each in (await admin.list_project_webhooks(project))["webhooks"]] == [hook["url"]]
+
+
 async def test_container_services_are_kept_as_clients_of_0_5_write_them(
     api: AccountsServer, admin: AccountsClient
 ) -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from meshagent.api import jsontext
 from meshagent.api.accounts.services import Service
+from meshagent.server.kernel.http_url import http_url
 from meshagent.server.stores.outbox import Delivery, Outcome
+
+
+def _called(url: str) -> str:
+    """A URL that the server is going to call."""
+    http_url(url)
+    return url
+
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")]
 Note = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
-Url = Annotated[str, StringConstraints(max_length=4000, pattern=r"^https?://[^\x00-\x20]+$")]
+Url = Annotated[str, StringConstraints(max_length=4000, pattern=r"^https?://[^\x00-\x20]+$"), AfterValidator(_called)]
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\x00-\x20]+@[^@\x00-\x20]+$")]
 RoleName = Literal["member", "developer", "admin"]
 JsonObject = dict[str, Any]

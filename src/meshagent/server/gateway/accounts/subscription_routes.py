@@ -11,6 +11,7 @@ from meshagent.server.accounts.accounts import Accounts
 from meshagent.server.accounts.external_services import as_service, definition_of
 from meshagent.server.gateway.accounts import models as m
 from meshagent.server.gateway.accounts.rest_route import Access, ApiRequest, NoBody, Route
+from meshagent.server.kernel.http_url import http_url
 
 _PROJECT = "/accounts/projects/{project_id}"
 
@@ -76,6 +77,7 @@ class ServiceRoutes:
         ]
 
     async def create(self, request: ApiRequest[Service]) -> m.Created:
+        _check_url(request.input.url)
         service = records.Service(
             project_id=request.project_id, name=request.input.name, definition=definition_of(request.input)
         )
@@ -95,6 +97,7 @@ class ServiceRoutes:
     async def update(self, request: ApiRequest[ServiceChange]) -> m.Ok:
         record = await self._services.get(project_id=request.project_id, id=request.params["service_id"])
         given = request.input.model_dump(mode="json", exclude_unset=True)
+        _check_url(given.get("url"))
         if given.get("name") is None:
             given["name"] = record.name
         try:
@@ -110,6 +113,16 @@ class ServiceRoutes:
         await self._services.delete(project_id=request.project_id, id=request.params["service_id"])
         self._cache.invalidate(request.project_id)
         return m.Ok()
+
+
+def _check_url(url: str | None) -> None:
+    """Refuse a URL that cannot be called. `Service` takes it, since it may have been stored before this was checked."""
+    if url is None:
+        return
+    try:
+        http_url(url)
+    except ValueError as error:
+        raise InvalidRequestError(f"url: {error}") from None
 
 
 class MailboxRoutes:
