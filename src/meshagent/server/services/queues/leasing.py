@@ -8,7 +8,8 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from meshagent.api.contracts import queues as api
 from meshagent.api.contracts.operation import EMPTY, Empty
@@ -27,7 +28,7 @@ MAX_LEASE_SECONDS: Final = 12 * 3600
 MAX_DELAY_SECONDS: Final = 7 * 24 * 3600
 MAX_DEDUPLICATION_ID_LENGTH: Final = 128
 MAX_LEASES: Final = 1000
-"""Leases of one connection."""
+"""Leases of one connection, with the receives that wait for one."""
 
 DEAD_LETTER_SUFFIX: Final = ".dead"
 """Appended to a queue's name for messages that were leased too often."""
@@ -50,6 +51,8 @@ class Leasing:
         self._store = store
         self._serve_waiters = serve_waiters
         self._leases: Counter[str] = Counter()
+        self._awaited: dict[str, set[asyncio.Future[Any]]] = {}
+        """Receives of each participant that may still take a lease."""
 
     def opened(self, name: str, stored: StoredQueue) -> OpenQueue:
         """An open queue, with the messages that the store holds."""
@@ -65,7 +68,7 @@ class Leasing:
 
         Raises:
             InvalidRequestError: A number is out of bounds.
-            LimitExceededError: The caller has too many leases.
+            LimitExceededError: The caller has too many leases, or waits for too many.
         """
         if request.max_attempts is not None:
             if request.lease is None:
@@ -77,8 +80,26 @@ class Leasing:
         if request.lease is None:
             return
         _check_lease(request.lease)
-        if self._leases[caller.id] >= MAX_LEASES:
-            raise LimitExceededError(f"this connection holds {MAX_LEASES} leases", limit=MAX_LEASES)
+        if self._held_or_awaited(caller.id) >= MAX_LEASES:
+            raise LimitExceededError(f"this connection holds or awaits {MAX_LEASES} leases", limit=MAX_LEASES)
+
+    def _held_or_awaited(self, participant_id: str) -> int:
+        held, awaited = self._leases[participant_id], self._awaited.get(participant_id, ())
+        if held + len(awaited) < MAX_LEASES:
+            return held + len(awaited)
+        return held + sum(not answer.done() for answer in awaited)  # the callbacks of others are still to run
+
+    def await_lease(self, caller: Participant, answer: asyncio.Future[Any]) -> None:
+        """Count a receive, which was checked, until it is answered: until then it may take a lease."""
+        if not answer.done():
+            self._awaited.setdefault(caller.id, set()).add(answer)
+            answer.add_done_callback(partial(self._answered, caller.id))
+
+    def _answered(self, participant_id: str, answer: asyncio.Future[Any]) -> None:
+        awaited = self._awaited[participant_id]
+        awaited.remove(answer)
+        if not awaited:
+            del self._awaited[participant_id]
 
     def take(self, delivery: Delivery, seconds: float) -> asyncio.Future[int]:
         """Begin to lease the message of a delivery."""

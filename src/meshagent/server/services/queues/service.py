@@ -119,10 +119,18 @@ class QueuesService:
 
         Raises:
             NotFoundError: There is no such queue, and `create` is false.
+            LimitExceededError: The caller holds and awaits too many leases.
         """
-        if request.lease is not None or request.max_attempts is not None:
-            self._leasing.check(caller, request)
-        return self._queues.in_order(request.name, request.create, lambda queue: self._receive(queue, caller, request))
+        if request.lease is None and request.max_attempts is None:
+            return self._queues.in_order(
+                request.name, request.create, lambda queue: self._receive(queue, caller, request)
+            )
+        self._leasing.check(caller, request)
+        answer = asyncio.ensure_future(
+            self._queues.in_order(request.name, request.create, lambda queue: self._receive(queue, caller, request))
+        )
+        self._leasing.await_lease(caller, answer)
+        return answer
 
     def ack(self, caller: Participant, request: api.LeaseRequest) -> Awaitable[Empty]:
         """Remove a leased message for good.
