@@ -122,7 +122,8 @@ SETTINGS = [
     Setting(
         ["limits.requests_per_second_per_token", "limits.requests_per_second_per_project"],
         unless_zero,
-        "the request is refused, over HTTP with 429 and `Retry-After`; requests of two seconds may come at once"
+        "the request is refused, over HTTP with 429 and `Retry-After`; requests of two seconds may come at once; who"
+        " comes back gets no new allowance; requests of the server's administrator are neither counted nor refused"
         ' <a id="limits.rates"></a>',
     ),
     Setting(["limits.max_connections_per_room"], count, "the join is refused with 429"),
@@ -202,7 +203,7 @@ FIXED = [
             (count, "server.stores.queues:MAX_DEDUPLICATION_IDS"),
             (duration, "server.stores.queues:DEDUPLICATION_SECONDS"),
         ],
-        "`invalid_request`; the oldest ids are forgotten",
+        "`invalid_request` for the length; one more id is `limit_exceeded` until the oldest are forgotten",
     ),
     Fixed(
         "path of a file",
@@ -247,6 +248,13 @@ FIXED = [
             (duration, "server.websocket.read_slices:MIN_SLICE_SECONDS"),
         ],
         "its next messages wait",
+    ),
+    Fixed(
+        "what waits for one participant of its streams that others host, and of events and document updates",
+        "{} times `limits.max_buffered_bytes` of each",
+        [(count, "server.rooms.backlog:PUSHED_FACTOR")],
+        "its hosts are read no further until half of it has gone; for events and updates the participant is dropped;"
+        " see [slow readers](protocol/01-connection.md#1.9)",
     ),
     Fixed(
         "agents and toolkits that one participant hosts",
@@ -344,7 +352,8 @@ FIXED = [
         ],
     ),
     Fixed(
-        "values in a JSON body, and in a request that carries any JSON, but for rows and messages",
+        "values in a JSON body for documents and models, and in a room's request that carries any JSON, but for rows"
+        " and messages; other bodies have their bound in bytes alone",
         "{}",
         [(count, "server.kernel.json_cost:MAX_JSON_VALUES")],
         "413; `limit_exceeded` in a room",

@@ -86,7 +86,8 @@ class LimitSettings(Settings):
         default=0.0, description="Requests a second with one token, in rooms and by HTTP; 0 is no limit."
     )
     requests_per_second_per_project: NonNegativeFloat = Field(
-        default=0.0, description="Requests a second of everybody in a project; 0 is no limit."
+        default=0.0,
+        description="Requests a second of everybody in a project but the server's administrator; 0 is no limit.",
     )
     max_connections_per_room: PositiveInt = Field(default=10_000, description="Participants in one room.")
     max_file_bytes: PositiveInt = Field(default=5 * GIB, description="Largest file in a room's storage.")

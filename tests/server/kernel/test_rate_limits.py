@@ -183,3 +183,11 @@ async def test_rest_requests_and_signed_urls_count_for_their_project(tmp_path: P
         assert (status, wait) == (429, "1")
         [(status, wait)] = await statuses(server, f"/accounts/projects/{PROJECT_ID}/rooms", server.secret, 1)
         assert (status, wait) == (429, "1")
+
+
+async def test_the_administrator_is_not_counted(tmp_path: Path) -> None:
+    limits = {"requests_per_second_per_token": 0.001, "requests_per_second_per_project": 0.001}
+    path = f"/accounts/projects/{PROJECT_ID}/rooms"
+    async with serve(tmp_path, limits=limits, admin_token="the administrator's token") as server:
+        assert await statuses(server, path, "the administrator's token") == [(200, None)] * 2
+        assert await statuses(server, path, server.secret) == [(200, None), (429, "1000")]
