@@ -345,11 +345,23 @@ FIXED = [
     Fixed("body of a `PATCH` of a document", "{}", [(size, "server.gateway.document_routes:MAX_PATCH_BYTES")], "413"),
     Fixed(
         "a JSON Patch of a document",
-        "{} operations; its `copy` operations add {} values at most",
+        "{} operations; its `copy` operations add {} values at most, and all shift {} items of lists at most",
         [
             (count, "server.services.documents.json_changes:MAX_OPERATIONS"),
             (count, "server.services.documents.json_changes:MAX_COPIED_VALUES"),
+            (count, "server.services.documents.json_changes:MAX_SHIFTED_ITEMS"),
         ],
+    ),
+    Fixed(
+        "one change of a document by `PATCH`, and the JSON that a document is made with",
+        "makes and deletes {} elements, attributes and runs of text; compares {} elements, of the document and its new"
+        " form; passes {} siblings on its way to what it changes",
+        [
+            (count, "api.documents.change_budget:MAX_CHANGED_PARTS"),
+            (count, "api.documents.change_budget:MAX_COMPARED_ELEMENTS"),
+            (count, "api.documents.change_budget:MAX_STEPS"),
+        ],
+        "413; `limit_exceeded` in a room: split the change",
     ),
     Fixed(
         "values in a JSON body for documents and models, and in a room's request that carries any JSON, but for rows"

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from meshagent.api.documents.change_budget import MAX_CHANGED_PARTS
 from tests.support.doc_breakages import INSIDE_A_VALUE
 from tests.support.documents import Copy
 from tests.support.server import TestServer, rooms_ended, serve
@@ -239,6 +240,28 @@ async def test_documents_are_read_and_patched_over_http(server: TestServer) -> N
             assert "odd" in (await answer.json())["error"]["message"]
         async with http.patch(url, data=b"not json") as answer:
             assert answer.status == 400
+
+
+async def test_a_patch_that_changes_too_much_is_answered_with_413_and_changes_nothing(server: TestServer) -> None:
+    headers = {"Authorization": f"Bearer {server.token()}"}
+    url = f"{server.url}/rooms/room/documents/a.document"
+    much = [{"heading": {"text": "new"}}] * (MAX_CHANGED_PARTS // 2 + 1)
+    whole = {"document": {"content": much}}
+    patches: list[tuple[Any, str]] = [
+        (whole, "application/json"),
+        (whole, "application/merge-patch+json"),
+        ([{"op": "replace", "path": "/document/content", "value": much}], "application/json-patch+json"),
+    ]
+    async with join(server) as alice, aiohttp.ClientSession(headers=headers) as http:
+        await alice.open_document("a.document")
+        for patch, content_type in patches:
+            async with http.patch(url, json=patch, headers={"Content-Type": content_type}) as answer:
+                assert answer.status == 413
+                error = (await answer.json())["error"]
+                assert error["code"] == "limit_exceeded"
+                assert "split the change" in error["message"]
+        async with http.get(url) as answer:
+            assert await answer.json() == {"document": {"content": []}}
 
 
 async def test_an_update_that_can_be_applied_in_part_only_is_refused_whole(server: TestServer) -> None:

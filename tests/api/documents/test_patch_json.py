@@ -93,6 +93,27 @@ def test_elements_named_by_id_keep_it_wherever_they_go(old: Any, rng: Any) -> No
     assert document.to_json(include_ids=True) == json
 
 
+letters = st.lists(st.sampled_from("abc") | st.text("defgh", min_size=1, max_size=2), max_size=40)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(letters, letters, st.booleans())
+def test_lists_with_many_alike_become_the_new_ones_in_both_ways(old: Any, new: Any, by_parts: bool) -> None:
+    def children(names: list[str]) -> list[Any]:
+        return [{"p": {"s": name}} if name != "a" else {"box": {"items": []}} for name in names]
+
+    document = make(page(children(old)))
+    reader = ServerDocument(page_schema())
+    reader.load([document.encode_state()])
+    if by_parts:
+        document.view()
+    update = document.patch_json(page(children(new)))
+    assert document.to_json() == document.view() == page(children(new))
+    if update is not None:
+        reader.apply(update)
+    assert reader.to_json(include_ids=True) == document.to_json(include_ids=True)
+
+
 def ids(document: ServerDocument) -> list[str]:
     return [next(iter(child.values()))["$id"] for child in document.to_json(include_ids=True)["page"]["children"]]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from meshagent.api.documents.builtin import builtin_schema
+from meshagent.api.documents.change_budget import MAX_CHANGED_PARTS
 from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.errors import AlreadyExistsError, InvalidRequestError, LimitExceededError, NotFoundError
 from meshagent.server.services.documents.ports import Update
@@ -402,6 +403,16 @@ async def test_replacing_the_json_of_a_document_reaches_its_watchers(scene: Scen
         await scene.service.replace_json(PATH, {"nonsense": {}}, "alice")
     assert await scene.service.describe(PATH) == page("one", "two")
     session.close()
+
+
+async def test_a_document_is_made_and_replaced_by_no_more_than_one_change_may_be(scene: Scene) -> None:
+    much = page(*map(str, range(MAX_CHANGED_PARTS // 2 + 1)))
+    with pytest.raises(LimitExceededError, match="split the change"):
+        await scene.service.create(PATH, much)
+    await scene.service.create(PATH, page())
+    with pytest.raises(LimitExceededError, match="split the change"):
+        await scene.service.replace_json(PATH, much, None)
+    assert await scene.service.describe(PATH) == page()
 
 
 @pytest.mark.parametrize("path", ["no extension", "a.unknown"])

@@ -109,3 +109,18 @@ def test_patches_are_bounded_in_operations_and_in_what_they_copy() -> None:
     json_patched({"a": [1]}, doubling * (steps - 2))
     with pytest.raises(LimitExceededError, match="values at most"):
         json_patched({"a": [1]}, doubling * (steps + 1))
+
+
+def test_what_a_patch_shifts_in_lists_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshagent.server.services.documents.json_changes.MAX_SHIFTED_ITEMS", 1_000)
+    content = {"a": list(range(100))}
+    json_patched(content, [{"op": "remove", "path": "/a/0"}] * 10)
+    json_patched(content, [{"op": "move", "from": "/a/99", "path": "/a/99"}] * 500)
+    json_patched(content, [{"op": "add", "path": "/a/-", "value": 1}] * 500)
+    for operation in (
+        {"op": "remove", "path": "/a/0"},
+        {"op": "add", "path": "/a/0", "value": 1},
+        {"op": "move", "from": "/a/0", "path": "/a/-"},
+    ):
+        with pytest.raises(LimitExceededError, match="split the change"):
+            json_patched(content, [operation] * 12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from meshagent.api.documents.crdt_doc import CrdtDoc, is_panic
@@ -20,9 +21,9 @@ from meshagent.api.documents.tree import ID, TEXT_TAG, ElementNode, Node, TextNo
 from meshagent.api.documents.values import clean_attributes, clean_value
 
 __all__ = [
-    "child_at",
     "children_of",
     "insert_node",
+    "insert_nodes",
     "insert_runs",
     "read_element",
     "read_root",
@@ -79,10 +80,10 @@ def children_of(txn: Transaction, parent: XmlContainer) -> list[XmlNode | None]:
     children = parent.children(txn)
     if len(children) == parent.len(txn):
         return list(children)
-    return [child_at(txn, parent, index) for index in range(parent.len(txn))]
+    return [_child_at(txn, parent, index) for index in range(parent.len(txn))]
 
 
-def child_at(txn: Transaction, parent: XmlContainer, index: int) -> XmlNode | None:
+def _child_at(txn: Transaction, parent: XmlContainer, index: int) -> XmlNode | None:
     """The child at `index`, None if it is not a node."""
     try:
         return parent.get(txn, index)
@@ -97,8 +98,7 @@ def write_root(doc: CrdtDoc, txn: Transaction, node: ElementNode) -> None:
     for name, value in node.attributes.items():
         if name != ID:
             doc.root_map.insert(txn, name, value)
-    for child in node.children:
-        insert_node(txn, doc.root, doc.root.len(txn), child)
+    insert_nodes(txn, doc.root, doc.root.len(txn), node.children)
 
 
 def insert_node(txn: Transaction, parent: XmlContainer, index: int, node: Node) -> XmlNode:
@@ -118,9 +118,18 @@ def insert_node(txn: Transaction, parent: XmlContainer, index: int, node: Node) 
     children = node.children
     if node.tag == TEXT_TAG and not (children and isinstance(children[0], TextNode)):
         children = [TextNode(), *children]
-    for position, child in enumerate(children):
-        insert_node(txn, element, position, child)
+    insert_nodes(txn, element, 0, children)
     return element
+
+
+def insert_nodes(txn: Transaction, parent: XmlContainer, index: int, nodes: Sequence[Node]) -> None:
+    """Insert nodes with their descendants, the first of them at `index`; see `insert_node`.
+
+    The last one is inserted first: the CRDT finds a position by counting from the first child, so that all of them
+    are then as cheap as the first one.
+    """
+    for node in reversed(nodes):
+        insert_node(txn, parent, index, node)
 
 
 def insert_runs(txn: Transaction, text: XmlText, runs: list[TextRun]) -> None:

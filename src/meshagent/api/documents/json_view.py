@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from meshagent.api.documents.change_budget import ChangeBudget
 from meshagent.api.documents.crdt_doc import CrdtDoc
 from meshagent.api.documents.crdt_tree import read_element, read_root_attributes, read_text
 from meshagent.api.documents.crdt_types import Transaction, XmlContainer, XmlText, is_element, is_text
-from meshagent.api.documents.patch import patch_range, patch_text
+from meshagent.api.documents.patch import patch_text, plan_range
 from meshagent.api.documents.schema import ElementType, MeshSchema
 from meshagent.api.documents.tree import (
     ID,
@@ -60,7 +61,8 @@ class _ElementPlan:
     set: dict[str, Any] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     children: dict[int, _ElementPlan | _TextPlan] = field(default_factory=dict)
-    replaced: tuple[int, int, list[ElementNode]] | None = None  # start, end and the new nodes
+    replaced: tuple[int, int, int] | None = None  # start, end and the number of new nodes
+    replace: Callable[[], None] | None = None
 
     def write(self, plan: JsonChange) -> None:
         doc, txn = plan.doc, plan.txn
@@ -76,9 +78,8 @@ class _ElementPlan:
                 doc.root_map.insert(txn, name, value)
         for child in self.children.values():
             child.write(plan)
-        if self.replaced is not None:
-            start, end, nodes = self.replaced
-            patch_range(txn, plan.schema, self.raw, start, end, nodes)
+        if self.replace is not None:
+            self.replace()
 
     def json(self, plan: JsonChange) -> dict[str, Any]:
         """The element after the change; what did not change is what it was."""
@@ -105,8 +106,8 @@ class _ElementPlan:
         for index, child in self.children.items():
             new[index] = child.json(plan)
         if self.replaced is not None:
-            start, end, nodes = self.replaced
-            found = [self.raw.get(plan.txn, start + offset) for offset in range(len(nodes))]
+            start, end, count = self.replaced
+            found = plan.handles(self.raw, start, start + count)
             new[start:end] = [
                 element_to_json(read_element(plan.txn, raw), plan.schema, include_ids=True)
                 for raw in found
@@ -124,6 +125,7 @@ class JsonChange:
         self.schema = schema
         self._is_used = is_used
         self._root: _ElementPlan | None = None
+        self.budget = ChangeBudget()
 
     def write(self) -> dict[str, Any]:
         """Make the change; returns the JSON form of the document after it, with ids."""
@@ -148,6 +150,7 @@ class JsonChange:
         for name, value in body.items():
             if name not in (ID, name_of_children) and not (name in old_body and same_value(old_body[name], value)):
                 plan.set[name] = parse_attribute(element_type, name, value, f"/{tag}")
+        self.budget.change(len(plan.set))
         plan.removed += [name for name in old_body if name != name_of_children and name not in body]
         if prop is not None and body.get(prop.name) is not old_body[prop.name]:
             self._children(plan, old_body[prop.name], body.get(prop.name))
@@ -160,21 +163,27 @@ class JsonChange:
         end_new = end + len(new) - len(old)
         before, after = old[start:end], new[start:end_new]
         if len(before) == len(after) and all(map(_is_same_node, before, after)):
-            raws = self._handles(plan.raw, start, end)
+            raws = self.handles(plan.raw, start, end)
             for offset, (raw, one, other) in enumerate(zip(raws, before, after, strict=True)):
                 if one is not other:
                     plan.children[start + offset] = self._child(raw, one, other)
         else:
-            plan.replaced = start, end, self._new_nodes(plan.element_type, before, after)
+            self.budget.compare(after)
+            nodes = self._new_nodes(plan.element_type, before, after)
+            plan.replaced = start, end, len(nodes)
+            plan.replace = plan_range(self.txn, self.schema, plan.raw, (start, end), nodes, self.budget)
 
     def _child(self, raw: object, old: dict[str, Any], new: Any) -> _ElementPlan | _TextPlan:
         if is_text(raw) and is_text_json(old):
-            return _TextPlan(raw, TextNode(runs_from_json(new["text"]["delta"])))
+            target = TextNode(runs_from_json(new["text"]["delta"]))
+            self.budget.edit_text(len(old["text"]["delta"]), len(target.runs))
+            return _TextPlan(raw, target)
         if is_element(raw) and not is_text_json(old):
             return self._element(raw, old, new)
         raise _NotPlannedError
 
-    def _handles(self, parent: XmlContainer, start: int, end: int) -> Sequence[object]:
+    def handles(self, parent: XmlContainer, start: int, end: int) -> Sequence[object]:
+        """The children of an element from `start` to `end`, all of which are nodes."""
         if end - start > _MANY_CHILDREN:
             return parent.children(self.txn)[start:end]
         return [parent.get(self.txn, index) for index in range(start, end)]
@@ -199,6 +208,7 @@ def plan_change(change: JsonChange, old: dict[str, Any], new: Any) -> bool:
 
     Raises:
         InvalidRequestError: The new form does not fit the schema.
+        LimitExceededError: It is more than one change may be (`ChangeBudget`).
     """
     try:
         change.plan(old, new)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
+from meshagent.api.documents.change_budget import ChangeBudget
 from meshagent.api.documents.crdt_doc import CrdtDoc
 from meshagent.api.documents.crdt_tree import (
-    child_at,
     children_of,
-    insert_node,
+    insert_nodes,
     read_element,
     read_root_attributes,
     read_text,
@@ -27,36 +29,70 @@ from meshagent.api.documents.schema import MeshSchema
 from meshagent.api.documents.tree import ID, TEXT_TAG, ElementNode, Node, TextNode, TextRun
 from meshagent.api.documents.values import clean_attributes
 
-__all__ = ["patch_range", "patch_root", "patch_text"]
+__all__ = ["patch_root", "patch_text", "plan_range"]
 
 
-def patch_root(doc: CrdtDoc, txn: Transaction, schema: MeshSchema, target: ElementNode) -> None:
-    """Make the document equal to `target`, which must fit the schema, as part of `txn`."""
+def patch_root(doc: CrdtDoc, txn: Transaction, schema: MeshSchema, target: ElementNode, budget: ChangeBudget) -> None:
+    """Make the document equal to `target`, which must fit the schema, as part of `txn`.
+
+    Raises:
+        LimitExceededError: That takes more than the budget; nothing changed.
+    """
     current = read_root_attributes(doc, txn)
     wanted = clean_attributes(target.attributes)
+    patch = _Patch(txn, schema, budget)
     for name in current.keys() - wanted.keys():
-        doc.root_map.remove(txn, name)
+        patch.add(partial(doc.root_map.remove, txn, name))
     for name, value in wanted.items():
         if name != ID and not (name in current and _same(current[name], value)):
-            doc.root_map.insert(txn, name, value)
-    _Patch(txn, schema).children(doc.root, target)
+            patch.add(partial(doc.root_map.insert, txn, name, value))
+    patch.children(doc.root, target)
+    patch.write()
 
 
-def patch_range(
-    txn: Transaction, schema: MeshSchema, parent: XmlContainer, start: int, end: int, target: Sequence[Node]
-) -> None:
-    """Make the children from `start` to `end` equal to `target`, which must fit the schema, as part of `txn`."""
-    raw = [child_at(txn, parent, index) for index in range(start, end)]
-    _Patch(txn, schema).range(parent, start, raw, target)
+def plan_range(
+    txn: Transaction,
+    schema: MeshSchema,
+    parent: XmlContainer,
+    span: tuple[int, int],
+    target: Sequence[Node],
+    budget: ChangeBudget,
+) -> Callable[[], None]:
+    """Plan to make the children within `span` (start, end) equal to `target`, which must fit the schema.
+
+    Returns:
+        Makes the change as part of `txn`, in which these children must be what they were.
+
+    Raises:
+        LimitExceededError: That takes more than the budget.
+    """
+    start, end = span
+    patch = _Patch(txn, schema, budget)
+    patch.range(parent, start, children_of(txn, parent)[start:end], target)
+    return patch.write
 
 
 class _Patch:
-    def __init__(self, txn: Transaction, schema: MeshSchema) -> None:
+    """A change of a document: found and counted first, and then made."""
+
+    def __init__(self, txn: Transaction, schema: MeshSchema, budget: ChangeBudget) -> None:
         self._txn = txn
         self._schema = schema
+        self._budget = budget
+        self._edits: list[Callable[[], object]] = []
+
+    def add(self, edit: Callable[[], object]) -> None:
+        """Add the edit of one attribute."""
+        self._budget.change(1)
+        self._edits.append(edit)
+
+    def write(self) -> None:
+        """Make the change."""
+        for edit in self._edits:
+            edit()
 
     def children(self, parent: XmlContainer, target: ElementNode) -> None:
-        """Match the children of `parent` with those of its new version; delete, insert and patch."""
+        """Match the children of `parent` with those of its new version: what to delete, insert and patch."""
         raw = children_of(self._txn, parent)
         new = self._with_text_node(target, raw)
         if new is None:
@@ -65,18 +101,28 @@ class _Patch:
 
     def range(self, parent: XmlContainer, begin: int, raw: Sequence[XmlNode | None], new: Sequence[Node]) -> None:
         """Match children of `parent`, `raw` from position `begin` on, with their new version."""
-        pairs = _match([self._read(node) for node in raw], new)
+        self._budget.compare_elements(len(raw))
+        old = [self._read(node) for node in raw]
+        pairs = _match(old, new)
         # From the end, so that indices before the gap at hand stay what they are.
         end_old, end_new = len(raw), len(new)
         for old_index, new_index in [*reversed(pairs), (-1, -1)]:
-            start = begin + old_index + 1
-            if begin + end_old > start:
-                parent.remove_range(self._txn, start, begin + end_old - start)
-            for offset, node in enumerate(new[new_index + 1 : end_new]):
-                insert_node(self._txn, parent, start + offset, node)
+            removed, made = old[old_index + 1 : end_old], new[new_index + 1 : end_new]
+            if removed or made:
+                self._gap(parent, begin + old_index + 1, removed, made)
             end_old, end_new = old_index, new_index
         for old_index, new_index in pairs:
             self._node(raw[old_index], new[new_index])
+
+    def _gap(self, parent: XmlContainer, start: int, removed: Sequence[Node | None], made: Sequence[Node]) -> None:
+        """Replace children between two that stay."""
+        self._budget.delete(node for node in removed if node is not None)
+        self._budget.make(made)
+        self._budget.walk(start, len(made) + bool(removed))
+        if removed:
+            self._edits.append(partial(parent.remove_range, self._txn, start, len(removed)))
+        if made:
+            self._edits.append(partial(insert_nodes, self._txn, parent, start, made))
 
     def _with_text_node(self, target: ElementNode, raw: Sequence[XmlNode | None]) -> list[Node] | None:
         """The new children. An element `text` keeps its text node; None if its JSON cannot show children."""
@@ -94,15 +140,18 @@ class _Patch:
 
     def _node(self, raw: XmlNode | None, target: Node) -> None:
         if is_text(raw) and isinstance(target, TextNode):
-            patch_text(self._txn, raw, target)
+            current_text = read_text(self._txn, raw)
+            if current_text != target:
+                self._budget.edit_text(len(current_text.runs), len(target.runs))
+                self._edits.append(partial(patch_text, self._txn, raw, target))
         elif is_element(raw) and isinstance(target, ElementNode):
             current = clean_attributes(raw.attributes(self._txn))
             wanted = clean_attributes(target.attributes)
             for name in current.keys() - wanted.keys() - {ID}:
-                raw.remove_attribute(self._txn, name)
+                self.add(partial(raw.remove_attribute, self._txn, name))
             for name, value in wanted.items():
                 if not (name in current and _same(current[name], value)):
-                    raw.insert_attribute(self._txn, name, value)
+                    self.add(partial(raw.insert_attribute, self._txn, name, value))
             self.children(raw, target)
 
 
@@ -130,6 +179,11 @@ def _match_by_id(old: Sequence[Node | None], new: Sequence[Node]) -> list[tuple[
         for j, node in enumerate(new)
         if isinstance(node, ElementNode) and _id(node) is not None and (_id(node), node.tag) in positions
     ]
+    return _longest_increasing(candidates)
+
+
+def _longest_increasing(candidates: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The longest series of pairs, in the order they are in, whose first numbers increase."""
     tails: list[int] = []  # the smallest end of a series of each length …
     chosen: list[int] = []  # … and which candidate it is
     before: list[int | None] = []
@@ -155,32 +209,71 @@ def _match_by_likeness(
     """Pairs within two ranges: nodes with equal content, and between them nodes with the same tag."""
     old_index = [i for i in old_range if old[i] is not None]
     new_index = [j for j in new_range if new[j] is not None]
+    equal = _equal_pairs([old[i] for i in old_index], [new[j] for j in new_index])
     low_old = low_new = 0
-    for i, j, size in _equal_runs([old[i] for i in old_index], [new[j] for j in new_index]):
-        tags_old = [(old[k] or ("",))[0] for k in old_index[low_old:i]]
-        tags_new = [(new[k] or ("",))[0] for k in new_index[low_new:j]]
-        for a, b, count in _equal_runs(tags_old, tags_new):
-            for k in range(count):
-                yield old_index[low_old + a + k], new_index[low_new + b + k]
-        for k in range(size):
-            yield old_index[i + k], new_index[j + k]
-        low_old, low_new = i + size, j + size
+    for i, j in [*equal, (len(old_index), len(new_index))]:
+        if low_old < i and low_new < j:
+            tags_old = [(old[k] or ("",))[0] for k in old_index[low_old:i]]
+            tags_new = [(new[k] or ("",))[0] for k in new_index[low_new:j]]
+            for a, b in _equal_pairs(tags_old, tags_new):
+                yield old_index[low_old + a], new_index[low_new + b]
+        if i < len(old_index):
+            yield old_index[i], new_index[j]
+        low_old, low_new = i + 1, j + 1
 
 
-def _equal_runs(old: Sequence[Any], new: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
-    """Equal ranges as (start in old, start in new, length); the last one is at both ends, with length 0."""
+def _equal_pairs(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Positions of equal items, both increasing, in O(n log n): not always as many as there could be.
+
+    What is the same at both ends is paired, then what is there once, and between those the first with the first.
+    """
+    pairs: list[tuple[int, int]] = []
+    low_old = low_new = 0
+    for i, j in [*_trimmed_pairs(old, new, _once), (len(old), len(new))]:
+        if low_old < i and low_new < j:
+            between = _trimmed_pairs(old[low_old:i], new[low_new:j], _numbered)
+            pairs += [(low_old + a, low_new + b) for a, b in between]
+        if i < len(old):
+            pairs.append((i, j))
+        low_old, low_new = i + 1, j + 1
+    return pairs
+
+
+def _trimmed_pairs(
+    old: Sequence[Hashable], new: Sequence[Hashable], positions: Callable[[Sequence[Hashable]], dict[Hashable, int]]
+) -> list[tuple[int, int]]:
+    """Pairs at both ends of two lists, and between those the items that `positions` names alike."""
+    shorter = min(len(old), len(new))
     prefix = 0
-    while prefix < min(len(old), len(new)) and old[prefix] == new[prefix]:
+    while prefix < shorter and old[prefix] == new[prefix]:
         prefix += 1
     suffix = 0
-    while suffix < min(len(old), len(new)) - prefix and old[-1 - suffix] == new[-1 - suffix]:
+    while suffix < shorter - prefix and old[-1 - suffix] == new[-1 - suffix]:
         suffix += 1
-    yield 0, 0, prefix
-    middle_old, middle_new = old[prefix : len(old) - suffix], new[prefix : len(new) - suffix]
-    for block in SequenceMatcher(None, middle_old, middle_new, autojunk=False).get_matching_blocks()[:-1]:
-        yield prefix + block.a, prefix + block.b, block.size
-    yield len(old) - suffix, len(new) - suffix, suffix
-    yield len(old), len(new), 0
+    of_old = positions(old[prefix : len(old) - suffix])
+    of_new = positions(new[prefix : len(new) - suffix])
+    middle = _longest_increasing([(of_old[name], j) for name, j in of_new.items() if name in of_old])
+    return [
+        *((i, i) for i in range(prefix)),
+        *((prefix + i, prefix + j) for i, j in middle),
+        *((len(old) - i, len(new) - i) for i in range(suffix, 0, -1)),
+    ]
+
+
+def _once(items: Sequence[Hashable]) -> dict[Hashable, int]:
+    """Where each item is that is there once, in their order."""
+    counts = Counter(items)
+    return {item: index for index, item in enumerate(items) if counts[item] == 1}
+
+
+def _numbered(items: Sequence[Hashable]) -> dict[Hashable, int]:
+    """Where each item is, named by itself and how many of it come before it, in their order."""
+    seen: Counter[Hashable] = Counter()
+    result: dict[Hashable, int] = {}
+    for index, item in enumerate(items):
+        result[item, seen[item]] = index
+        seen[item] += 1
+    return result
 
 
 def _key(node: Node) -> _Key:
@@ -257,17 +350,21 @@ def _patch_formatting(txn: Transaction, text: XmlText, target: TextNode) -> None
         position += len(run.insert)
     offset = 0
     position = 0
+    first = 0  # of the runs that do not end before the wanted one
     for wanted in target.runs:
-        for run, start in zip(runs, starts, strict=True):
-            begin, end = max(start, position), min(start + len(run.insert), position + len(wanted.insert))
-            if begin >= end:
-                continue
+        stop = position + len(wanted.insert)
+        while first < len(runs) and starts[first] + len(runs[first].insert) <= position:
+            first += 1
+        for run, start in zip(islice(runs, first, None), islice(starts, first, None), strict=True):
+            if start >= stop:
+                break
+            begin, end = max(start, position), min(start + len(run.insert), stop)
             length = len(wanted.insert[begin - position : end - position].encode())
             at = offset + len(wanted.insert[: begin - position].encode())
             change = _attribute_change(run.attributes, clean_attributes(wanted.attributes))
-            if change:
+            if change and length:
                 text.format(txn, at, length, iter(change.items()))
-        position += len(wanted.insert)
+        position = stop
         offset += len(wanted.insert.encode())
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from meshagent.api.documents.change_budget import ChangeBudget
 from meshagent.api.documents.crdt_doc import CrdtDoc, DocumentDamagedError, MalformedUpdateError, merge_updates
 from meshagent.api.documents.crdt_tree import read_root, write_root
 from meshagent.api.documents.id_keeper import IdKeeper
@@ -188,10 +189,10 @@ class ServerDocument:
         Missing elements of an ordered property are made as `seed` does.
 
         Raises:
-            InvalidRequestError: The JSON does not fit the schema; nothing changed.
+            InvalidRequestError, LimitExceededError: It does not fit the schema, or `ChangeBudget`; nothing changed.
         """
-        node = parse_document(self.schema, json)
-        self._add_required(node, self.schema.root)
+        node, budget = self._parse(json)
+        budget.make([node])
         with self._doc.transaction() as txn:
             write_root(self._doc, txn, node)
         return self._take_own()
@@ -218,16 +219,22 @@ class ServerDocument:
         `json` is the same object as in `view` with ids is known to be the same, and not looked at.
 
         Raises:
-            InvalidRequestError: The JSON does not fit the schema; nothing changed.
+            InvalidRequestError, LimitExceededError: It does not fit the schema, or `ChangeBudget`; nothing changed.
         """
         kept = self._view.content
         if kept is not None and (update := self._patch_parts(kept, json)) is not None:
             return update.update
+        node, budget = self._parse(json)
+        with self._doc.transaction() as txn:
+            patch_root(self._doc, txn, self.schema, node, budget)
+        return self._take_own()
+
+    def _parse(self, json: object) -> tuple[ElementNode, ChangeBudget]:
+        budget = ChangeBudget()
+        budget.compare(json)
         node = parse_document(self.schema, json)
         self._add_required(node, self.schema.root)
-        with self._doc.transaction() as txn:
-            patch_root(self._doc, txn, self.schema, node)
-        return self._take_own()
+        return node, budget
 
     def _patch_parts(self, current: dict[str, Any], json: Any) -> Applied | None:
         """Change what differs between two JSON forms; None if that takes a comparison of the whole document."""

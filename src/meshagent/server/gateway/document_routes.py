@@ -16,9 +16,11 @@ from typing import Any
 from aiohttp import web
 
 from meshagent.api import jsontext
+from meshagent.api.documents.change_budget import ChangeTooLargeError
 from meshagent.api.errors import InvalidRequestError
 from meshagent.server.gateway.bodies import read_json
 from meshagent.server.gateway.conditions import change_condition, read_condition
+from meshagent.server.gateway.http_errors import error_response
 from meshagent.server.gateway.room_gateway import RoomGateway
 from meshagent.server.gateway.token_expiry import while_token_lasts
 from meshagent.server.rooms.handle import DocumentChange
@@ -57,14 +59,17 @@ class DocumentRoutes:
         return _json(state.content, etag)
 
     async def patch(self, request: web.Request) -> web.Response:
-        """Change the document."""
+        """Change the document; 413 for more than one change may be."""
         path = request.match_info["path"]
         async with self._rooms.visit(request) as (admission, room):
             admission.scope.require_sync(path, write=True)  # before the body is read
             async with while_token_lasts(admission):
                 body = await read_json(request, MAX_PATCH_BYTES)
             change = _change_of(body, request.content_type)
-            state = await room.documents.change(path, change, admission.scope, condition=_condition(request))
+            try:
+                state = await room.documents.change(path, change, admission.scope, condition=_condition(request))
+            except ChangeTooLargeError as error:
+                return error_response(error, status=413)
         return _json(state.content, state.version)
 
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 import copy
 from typing import Any, Final
 
+from meshagent.api.documents.change_budget import ChangeTooLargeError
 from meshagent.api.documents.values import same_value
-from meshagent.api.errors import ConflictError, InvalidRequestError, LimitExceededError
+from meshagent.api.errors import ConflictError, InvalidRequestError
 
-__all__ = ["MAX_COPIED_VALUES", "MAX_OPERATIONS", "json_patched", "merge_patched"]
+__all__ = ["MAX_COPIED_VALUES", "MAX_OPERATIONS", "MAX_SHIFTED_ITEMS", "json_patched", "merge_patched"]
 
 MAX_OPERATIONS: Final = 10_000
 """How many operations one JSON Patch may have."""
 MAX_COPIED_VALUES: Final = 250_000
 """How many values the `copy` operations of one JSON Patch may add together."""
+
+MAX_SHIFTED_ITEMS: Final = 100_000_000
+"""How many items of lists the operations of one JSON Patch may shift together, each by an insertion or a removal."""
 
 
 def json_patched(current: dict[str, Any], operations: list[Any]) -> dict[str, Any]:
@@ -25,10 +29,11 @@ def json_patched(current: dict[str, Any], operations: list[Any]) -> dict[str, An
     Raises:
         ConflictError: A `test` of the patch failed.
         InvalidRequestError: The patch cannot be applied, or leaves no object.
-        LimitExceededError: It has more than `MAX_OPERATIONS`, or copies more than `MAX_COPIED_VALUES`.
+        ChangeTooLargeError: It has more than `MAX_OPERATIONS`, copies more than `MAX_COPIED_VALUES`, or shifts more
+            than `MAX_SHIFTED_ITEMS`.
     """
     if len(operations) > MAX_OPERATIONS:
-        raise LimitExceededError(f"a patch may have {MAX_OPERATIONS} operations at most", limit=MAX_OPERATIONS)
+        raise ChangeTooLargeError(f"a patch may have {MAX_OPERATIONS} operations at most", limit=MAX_OPERATIONS)
     patch = _JsonPatch(current)
     for operation in operations:
         patch.apply(operation)
@@ -44,6 +49,7 @@ class _JsonPatch:
         self.content = content
         self._own: dict[int, Any] = {}
         self._may_copy = MAX_COPIED_VALUES
+        self._may_shift = MAX_SHIFTED_ITEMS
 
     def apply(self, operation: Any) -> None:
         if not isinstance(operation, dict) or not isinstance(kind := operation.get("op"), str):
@@ -89,7 +95,9 @@ class _JsonPatch:
             return
         parent, key = self._owned(path[:-1]), path[-1]
         if isinstance(parent, list):
-            parent.insert(len(parent) if key == "-" else _index(key, len(parent) + 1), value)
+            index = len(parent) if key == "-" else _index(key, len(parent) + 1)
+            self._shift(len(parent) - index)
+            parent.insert(index, value)
         elif isinstance(parent, dict):
             parent[key] = value
         else:
@@ -101,9 +109,19 @@ class _JsonPatch:
         self._at(path)
         parent, key = self._owned(path[:-1]), path[-1]
         if isinstance(parent, list):
-            parent.pop(_index(key, len(parent)))
+            index = _index(key, len(parent))
+            self._shift(len(parent) - index)
+            parent.pop(index)
         else:
             del parent[key]
+
+    def _shift(self, count: int) -> None:
+        self._may_shift -= count
+        if self._may_shift < 0:
+            raise ChangeTooLargeError(
+                f"the operations of a patch may shift {MAX_SHIFTED_ITEMS} items of lists at most; split the change",
+                limit=MAX_SHIFTED_ITEMS,
+            )
 
     def _replace(self, path: list[str], value: Any) -> None:
         if not path:
@@ -140,7 +158,7 @@ class _JsonPatch:
         while todo:
             self._may_copy -= 1
             if self._may_copy < 0:
-                raise LimitExceededError(
+                raise ChangeTooLargeError(
                     f"a patch may copy {MAX_COPIED_VALUES} values at most", limit=MAX_COPIED_VALUES
                 )
             item = todo.pop()

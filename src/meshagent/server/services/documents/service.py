@@ -205,14 +205,14 @@ class DocumentsService:
         """Change the document to `content` with minimal edits; returns the result.
 
         Raises:
-            InvalidRequestError: `content` does not match the schema; nothing changed.
+            InvalidRequestError, LimitExceededError: It does not fit the schema, or `ChangeBudget`; nothing changed.
         """
         async with self.using(path) as document:
             document.give_ids()
             update = document.document.patch_json(content)
             if update is not None:
                 await document.record_server_change(update, author_id)
-            return document.document.view()
+            return await self.describe(path)
 
     # --- file observer -----------------------------------------------------------------
 
