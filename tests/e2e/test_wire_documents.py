@@ -270,11 +270,15 @@ async def test_an_update_that_can_be_applied_in_part_only_is_refused_whole(serve
         copy = Copy((await editor.open_document("a.page"))[1])
         await mallory.open_document("a.page")
         await edit(editor, "a.page", copy.append("item", **{"$id": "1", "n": 1}))
-        await mallory.error("room.sync", {"path": "a.page"}, base64.b64encode(INSIDE_A_VALUE))
+        broken = await mallory.send("room.sync", {"path": "a.page"}, base64.b64encode(INSIDE_A_VALUE))
+        meanwhile = copy.append("item", **{"$id": "2", "n": 2})
+        edited = await editor.send("room.sync", {"path": "a.page"}, base64.b64encode(meanwhile))
+        assert (await mallory.answer(broken)).header["type"] == "error"
+        assert (await editor.answer(edited)).header["type"] == "empty"
         async with join(server, "newcomer") as newcomer:
             seen = Copy((await newcomer.open_document("a.page"))[1])
-            await edit(editor, "a.page", copy.append("item", **{"$id": "2", "n": 2}))
+            await edit(editor, "a.page", copy.append("item", **{"$id": "3", "n": 3}))
             await newcomer.settle()
             for event in updates(newcomer, "a.page")[1:]:
                 seen.apply(event)
-            assert seen.numbers == [1, 2]
+            assert seen.numbers == [1, 2, 3]

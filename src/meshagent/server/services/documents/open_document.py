@@ -36,6 +36,16 @@ class _Turn:
     changes: list[tuple[Subscriber | None, bytes]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _DeferredUpdate:
+    """An update that came while the document was loaded again."""
+
+    update: bytes
+    author: Subscriber | None
+    author_id: str | None
+    result: asyncio.Future[None]
+
+
 class OpenDocument:
     """A document in memory with its subscribers.
 
@@ -100,7 +110,8 @@ class OpenDocument:
         self._counted_as_held = 0
         self._count_held()
         self._snapshot_running = False
-        self._reloading = False
+        self._reloading: asyncio.Future[None] | None = None
+        self._deferred: list[_DeferredUpdate] = []
         self._awaiting_rewrite: list[asyncio.Future[None]] | None = None
         self._in_flight = 0
         self._ids_timer: asyncio.TimerHandle | None = None
@@ -131,6 +142,10 @@ class OpenDocument:
         """
         if self.ended:
             raise InvalidStateError(f"the document {self.path} was deleted")
+        if self._reloading is not None:
+            result = _ignore_exception(asyncio.get_running_loop().create_future())
+            self._deferred.append(_DeferredUpdate(update, author, author_id, result))
+            return result
         if self._size + len(update) > self._max_bytes:
             raise LimitExceededError(
                 f"the document {self.path} would be larger than {self._max_bytes} bytes", limit=self._max_bytes
@@ -186,6 +201,11 @@ class OpenDocument:
         self._linger_timer = None
         self._has_lingered = True
         then(self)
+
+    def pin(self) -> None:
+        """Keep the document in memory until `pins` is counted down again."""
+        self.pins += 1
+        self.used()
 
     def used(self) -> None:
         """Somebody uses the document: it may linger anew after that."""
@@ -315,10 +335,15 @@ class OpenDocument:
         _resolve(self._awaiting_rewrite or [], InvalidStateError(f"the document {self.path} was deleted"))
         self._awaiting_rewrite = None
 
+    async def reloaded(self) -> None:
+        """Wait until the document can be read, if it is being loaded again."""
+        while self._reloading is not None:
+            await asyncio.shield(self._reloading)
+
     def _reload_soon(self) -> None:
         """The CRDT library failed: reload from the log, which has every acknowledged change."""
-        if not self._reloading:
-            self._reloading = True
+        if self._reloading is None:
+            self._reloading = _ignore_exception(asyncio.get_running_loop().create_future())
             self._spawn(self._reload(), name=f"reload of {self.path}")
 
     async def _reload(self) -> None:
@@ -331,7 +356,23 @@ class OpenDocument:
             self.document.close()
             self.document = fresh
         finally:
-            self._reloading = False
+            assert self._reloading is not None
+            self._reloading.set_result(None)
+            self._reloading = None
+            self._apply_deferred()
+
+    def _apply_deferred(self) -> None:
+        """Apply what came during a reload; another update that fails defers the rest to another reload."""
+        deferred, self._deferred = self._deferred, []
+        for one in deferred:
+            if one.result.done():  # its sender has left without an answer
+                continue
+            try:
+                durable = self.apply(one.update, one.author, one.author_id)
+            except RoomException as error:
+                one.result.set_exception(error)
+            else:
+                _follow(one.result, durable)
 
     async def snapshot(self) -> None:
         """Replace the log by a snapshot, if it has records; failures are only logged."""
@@ -386,6 +427,25 @@ class OpenDocument:
             subscriber.ended(error)
         self.subscribers.clear()
         self.document.close()
+
+
+def _follow(result: asyncio.Future[None], durable: asyncio.Future[None] | None) -> None:
+    """Let `result` end as `durable` does."""
+    if durable is None:
+        result.set_result(None)
+        return
+
+    def copy(done: asyncio.Future[None]) -> None:
+        if result.done():
+            return
+        if done.cancelled():
+            result.cancel()
+        elif (error := done.exception()) is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(None)
+
+    durable.add_done_callback(copy)
 
 
 def _ignore_exception(future: asyncio.Future[None]) -> asyncio.Future[None]:

@@ -115,9 +115,9 @@ class DocumentsService:
         """
         normal = normalize_path(path)
         document = await self._load(normal, create=create, initial_json=initial_json, schema=schema)
-        document.pins += 1
-        document.used()
+        document.pin()
         try:
+            await document.reloaded()
             yield document
         finally:
             document.pins -= 1
