@@ -410,5 +410,5 @@ async def test_a_start_says_what_the_stream_is_about() -> None:
     with pytest.raises(InvalidRequestError, match="closed before it started"):
         await inbox.start(dict)
     inbox.put(json_content([1]))
-    with pytest.raises(InvalidRequestError, match="must be an object"):
+    with pytest.raises(InvalidRequestError, match="expected `object`"):
         await inbox.start(dict)
