@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ from meshagent.server.stores.health import HealthMonitor
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
-_SWITCH_INTERVAL = 0.001
 _NOT_ON_THIS_MACHINE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """`localhost` has an IPv6 address by name also where IPv6 is switched off."""
 
@@ -152,8 +150,6 @@ def run_server(config: ServerConfig, beside: Companion) -> None:
                 await stop.wait()
                 log.info("stopping")
 
-    # A thread that computes must not keep the loop waiting for the interpreter's lock for 5 ms each time.
-    sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 
