@@ -18,6 +18,7 @@ from meshagent.server.dispatch.contents import binary_content, close_content, cl
 from meshagent.server.dispatch.document_updates import update_base64
 from meshagent.server.dispatch.invoke.stream import Stream
 from meshagent.server.dispatch.invoke.stream_tasks import Inbox, Spawn
+from meshagent.server.kernel.futures import pass_on
 from meshagent.server.kernel.json_cost import check_values
 from meshagent.server.kernel.operations import EncodedContent
 from meshagent.server.services.documents.ports import Update
@@ -162,20 +163,10 @@ class DocumentStream:
 def _settle(acknowledged: asyncio.Future[None], durable: asyncio.Future[None] | None) -> None:
     """Complete the acknowledgement of an item that waited with what came of it."""
 
-    def settle(done: asyncio.Future[None]) -> None:
-        if acknowledged.done():
-            return
-        if done.cancelled():
-            acknowledged.cancel()
-        elif (error := done.exception()) is not None:
-            acknowledged.set_exception(error)
-        else:
-            acknowledged.set_result(None)
-
     if durable is None:
         acknowledged.set_result(None)
     else:
-        durable.add_done_callback(settle)
+        pass_on(durable, acknowledged)
 
 
 def _decode_base64(text: bytes) -> bytes:

@@ -12,6 +12,7 @@ from meshagent.api.documents.lives import DocumentEndedError
 from meshagent.api.documents.server_document import ServerDocument
 from meshagent.api.errors import InvalidStateError, LimitExceededError, RoomException
 from meshagent.server.kernel.byte_budget import ByteBudget
+from meshagent.server.kernel.futures import pass_on
 from meshagent.server.services.documents.ports import Subscriber, Update
 from meshagent.server.stores.documents import DocumentLogStore
 
@@ -372,7 +373,10 @@ class OpenDocument:
             except RoomException as error:
                 one.result.set_exception(error)
             else:
-                _follow(one.result, durable)
+                if durable is None:
+                    one.result.set_result(None)
+                else:
+                    pass_on(durable, one.result)
 
     async def snapshot(self) -> None:
         """Replace the log by a snapshot, if it has records; failures are only logged."""
@@ -427,25 +431,6 @@ class OpenDocument:
             subscriber.ended(error)
         self.subscribers.clear()
         self.document.close()
-
-
-def _follow(result: asyncio.Future[None], durable: asyncio.Future[None] | None) -> None:
-    """Let `result` end as `durable` does."""
-    if durable is None:
-        result.set_result(None)
-        return
-
-    def copy(done: asyncio.Future[None]) -> None:
-        if result.done():
-            return
-        if done.cancelled():
-            result.cancel()
-        elif (error := done.exception()) is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(None)
-
-    durable.add_done_callback(copy)
 
 
 def _ignore_exception(future: asyncio.Future[None]) -> asyncio.Future[None]:

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -139,37 +140,25 @@ class Leasing:
 
     async def ack(self, queue: OpenQueue, lease: str) -> Empty:
         """Remove a leased message for good."""
-        held = queue.held.take(lease)
-        try:
+        with _taken(queue, lease) as held:
             await asyncio.shield(self._store.finish(queue.queue_id, held.message_id))
-        except RoomException:
-            queue.held.add(held)
-            raise
         return EMPTY
 
     async def release(self, queue: OpenQueue, lease: str, delay: float) -> Empty:
         """End a lease: the message can be received again, now or after a delay."""
         check_delay(delay)
-        held = queue.held.take(lease)
-        try:
+        with _taken(queue, lease) as held:
             if delay:
                 await self._hold(queue, replace(held, lease="", holder=None), delay)
             else:
                 await self._make_ready(queue, [held])
-        except RoomException:
-            queue.held.add(held)
-            raise
         return EMPTY
 
     async def extend(self, queue: OpenQueue, lease: str, seconds: float) -> Empty:
         """Let a lease end `seconds` from now."""
         _check_lease(seconds)
-        held = queue.held.take(lease)
-        try:
+        with _taken(queue, lease) as held:
             await self._hold(queue, held, seconds)
-        except RoomException:
-            queue.held.add(held)
-            raise
         return EMPTY
 
     async def _hold(self, queue: OpenQueue, held: Held, seconds: float) -> None:
@@ -214,6 +203,17 @@ def check_delay(seconds: float) -> None:
     """
     if not 0 <= seconds <= MAX_DELAY_SECONDS:
         raise InvalidRequestError(f"a delay lasts 0 to {MAX_DELAY_SECONDS} seconds")
+
+
+@contextmanager
+def _taken(queue: OpenQueue, lease: str) -> Iterator[Held]:
+    """A message taken out of the leases of its queue; it is put back if the store refuses what is done with it."""
+    held = queue.held.take(lease)
+    try:
+        yield held
+    except RoomException:
+        queue.held.add(held)
+        raise
 
 
 def _retrieve(done: asyncio.Future[int]) -> None:

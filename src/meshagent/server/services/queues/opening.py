@@ -10,6 +10,7 @@ from typing import Any
 
 from meshagent.api.errors import InvalidRequestError, InvalidStateError, NotFoundError, RoomException
 from meshagent.server.kernel.context import RoomContext
+from meshagent.server.kernel.futures import pass_on
 from meshagent.server.services.queues.open_queue import MAX_NAME_LENGTH, OpenQueue
 from meshagent.server.stores.queues import QueueStore, StoredQueue
 
@@ -133,17 +134,7 @@ def _run_deferred(result: asyncio.Future[Any], action: _Action, queue: OpenQueue
         _fail(result, error)
         return
 
-    def copy(done: asyncio.Future[Any]) -> None:
-        if result.done():
-            return
-        if done.cancelled():
-            result.cancel()
-        elif (error := done.exception()) is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(done.result())
-
-    acting.add_done_callback(copy)
+    pass_on(acting, result)
     result.add_done_callback(lambda done: acting.cancel() if done.cancelled() else None)
 
 
