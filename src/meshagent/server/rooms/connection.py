@@ -208,7 +208,7 @@ class Connection(WebSocketHandler, Owner):
         if message is not None:
             if self._welcome is not None:
                 self._send_welcome()
-            if self._incoming.is_exceeded and len(message.data) >= STEP:
+            if len(message.data) >= STEP and self._incoming.is_exceeded:
                 self._fail_for_budget(message.id)
             elif self._gate is None:
                 self._room.dispatcher.dispatch(self, message)
